@@ -1,0 +1,82 @@
+"""What the language knows of a distribution family: one row of data, no tensors.
+
+The rows are in `quivers_nb.spaces.families`; `quivers_nb.kernels.families` holds, under the same
+names, the numeric half (density, draw, noise map). A law test pairs the two tables.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from quivers_nb.spaces.support import Support
+
+
+class Clamp(Enum):
+    """How an inline parameter is kept safe (section 7.3)."""
+
+    NONE = "none"
+    POSITIVE = "positive"  # max(·, EPS)
+    SHAPE = "shape"  # max(·, 0.1)
+    PROBABILITY = "probability"  # to [EPS, 1 - EPS]
+
+
+class Codomain(Enum):
+    """What a kernel of the family needs as its codomain."""
+
+    CONTINUOUS = "continuous"
+    BOUNDED = "bounded"
+    FINITE = "finite"
+    PAIR = "a two-element set"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter: name, where it lies, event rank (a vector parameter has rank 1), clamp."""
+
+    name: str
+    support: Support
+    rank: int = 0
+    clamp: Clamp = Clamp.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlock:
+    """One block of a kernel's raw vector: the parameter it becomes, its width and transform.
+
+    ``width`` is a number, or a formula over ``d`` (dim or size of the codomain), ``m`` (matrix
+    size), ``r`` (rank), ``k`` (components), as in ``"d"``, ``"d-1"``, ``"d*(d+1)//2"``.
+    ``transform`` is a key of `quivers_nb.kernels.transforms.TRANSFORMS`: ``id exp softplus
+    softplus+ sigmoid softmax tril cumsum …``.
+    """
+
+    parameter: str
+    width: str = "d"
+    transform: str = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row.
+
+    ``event_rank``: of a value. ``literal``, ``variable``: usable inline. ``kernel``: raw blocks, or
+    None if no kernel form. ``scale_block``: the parameter whose initial value ``scale=`` sets (R5).
+    ``noise``: a fixed-size standard normal noise map exists, so MCMC uses noise coordinates (R3).
+    ``improper``: log density 0, cannot be sampled. ``settings``: options with defaults.
+    ``simplex``: values are simplex-typed (R7).
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    support: Support
+    summary: str
+    event_rank: int = 0
+    literal: bool = True
+    variable: bool = True
+    kernel: tuple[RawBlock, ...] | None = None
+    codomain: Codomain = Codomain.CONTINUOUS
+    scale_block: str | None = None
+    noise: bool = False
+    improper: bool = False
+    settings: tuple[tuple[str, float | int | str], ...] = ()
+    simplex: bool = False
+    lowered: bool = True  # False: known to the checker, refused as not lowered yet
