@@ -1,0 +1,112 @@
+"""What inference asks of a model: three protocols, implemented by `quivers_nb.lower`.
+
+    Model          a program that can be traced, scored and opened up as a target;
+    OpenTarget     the model at a fixed input and observations, over a flat unconstrained vector;
+    Parameterized  where the weights are, by path, so that they can be lifted or saved.
+
+Shapes. ``*s`` is the runtime stack (chains, particles), ``*b`` the batch of rows (R1). Nothing in
+inference knows the language: a hand-written density only needs an `OpenTarget`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Generator, Tensor, dtype
+from torch.nn import Parameter
+
+from quivers_nb.inference.layout import Layout
+
+Values = Mapping[str, Any]  # site or host-data name -> tensor, numpy array, column or list
+Latents = Literal["all", "declared"]  # with internal sites (MCMC), or without (guides)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A log density counted once (R4): per row, and shared by all rows. ``row`` None: no rows."""
+
+    row: Tensor | None  # (*s, *b)
+    shared: Tensor  # (*s,)
+    batch_rank: int = 0
+
+    def total(self, row_weight: float = 1.0) -> Tensor:  # -> (*s,)
+        """Row terms summed over rows (times ``row_weight``, for minibatches) plus shared ones."""
+        if self.row is None:
+            return self.shared
+        axes = tuple(range(-self.batch_rank, 0))
+        summed = self.row.sum(axes) if axes else self.row
+        return self.shared + (summed if row_weight == 1.0 else row_weight * summed)
+
+
+class OpenTarget(Protocol):
+    """A density over ``q``; everything else about the model is fixed."""
+
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def batch_shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> dtype: ...
+
+    def terms(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        parameters: Mapping[str, Tensor] | None = None,  # storage key -> (*s, *storage shape)
+        generator: Generator | None = None,  # for noise that has no coordinate (guides)
+    ) -> Terms:
+        """Log density of values and, where a coordinate is unconstrained, its log-Jacobian."""
+        ...
+
+    def constrain(self, q: Tensor, *, internal: bool = False) -> dict[str, Tensor]:
+        """Site values, each ``(*s, *value_shape)``."""
+        ...
+
+    def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The ``q`` of given site values, ``(*s, dim)``; noise coordinates not given are 0."""
+        ...
+
+    def names_of(self, q: Tensor) -> str:
+        """For messages: the sites whose terms are not finite at ``q``, with their values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSite:
+    """One weight tensor by path: element ``index`` of the stacked storage tensor, or all of it."""
+
+    path: str  # "backbone.encoder.stack[0].enc_head[2].weight0"
+    key: str  # key of `Parameterized.storage()`
+    index: int | None
+    shape: tuple[int, ...]
+
+
+class Parameterized(Protocol):
+    """Weights by storage key and by path. Sites are ordered by key, then by index."""
+
+    def storage(self) -> dict[str, Parameter]: ...
+    def parameter_sites(self) -> tuple[ParameterSite, ...]: ...
+
+
+class Model(Parameterized, Protocol):
+    """A program that inference can work on."""
+
+    @property
+    def observed_names(self) -> frozenset[str]: ...
+
+    def trace(
+        self, x: Tensor | None, observations: Values | None = None, *,
+        generator: Generator | None = None,
+    ) -> "Trace": ...  # fmt: skip
+
+    def target(
+        self, x: Tensor | None, observations: Values | None = None, *,
+        latents: Latents = "all", dtype: dtype | None = None,
+    ) -> OpenTarget: ...  # fmt: skip
+
+    def log_joint(self, x: Tensor | None, values: Values) -> Tensor: ...  # -> (*b,)
+    def log_density(self, x: Tensor | None, values: Values) -> Tensor: ...  # -> ()
+    def parameters(self) -> Iterator[Parameter]: ...
+
+
+from quivers_nb.inference.trace import Trace  # noqa: E402  (Trace names Model in its function)
