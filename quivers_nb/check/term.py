@@ -5,7 +5,7 @@ Everything downstream is a reading of these frozen values: `lower` turns them in
 into pictures, cards into signatures. Nothing here imports torch, and nobody else makes names.
 
 Two kinds of names are made once, in `quivers_nb.check.paths` (ruling R13):
-    occurrence path  where a morphism stands: ``h/backbone/encoder/stack[0]/fan[2]/enc_head[2]``;
+    occurrence path  where a morphism stands: ``h/backbone/@[0]/encoder/stack[0]/fan[2]/enc_head[2]``;
     parameter path   whose weights it uses: ``backbone.encoder.stack[0].enc_head[2]`` (+ tensor).
 
 Laws, checked by `quivers_nb.check.verify` and tested on every program of the suite:
@@ -82,6 +82,8 @@ class Morphism:
     init: str | None = None
     settings: tuple[tuple[str, float | int | str], ...] = ()
     span: Span = field(default=NO_SPAN, compare=False)
+    dom_text: str = field(default="", compare=False)  # the types in the words of the declaration
+    cod_text: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
@@ -114,7 +116,9 @@ class Generator(TermNode):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity(TermNode):
-    """``identity(A)``: a deterministic wire."""
+    """``identity(A)``: a deterministic wire; ``text`` is the object's name."""
+
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,6 +419,8 @@ class Program:
     variables: tuple[VariableInfo, ...]
     host_names: tuple[str, ...]  # free names: keys the observations must have
     span: Span = field(default=NO_SPAN, compare=False)
+    dom_text: str = field(default="", compare=False)  # the types in the words of the declaration
+    cod_text: str = field(default="", compare=False)
 
 
 # --- modules --------------------------------------------------------------------------------

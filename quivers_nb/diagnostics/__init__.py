@@ -1,0 +1,1 @@
+"""Findings about a text: where, what, why, and one way out; and how they are shown."""

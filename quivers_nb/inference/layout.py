@@ -1,6 +1,6 @@
 """Layouts: a flat unconstrained vector and the named sites that live in it.
 
-Inference sees one vector ``q`` of shape ``(*stack, dim)``, stack being chains, particles or nothing.
+Inference sees one vector ``q`` of shape ``(*stack, dim)``: stack is chains, particles or nothing.
 A `Coordinate` says which slice of it belongs to which site. Sites of one row each (``batch_rank``
 > 0) carry the batch axes in front of their own shape.
 """
@@ -42,7 +42,7 @@ class Coordinate:
 
     def slice(self, q: Tensor) -> Tensor:  # (*stack, dim) -> (*stack, *shape)
         """This site's part of ``q``."""
-        return q[..., self.start : self.stop].reshape(*q.shape[:-1], *self.shape)
+        return q[..., self.start : self.stop].reshape((*q.shape[:-1], *self.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,14 @@ class Layout:
     def dim(self) -> int:
         """Length of the flat vector."""
         return self.coordinates[-1].stop if self.coordinates else 0
+
+    def split(self, q: Tensor) -> dict[str, Tensor]:  # (*stack, dim) -> (*stack, *shape) each
+        """Every site's part at once. Its gradient is one concatenation, however many the sites."""
+        parts = q.split([coordinate.size for coordinate in self.coordinates], -1)
+        return {
+            coordinate.name: part.reshape((*q.shape[:-1], *coordinate.shape))
+            for coordinate, part in zip(self.coordinates, parts, strict=True)
+        }
 
     def __iter__(self) -> Iterator[Coordinate]:
         return iter(self.coordinates)

@@ -8,7 +8,7 @@ Shapes. ``*s`` is the runtime stack (chains, particles), ``*b`` the batch of row
 inference knows the language: a hand-written density only needs an `OpenTarget`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,7 @@ from torch import Generator, Tensor, dtype
 from torch.nn import Parameter
 
 from quivers_nb.inference.layout import Layout
+from quivers_nb.spaces.support import Support
 
 Values = Mapping[str, Any]  # site or host-data name -> tensor, numpy array, column or list
 Latents = Literal["all", "declared"]  # with internal sites (MCMC), or without (guides)
@@ -58,7 +59,13 @@ class OpenTarget(Protocol):
         """Log density of values and, where a coordinate is unconstrained, its log-Jacobian."""
         ...
 
-    def constrain(self, q: Tensor, *, internal: bool = False) -> dict[str, Tensor]:
+    def constrain(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        internal: bool = False,
+        parameters: Mapping[str, Tensor] | None = None,  # as in `terms`
+    ) -> dict[str, Tensor]:
         """Site values, each ``(*s, *value_shape)``."""
         ...
 
@@ -88,11 +95,39 @@ class Parameterized(Protocol):
     def parameter_sites(self) -> tuple[ParameterSite, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredLatent:
+    """A declared site that a guide must cover, as far as it is known without an input.
+
+    ``unconstrained_shape`` and ``value_shape`` are own shapes: no batch axes. The first
+    ``plate_rank`` own axes are those of a plate; ``row_wise`` sites are drawn once per row when
+    there are rows.
+    """
+
+    name: str
+    unconstrained_shape: tuple[int, ...]
+    value_shape: tuple[int, ...]
+    support: Support
+    row_wise: bool
+    plate_rank: int = 0
+
+
 class Model(Parameterized, Protocol):
     """A program that inference can work on."""
 
     @property
     def observed_names(self) -> frozenset[str]: ...
+
+    def declared_latents(self, observed_names: Collection[str]) -> tuple[DeclaredLatent, ...]:
+        """The declared stochastic sites not in ``observed_names``, in program order.
+
+        A site whose size is not known before data are seen is an error naming it.
+        """
+        ...
+
+    def batch_shape(self, x: Tensor | None) -> tuple[int, ...]:
+        """The rows of a run on ``x`` (R1); `()` where there are none."""
+        ...
 
     def trace(
         self, x: Tensor | None, observations: Values | None = None, *,

@@ -43,10 +43,10 @@ class Parameter:
 class RawBlock:
     """One block of a kernel's raw vector: the parameter it becomes, its width and transform.
 
-    ``width`` is a number, or a formula over ``d`` (dim or size of the codomain), ``m`` (matrix
-    size), ``r`` (rank), ``k`` (components), as in ``"d"``, ``"d-1"``, ``"d*(d+1)//2"``.
+    ``width`` is a key of `quivers_nb.kernels.transforms.WIDTHS`: a formula over ``d`` (dim or size
+    of the codomain), ``m`` (matrix size), ``r`` (rank), ``k`` (components), ``rows`` and ``cols``.
     ``transform`` is a key of `quivers_nb.kernels.transforms.TRANSFORMS`: ``id exp softplus
-    softplus+ sigmoid softmax tril cumsum …``.
+    softplus+ sigmoid softmax tril ordered center width midpoint factor matrix df``.
     """
 
     parameter: str
@@ -62,7 +62,8 @@ class Family:
     None if no kernel form. ``scale_block``: the parameter whose initial value ``scale=`` sets (R5).
     ``noise``: a fixed-size standard normal noise map exists, so MCMC uses noise coordinates (R3).
     ``improper``: log density 0, cannot be sampled. ``settings``: options with defaults.
-    ``simplex``: values are simplex-typed (R7).
+    ``simplex``: values are simplex-typed (R7). ``kernel_family``: the row whose parameters and
+    density the raw blocks feed, where that is another one (Bernoulli kernels keep their logits).
     """
 
     name: str
@@ -73,6 +74,7 @@ class Family:
     literal: bool = True
     variable: bool = True
     kernel: tuple[RawBlock, ...] | None = None
+    kernel_family: str | None = None
     codomain: Codomain = Codomain.CONTINUOUS
     scale_block: str | None = None
     noise: bool = False

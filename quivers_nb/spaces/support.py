@@ -53,6 +53,16 @@ class PositiveDefinite:
 
 
 @dataclass(frozen=True, slots=True)
+class LowerCholesky:
+    """Lower triangular matrices with positive diagonal; event rank 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Increasing:
+    """Strictly increasing vectors; event rank 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class OneHot:
     """One-hot vectors; event rank 1."""
 
@@ -68,7 +78,7 @@ class Counts:
 
 Support = (
     RealLine | Above | Below | Between | SimplexSupport | CorrelationCholesky | PositiveDefinite
-    | OneHot | Counts
+    | LowerCholesky | Increasing | OneHot | Counts
 )  # fmt: skip
 
 REAL = RealLine()

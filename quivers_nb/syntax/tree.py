@@ -405,7 +405,10 @@ StepArg = Name | Number | ArgIndexed | ArgCall | ArgList | ArgKeyword
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """``F(a, b)`` or bare ``F`` at the right of ``<-`` and ``~``; ``args`` is None when bare."""
+    """``F(a, b)`` at the right of ``<-`` and ``~``, or bare ``F`` after ``<-`` (``args`` None).
+
+    After ``~`` a bare ``F`` is an `ExprName`: only the checker can tell a family from a morphism.
+    """
 
     name: Name
     args: tuple[StepArg, ...] | None
@@ -575,7 +578,7 @@ class ObjectDecl(Line):
 
 @dataclass(frozen=True, slots=True)
 class MorphismDecl(Line):
-    """``morphism f : A -> B [options] ~ init``; a `Call` when init reads as a family or a call."""
+    """``morphism f : A -> B [options] ~ init``; a `Call` when init reads as ``F(args)``."""
 
     name: Name
     dom: Obj

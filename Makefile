@@ -1,0 +1,62 @@
+# make lab              create the environment if needed and open JupyterLab on the first notebook
+# make lab HEADLESS=1   execute that notebook instead and print what its cells print
+# make test             the gate: format, lint, import contracts, types, tests, notebooks, wheel
+# make verify           everything: the slow tests too, and Binder's steps in a bare environment
+# make bench            the benchmarks, as JSON lines
+#
+# PYTHON=       the interpreter that creates the environment (3.11 or later)
+# TORCH_INDEX=  an extra wheel index, used for torch alone
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+HEADLESS ?=
+NOTEBOOK := notebooks/01-first-model.ipynb
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready
+
+SANITIZE := --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: lab test verify bench lint clean
+
+lab: $(READY)
+ifeq ($(HEADLESS),)
+	$(BIN)/jupyter lab $(NOTEBOOK)
+else
+	$(BIN)/python notebooks/run.py $(NOTEBOOK)
+endif
+
+test: lint
+	$(PYTEST) -m "not slow or wheel" $(SANITIZE) tests notebooks
+
+verify: lint
+	$(PYTEST) -m "" $(SANITIZE) tests notebooks
+
+bench: $(READY)
+	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+lint: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+# The stamp is newer than what it was made from, so a second run of anything starts at once.
+$(READY): requirements.txt pyproject.toml | $(BIN)/pip
+	$(PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		"$$(grep '^torch==' requirements.txt)"
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "quivers-nb needs Python 3.11 or later; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,42 @@
+"""The notebook surface: `%%qvr` compiles a cell, `%qvr` shows what is there.
+
+`%load_ext quivers_nb` (or `quivers_magics`) switches it on, `%unload_ext` takes all of it back.
+"""
+
+from weakref import WeakKeyDictionary
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from quivers_magics.magic import QvrMagics
+from quivers_magics.rich import register_cards, unregister_cards
+from quivers_nb.session import Session
+
+# The session outlives the extension: after %reload_ext, objects bound before are still ours.
+_SESSIONS: WeakKeyDictionary[InteractiveShell, Session] = WeakKeyDictionary()
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics and the rich display of models. Loading twice changes nothing."""
+    if _loaded(shell) is None:
+        session = _SESSIONS.setdefault(shell, Session())
+        shell.register_magics(QvrMagics(shell, session))
+        register_cards(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take back what `load_ipython_extension` did, and nothing else."""
+    magics = _loaded(shell)
+    if magics is None:
+        return
+    manager = shell.magics_manager
+    for kind, names in magics.magics.items():
+        for name, method in names.items():
+            if manager.magics[kind].get(name) == method:
+                del manager.magics[kind][name]
+    del manager.registry[QvrMagics.__name__]
+    unregister_cards(shell)
+
+
+def _loaded(shell: InteractiveShell) -> QvrMagics | None:
+    magics = shell.magics_manager.registry.get(QvrMagics.__name__)
+    return magics if isinstance(magics, QvrMagics) else None

@@ -1,0 +1,84 @@
+"""The magics. They read options, call the session once and display what it gives."""
+
+import sys
+from collections.abc import Mapping
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.session import Card, Session, card, cell_card, list_card
+
+
+@magics_class
+class QvrMagics(Magics):
+    """`%%qvr` compiles a cell; `%qvr` shows what cells have made."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+
+    @magic_arguments()
+    @argument(
+        "name",
+        nargs="?",
+        help="in a cell: also bind the module itself to this name, as quivers_nb.dsl.loads would "
+        "return it; on a line: the object to show again",
+    )
+    @argument(
+        "-f",
+        "--fresh",
+        action="store_true",
+        help="compile even if the text is unchanged: new objects, with new parameters",
+    )
+    @no_var_expand
+    @line_cell_magic
+    def qvr(self, line: str, cell: str | None = None) -> None:
+        """Compile a QVR cell, or show what cells have made.
+
+        `%%qvr [NAME]` compiles the lines below it, puts what they export into your variables and
+        shows a card. Your own variables and Python's builtins are never overwritten.
+        `%qvr` lists the objects, `%qvr NAME` shows one again.
+        """
+        options = parse_argstring(self.qvr, line)
+        if cell is not None:
+            self._run(cell, options.name, fresh=options.fresh)
+        elif options.name is not None:
+            display(self._find(options.name))
+        else:
+            display(list_card(self._present()))
+
+    @line_magic
+    def qvr_traceback(self, line: str) -> None:
+        """Show the Python traceback of the last error, which a refused cell leaves out."""
+        del line
+        error = getattr(sys, "last_value", None)
+        if error is None:
+            raise UsageError("no cell has failed yet")
+        self.shell.InteractiveTB(type(error), error, error.__traceback__)
+
+    def _run(self, text: str, name: str | None, *, fresh: bool) -> None:
+        label = f"cell [{self.shell.execution_count}]"
+        result = self.session.run_cell(text, name, label, fresh=fresh)
+        binding = self.session.bind(result, self.shell.user_ns)
+        self.shell.push(dict(binding.names))
+        display(cell_card(result, binding.refused))
+
+    def _present(self) -> Mapping[str, object]:
+        """The objects of the session that the user still has under the names we gave them."""
+        space = self.shell.user_ns
+        bound = self.session.bound.items()
+        return {name: value for name, value in bound if space.get(name) is value}
+
+    def _find(self, name: str) -> Card:
+        present = self._present()
+        if name in present:
+            return card(present[name])
+        meant = nearest(name, present)
+        hint = f"did you mean {meant}?" if meant else "%qvr lists what there is"
+        raise UsageError(f"no QVR cell has made an object called {name}; {hint}")

@@ -1,0 +1,159 @@
+"""Calls of built-in functions: arity, what they need of own axes, what they give (7.7, R8)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from quivers_nb.check.axes import Axes
+from quivers_nb.check.builtins import BUILTINS, Action, Builtin
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.higher_order import check_list_call
+from quivers_nb.check.term import Apply, LetTerm, Literal
+from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.values import UNKNOWN, Value
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.syntax import tree
+
+Typed = tuple[LetTerm, Value]
+
+
+def check_call(expr: tree.LetCall, env: Environment) -> Typed:
+    """A built-in applied to arguments."""
+    from quivers_nb.check.lets import check_let, tensor  # noqa: PLC0415  (mutual recursion)
+
+    row = BUILTINS.get(expr.name.text)
+    if row is None:
+        _unknown(expr, env)
+        for arg in expr.args:
+            check_let(arg, env)
+        return Literal(0), UNKNOWN
+    if row.action is Action.DEDUCTION:
+        not_lowered(f"`{row.name}`", expr.span, env.scope.report)
+        return Literal(0), UNKNOWN
+    if not row.least <= len(expr.args) <= row.most:
+        _arity(expr, row, env)
+        for arg in expr.args:
+            check_let(arg, env)
+        return Literal(0), UNKNOWN
+    if row.action is Action.LIST:
+        return check_list_call(expr, env)
+    found = [check_let(arg, env) for arg in expr.args]
+    values = [
+        tensor(value, arg.span, env) for (_, value), arg in zip(found, expr.args, strict=True)
+    ]
+    term = Apply(row.name, tuple(t for t, _ in found), span=expr.span)
+    return term, RESULTS[row.action](row, expr, values, env)
+
+
+def _point(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
+    from quivers_nb.check.lets import aligned, union  # noqa: PLC0415  (mutual recursion)
+
+    spans = [arg.span for arg in expr.args]
+    own = aligned(list(zip(values, spans, strict=True)), env)
+    simplex = row.name == "where" and values[1].simplex and values[2].simplex
+    known = UNKNOWN if own is None else Value(axes=own)
+    return replace(known, rows=union(*values), simplex=simplex)
+
+
+def _keep(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
+    first = values[0]
+    if not _has_last_axis(row, expr, first, env):
+        return replace(UNKNOWN, rows=first.rows)
+    if row.name == "glu" or first.own is None:
+        return replace(UNKNOWN, rows=first.rows, simplex=row.simplex)
+    return Value(rows=first.rows, axes=first.own, simplex=row.simplex)
+
+
+def _reduce(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
+    if len(values) > 1 and row.name == "logsumexp":
+        return _point(row, expr, values, env)
+    first = values[0]
+    if not _has_last_axis(row, expr, first, env) or first.own is None:
+        return replace(UNKNOWN, rows=first.rows)
+    return Value(rows=first.rows, axes=first.own[:-1], discrete=row.discrete)
+
+
+def _matrix(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
+    from quivers_nb.check.lets import aligned, union  # noqa: PLC0415  (mutual recursion)
+
+    rows = union(*values)
+    if not _has_last_axis(row, expr, values[0], env):
+        return replace(UNKNOWN, rows=rows)
+    first = values[0].own
+    if row.name == "dot":
+        own = aligned([(v, a.span) for v, a in zip(values, expr.args, strict=True)], env)
+        return replace(UNKNOWN, rows=rows) if own is None else Value(rows=rows, axes=own[:-1])
+    if row.name == "diag" and first is not None and len(first) == 1:
+        return Value(rows=rows, axes=(first[0], first[0]))
+    if row.name == "cholesky" and first is not None:
+        return Value(rows=rows, axes=first)
+    if row.name == "cov_exp_quad" and first is not None:
+        return Value(rows=rows, axes=(first[0], first[0]))
+    if row.name == "matmul" and first is not None and values[1].own is not None:
+        return _product(first, values[1].own, rows, expr, env)
+    return replace(UNKNOWN, rows=rows)
+
+
+def _product(
+    left: Axes, right: Axes, rows: frozenset[str], expr: tree.LetCall, env: Environment
+) -> Value:
+    if not right:
+        _rank_zero("matmul", expr.args[1], env)
+        return replace(UNKNOWN, rows=rows)
+    inner, other = left[-1].obj.size, right[-min(2, len(right))].obj.size
+    if isinstance(inner, int) and isinstance(other, int) and inner != other:
+        env.scope.report.error(
+            "Q0704",
+            f"matmul contracts axes of lengths {inner} and {other}",
+            expr.span,
+            because=[Because("the last axis on the left meets the last but one on the right")],
+        )
+        return replace(UNKNOWN, rows=rows)
+    if len(left) <= 2 and len(right) <= 2:
+        return Value(rows=rows, axes=left[:-1] + (right[1:] if len(right) == 2 else ()))
+    return replace(UNKNOWN, rows=rows)
+
+
+RESULTS: dict[Action, Callable[[Builtin, tree.LetCall, list[Value], Environment], Value]] = {
+    Action.POINT: _point, Action.KEEP: _keep, Action.REDUCE: _reduce, Action.MATRIX: _matrix,
+}  # fmt: skip
+
+
+def _has_last_axis(row: Builtin, expr: tree.LetCall, value: Value, env: Environment) -> bool:
+    if value.own != ():
+        return True
+    _rank_zero(row.name, expr.args[0], env, value)
+    return False
+
+
+def _rank_zero(
+    function: str, arg: tree.LetExpr, env: Environment, value: Value | None = None
+) -> None:
+    report = env.scope.report
+    labels = []
+    if value is not None and value.span is not None:
+        labels = [Label(value.span, "one number per row, bound here")]
+    report.error(
+        "Q0703",
+        f"`{function}` acts on the last own axis, and `{report.text(arg.span)}` has none",
+        arg.span,
+        labels=labels,
+        because=[Because("own axes come from plates, `factor`, vectors and data; rows are not one")],
+    )
+
+
+def _unknown(expr: tree.LetCall, env: Environment) -> None:
+    name = expr.name.text
+    near = nearest(name, BUILTINS)
+    hint = None if near is None else f"did you mean `{near}`?"
+    if name in env.bound:
+        hint = "a function that is bound here is passed to `map`, `fold` or `filter`"
+    elif name in env.scope.morphisms:
+        hint = f"`{name}` is a {env.scope.morphisms[name].kind}: draw from it in a `sample` step"
+    env.scope.report.error("Q0701", f"unknown function `{name}`", expr.name.span, hint=hint)
+
+
+def _arity(expr: tree.LetCall, row: Builtin, env: Environment) -> None:
+    env.scope.report.error(
+        "Q0702", f"`{row.name}` takes {row.arity}, got {len(expr.args)}", expr.span
+    )

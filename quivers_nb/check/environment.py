@@ -1,0 +1,179 @@
+"""The environment of a program's steps: names that are bound, and host data (section 7.2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from quivers_nb.check.scope import Scope
+from quivers_nb.check.term import Axis
+from quivers_nb.check.values import HOST, UNKNOWN, Value, at, of_object, own_axes
+from quivers_nb.diagnostics.diagnostic import Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.space import Object
+from quivers_nb.syntax import tree
+
+
+@dataclass
+class Environment:
+    """Names bound so far. ``pending``: names that later steps bind; ``reads``: see R1."""
+
+    scope: Scope
+    reads: bool
+    dom: Object | None
+    dom_span: Span
+    cod: Object | None
+    cod_span: Span
+    dom_name: str | None  # the name of a domain that is one finite object (R11, fibration)
+    inputs: frozenset[str] = frozenset()
+    bound: dict[str, Value] = field(default_factory=dict)
+    pending: dict[str, Span] = field(default_factory=dict)
+    host: dict[str, None] = field(default_factory=dict)
+    used_data: dict[str, Value] = field(default_factory=dict)
+    by_row: dict[str, Span] = field(default_factory=dict)  # inputs by how they are read (R1)
+    as_sequence: dict[str, Span] = field(default_factory=dict)
+    _sequence: bool = False
+
+    def bind(self, name: tree.Name, value: Value) -> None:
+        """Bind a name once; ``_`` is never bound."""
+        if name.text == "_":
+            return
+        first = self._first(name.text)
+        if first is not None:
+            self.scope.report.error(
+                "Q0501",
+                f"`{name.text}` is already bound",
+                name.span,
+                labels=[Label(first, "bound here")],
+                hint="a name is bound once: give one of the two another name",
+            )
+            return
+        self.pending.pop(name.text, None)
+        self.bound[name.text] = at(value, name.span)
+
+    def _first(self, name: str) -> Span | None:
+        if name in self.bound:
+            return self.bound[name].span
+        return self.scope.data[name][1] if name in self.scope.data else None
+
+    def look_up(self, name: tree.Name) -> Value | None:
+        """A bound name or declared data; None if it is neither (nothing is reported)."""
+        if name.text in self.bound:
+            if name.text in self.inputs:
+                used = self.as_sequence if self._sequence else self.by_row
+                used.setdefault(name.text, name.span)
+            return self.bound[name.text]
+        if name.text in self.scope.data:
+            return self._data(name.text)
+        return None
+
+    def value(self, name: tree.Name) -> Value:
+        """A name in a let expression: bound, or host data."""
+        found = self.look_up(name)
+        if found is not None:
+            return found
+        if self._too_early(name):
+            return UNKNOWN
+        self.host[name.text] = None
+        return HOST
+
+    def known(self, name: tree.Name, *, what: str) -> Value:
+        """A name that must be bound, for a step argument or a bare alias."""
+        found = self.look_up(name)
+        if found is not None:
+            return found
+        if not self._too_early(name):
+            self._undefined(name, what)
+        return UNKNOWN
+
+    def is_host(self, name: str) -> bool:
+        """Whether a name denotes a key of the observations."""
+        return name in self.host and name not in self.bound
+
+    @contextmanager
+    def local(self, names: dict[str, Value]) -> Iterator[None]:
+        """Names that are visible in one body only: binders and lambda parameters."""
+        hidden = {name: self.bound[name] for name in names if name in self.bound}
+        self.bound.update(names)
+        try:
+            yield
+        finally:
+            for name in names:
+                del self.bound[name]
+            self.bound.update(hidden)
+
+    @contextmanager
+    def reading(self, *, sequence: bool) -> Iterator[None]:
+        """Inputs that are met inside are read as a sequence, or per row."""
+        self._sequence = sequence
+        try:
+            yield
+        finally:
+            self._sequence = False
+
+    def read_input(self, span: Span, *, sequence: bool) -> None:
+        """A step without arguments reads the raw input."""
+        (self.as_sequence if sequence else self.by_row).setdefault("", span)
+
+    def is_input(self, arg: tree.StepArg) -> bool:
+        """Whether an argument is a name of the program's input."""
+        return isinstance(arg, tree.Name) and arg.text in self.inputs
+
+    def check_reading(self) -> bool:
+        """Whether the input is a sequence; reading it both ways is an error (R1)."""
+        for name, span in self.as_sequence.items():
+            other = self.by_row.get(name) or self.by_row.get("")
+            if name == "" and other is None and self.by_row:
+                other = next(iter(self.by_row.values()))
+            if other is not None:
+                what = f"`{name}`" if name else "the input"
+                self.scope.report.error(
+                    "Q0410",
+                    f"{what} is read both as a sequence and per row",
+                    span,
+                    labels=[Label(other, "read per row here")],
+                )
+        return bool(self.as_sequence)
+
+    def _data(self, name: str) -> Value:
+        spec, span = self.scope.data[name]
+        if spec is None:
+            return UNKNOWN
+        self.host[name] = None
+        axes, rows = own_axes(spec.axes), frozenset[str]()
+        if self.reads and len(spec.axes) == 1 and self._is_domain(spec.axes[0]):
+            axes, rows = (), frozenset({"<input>"})
+        value = replace(of_object(spec.cod, rows, axes), span=span, host=True)
+        self.used_data[name] = value
+        return value
+
+    def _is_domain(self, axis: Axis) -> bool:
+        return axis.name is not None and axis.name == self.dom_name
+
+    def _too_early(self, name: tree.Name) -> bool:
+        later = self.pending.get(name.text)
+        if later is None:
+            return False
+        self.scope.report.error(
+            "Q0503",
+            f"`{name.text}` is used before it is bound",
+            name.span,
+            labels=[Label(later, "bound here")],
+            hint="move the step that binds it up; host data need a name that no step binds",
+        )
+        return True
+
+    def _undefined(self, name: tree.Name, what: str) -> None:
+        candidates = (*self.bound, *self.scope.data)
+        near = nearest(name.text, candidates)
+        hint = f"did you mean `{near}`?" if near is not None else None
+        if hint is None and name.text in self.scope.objects:
+            hint = f"`{name.text}` is an object, not a value"
+        elif hint is None and (name.text in self.scope.morphisms or name.text in FAMILIES):
+            hint = f"`{name.text}` is not a value: bind a draw of it with `sample` first"
+        elif hint is None:
+            hint = f"if it is host data, declare it: `data {name.text} : Rows -> Real 1`"
+        self.scope.report.error(
+            "Q0502", f"undefined variable `{name.text}` {what}".rstrip(), name.span, hint=hint
+        )

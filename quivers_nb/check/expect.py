@@ -1,0 +1,204 @@
+"""When two types meet, and why each of them is what it is (3.5, 3.6)."""
+
+from quivers_nb.check.report import Report
+from quivers_nb.check.term import (
+    Compose,
+    Fan,
+    Generator,
+    Identity,
+    Named,
+    Parallel,
+    ProgramTerm,
+    Repeat,
+    Role,
+    Scan,
+    Stack,
+    Term,
+)
+from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.spaces.space import (
+    Object,
+    ProductSet,
+    Space,
+    is_finite,
+    width,
+)
+
+
+def sizes_agree(left: Object, right: Object) -> bool:
+    """Equal cardinalities; a size that is not known yet agrees with any."""
+    a, b = left.size, right.size  # type: ignore[union-attr]
+    return a == b or not (isinstance(a, int) and isinstance(b, int))
+
+
+def same_finite(left: Object, right: Object) -> bool:
+    """Equality of finite types in the tensor strata; unknown sizes agree with any FinSet."""
+    if left == right:
+        return True
+    return type(left) is type(right) and not _both_known(left, right) and sizes_agree(left, right)
+
+
+def events_meet(cod: Object, dom: Object) -> bool:
+    """Event compatibility: whether a value of ``cod`` can be read as a value of ``dom``."""
+    if is_finite(cod) and is_finite(dom):
+        return sizes_agree(cod, dom)
+    if is_finite(cod):
+        return not isinstance(cod, ProductSet) and isinstance(dom, Space) and dom.dim == 1
+    return not is_finite(dom) and width(cod) == width(dom)
+
+
+def mismatch(cod: Object, dom: Object) -> str:
+    """How two types fail to meet, in words."""
+    if is_finite(cod) and is_finite(dom):
+        a, b = cod.size, dom.size  # type: ignore[union-attr]
+        if a == b:
+            return f"{cod} and {dom} have {a} elements each, but are different sets"
+        return f"{cod} has {a} elements and {dom} has {b}"
+    if is_finite(dom):
+        return f"{cod} is a space and {dom} a finite set"
+    if is_finite(cod):
+        return f"{cod} is a finite set, which meets Real 1 only, and {dom} has dimension {width(dom)}"
+    return f"event dimensions {width(cod)} and {width(dom)} differ"
+
+
+def is_table(term: Term) -> bool:
+    """Whether a term lies in stratum S: finite Markov tables and what is built from them."""
+    match term:
+        case Generator():
+            return term.morphism.role is Role.KERNEL and term.morphism.family is None
+        case Named():
+            return is_table(term.body)
+        case Repeat():
+            return is_table(term.body)
+        case Compose() | Parallel() | Fan():
+            return all(map(is_table, term.parts))
+        case Stack():
+            return all(map(is_table, term.copies))
+        case _:
+            return False
+
+
+def latent_in(term: Term) -> Generator | None:
+    """A latent relation used directly, through names only."""
+    while isinstance(term, Named):
+        term = term.body
+    if isinstance(term, Generator) and term.morphism.role is Role.LATENT:
+        return term
+    return None
+
+
+def label(term: Term, report: Report) -> str:
+    """What to call a term in a message: its text, shortened."""
+    match term:
+        case Named():
+            return term.name
+        case Generator():
+            return written_name(term)
+        case ProgramTerm():
+            return term.program.name
+        case _:
+            text = report.text(term.span)
+            return text if len(text) <= 40 else text[:37] + "…"
+
+
+def written_name(term: Generator) -> str:
+    """The name by which a generator is written in expressions."""
+    morphism = term.morphism
+    return morphism.name if morphism.member is None else f"{morphism.name}_{morphism.member}"
+
+
+def cod_text(term: Term) -> str:
+    """The codomain as it was written, with its meaning when that says more."""
+    return _both(_written(term, cod=True), term.cod)
+
+
+def dom_text(term: Term) -> str:
+    """The domain as it was written, with its meaning when that says more."""
+    return _both(_written(term, cod=False), term.dom)
+
+
+def signature_texts(term: Term) -> tuple[str, str]:
+    """Domain and codomain in the words of the declarations they come from."""
+    return (
+        _written(term, cod=False) or str(term.dom),
+        _written(term, cod=True) or str(term.cod),
+    )
+
+
+def why(term: Term, *, cod: bool) -> tuple[Because, ...]:
+    """The chain of declarations that decides the codomain (or domain) of a term."""
+    word = "ends in" if cod else "starts at"
+    match term:
+        case Generator():
+            said = f"{term.morphism.dom_text} -> {term.morphism.cod_text}"
+            text = f"`{written_name(term)} : {said}` is declared so"
+            return (Because(text, term.morphism.span),)
+        case ProgramTerm():
+            program = term.program
+            text = f"`program {program.name} : {program.dom_text} -> {program.cod_text}` says so"
+            return (Because(text, program.span),)
+        case Named():
+            shown = cod_text(term) if cod else dom_text(term)
+            because = Because(f"`{term.name}` {word} {shown}", term.body.span)
+            return (because, *why(term.body, cod=cod))
+        case Compose():
+            return why(term.parts[-1 if cod else 0], cod=cod)
+        case Stack():
+            return why(term.copies[-1 if cod else 0], cod=cod)
+        case Repeat():
+            return why(term.body, cod=cod)
+        case Scan() if cod:
+            return why(term.cell, cod=True)
+        case Fan() if not cod:
+            return why(term.parts[0], cod=False)
+        case Fan() | Parallel():
+            return _parts_add_up(term, cod=cod)
+        case _:
+            return ()
+
+
+def _parts_add_up(term: Fan | Parallel, *, cod: bool) -> tuple[Because, ...]:
+    sides = [part.cod if cod else part.dom for part in term.parts]
+    kind = "fan" if isinstance(term, Fan) else "@"
+    widths = " + ".join(str(width(side)) for side in sides)
+    total = sum(width(side) for side in sides)
+    return (Because(f"the parts of `{kind}` side by side have dimension {widths} = {total}", term.span),)
+
+
+def _written(term: Term, *, cod: bool) -> str:
+    match term:
+        case Generator():
+            return term.morphism.cod_text if cod else term.morphism.dom_text
+        case ProgramTerm():
+            return term.program.cod_text if cod else term.program.dom_text
+        case Named():
+            return _written(term.body, cod=cod)
+        case Compose():
+            return _written(term.parts[-1 if cod else 0], cod=cod)
+        case Stack():
+            return _written(term.copies[-1 if cod else 0], cod=cod)
+        case Repeat():
+            return _written(term.body, cod=cod)
+        case Scan() if cod:
+            return _written(term.cell, cod=True)
+        case Fan() if not cod:
+            return _written(term.parts[0], cod=False)
+        case Fan() | Parallel():
+            return " * ".join(_factor(_written(part, cod=cod)) for part in term.parts)
+        case Identity():
+            return term.text
+        case _:
+            return ""
+
+
+def _factor(text: str) -> str:
+    return f"({text})" if "+" in text else text
+
+
+def _both(text: str, obj: Object) -> str:
+    meaning = str(obj)
+    return f"`{meaning}`" if text in {"", meaning} else f"`{text}` ({meaning})"
+
+
+def _both_known(left: Object, right: Object) -> bool:
+    return isinstance(left.size, int) and isinstance(right.size, int)  # type: ignore[union-attr]

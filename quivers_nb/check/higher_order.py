@@ -1,0 +1,100 @@
+"""`map`, `filter`, `fold`, `scanl`, `logsumexp_over`, `length`: over a list or the first own axis."""
+
+from dataclasses import replace
+
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.term import Apply, LetTerm
+from quivers_nb.check.values import UNKNOWN, Shape, Value, scalar
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.syntax import tree
+
+Typed = tuple[LetTerm, Value]
+FORMS = {
+    "map": "x -> …", "filter": "x -> …", "logsumexp_over": "x -> …",
+    "fold": "acc -> x -> …", "scanl": "acc -> x -> …",
+}  # fmt: skip
+
+
+def check_list_call(expr: tree.LetCall, env: Environment) -> Typed:
+    """A call whose first argument is run over, and whose last is a function (but for `length`)."""
+    from quivers_nb.check.lets import check_let  # noqa: PLC0415  (mutual recursion)
+
+    name = expr.name.text
+    first, items = check_let(expr.args[0], env)
+    items = _run_over(items, expr, env)
+    if name == "length":
+        return Apply(name, (first,), span=expr.span), scalar(discrete=True)
+    element = _element(items)
+    params: tuple[Value, ...] = (element,)
+    between: tuple[LetTerm, ...] = ()
+    start = Value()
+    if len(expr.args) == 3:
+        init, start = check_let(expr.args[1], env)
+        between = (init,)
+        params = (replace(UNKNOWN, rows=start.rows | items.rows), element)
+    function, body = _function(expr, params, env)
+    rows = items.rows | start.rows | body.rows
+    term = Apply(name, (first, *between, function), span=expr.span)
+    return term, replace(_result(name, items, body), rows=rows)
+
+
+def _run_over(items: Value, expr: tree.LetCall, env: Environment) -> Value:
+    arg = expr.args[0]
+    if items.sort in {Shape.FUNCTION, Shape.TEXT}:
+        env.scope.report.error(
+            "Q0709", f"{items.sort.value} stands where a list or a tensor is needed", arg.span
+        )
+        return UNKNOWN
+    if items.own == () and items.sort is Shape.TENSOR:
+        labels = [] if items.span is None else [Label(items.span, "bound here")]
+        env.scope.report.error(
+            "Q0703",
+            f"`{expr.name.text}` runs over the first own axis, and "
+            f"`{env.scope.report.text(arg.span)}` has none",
+            arg.span,
+            labels=labels,
+            because=[Because("own axes come from plates, `factor`, vectors and data")],
+        )
+        return replace(UNKNOWN, rows=items.rows)
+    return items
+
+
+def _element(items: Value) -> Value:
+    if items.sort is Shape.LIST:
+        return items.element or replace(UNKNOWN, rows=items.rows)
+    if items.own is None:
+        return replace(UNKNOWN, rows=items.rows)
+    return Value(rows=items.rows, axes=items.own[1:], discrete=items.discrete)
+
+
+def _function(
+    expr: tree.LetCall, params: tuple[Value, ...], env: Environment
+) -> tuple[LetTerm, Value]:
+    from quivers_nb.check.lets import check_lambda, check_let  # noqa: PLC0415  (mutual recursion)
+
+    arg = expr.args[-1]
+    curried = isinstance(arg, tree.LetLambda) and (
+        len(params) == 1 or isinstance(arg.body, tree.LetLambda)
+    )
+    if isinstance(arg, tree.LetLambda) and curried:
+        return check_lambda(arg, params, env)
+    term, value = check_let(arg, env)
+    if value.sort not in {Shape.FUNCTION, Shape.ANY} or isinstance(arg, tree.LetLambda):
+        env.scope.report.error(
+            "Q0709",
+            f"`{expr.name.text}` needs a function `{FORMS[expr.name.text]}` as its last argument",
+            arg.span,
+        )
+    return term, replace(UNKNOWN, rows=value.rows)
+
+
+def _result(name: str, items: Value, body: Value) -> Value:
+    if name == "map" and items.sort is Shape.LIST:
+        return Value(sort=Shape.LIST, element=body)
+    if name == "map" and items.own is not None and body.own is not None:
+        return Value(axes=items.own[:1] + body.own)
+    if name == "logsumexp_over" and body.own is not None:
+        return Value(axes=body.own)
+    if name == "filter":
+        return Value(sort=items.sort, element=items.element)
+    return UNKNOWN

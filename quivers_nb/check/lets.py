@@ -1,0 +1,249 @@
+"""Let expressions: from arithmetic, calls and gathers to terms, with what is known of them (7.7)."""
+
+from dataclasses import replace
+
+from quivers_nb.check.axes import Axes, Clash, align, shown
+from quivers_nb.check.calls import check_call
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.factors import check_factor
+from quivers_nb.check.term import (
+    Arithmetic,
+    Gather,
+    Items,
+    Lambda,
+    LetTerm,
+    Literal,
+    Negate,
+    Text,
+    Variable,
+)
+from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.values import UNKNOWN, Shape, Value, scalar
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.syntax import tree
+
+Typed = tuple[LetTerm, Value]
+NOTHING: LetTerm = Literal(0)
+
+
+def check_let(expr: tree.LetExpr, env: Environment) -> Typed:
+    """The term of an expression and what is known of its value; `UNKNOWN` after an error."""
+    match expr:
+        case tree.Number():
+            return Literal(expr.value), scalar(discrete=isinstance(expr.value, int))
+        case tree.String():
+            return Text(expr.raw), Value(sort=Shape.TEXT)
+        case tree.LetName():
+            return _variable(expr.name, env), env.value(expr.name)
+        case tree.LetBinary():
+            return _chain(expr, env)
+        case tree.LetNegate():
+            term, value = check_let(expr.operand, env)
+            value = tensor(value, expr.operand.span, env)
+            return Negate(term), replace(_plain(value), discrete=value.discrete)
+        case tree.LetIndex():
+            return _gather(expr, env)
+        case tree.LetList():
+            return _list(expr, env)
+        case _:
+            return _scoped(expr, env)
+
+
+def _scoped(expr: tree.LetExpr, env: Environment) -> Typed:
+    match expr:
+        case tree.LetCall():
+            return check_call(expr, env)
+        case tree.LetLambda():
+            term, body = check_lambda(expr, (UNKNOWN,), env)
+            return term, Value(rows=body.rows, sort=Shape.FUNCTION)
+        case tree.LetFactor():
+            return check_factor(expr, env)
+        case tree.LetMethod():
+            not_lowered(f"the method `.{expr.method.text}`", expr.method.span, env.scope.report)
+            return NOTHING, UNKNOWN
+        case _:
+            raise TypeError(f"not a let expression: {expr!r}")
+
+
+def check_lambda(
+    expr: tree.LetLambda, params: tuple[Value, ...], env: Environment
+) -> tuple[Lambda, Value]:
+    """A lambda whose first parameters have known values; the value is that of the inmost body."""
+    with env.local({expr.param.text: params[0] if params else UNKNOWN}):
+        if len(params) > 1 and isinstance(expr.body, tree.LetLambda):
+            inner, value = check_lambda(expr.body, params[1:], env)
+            return Lambda(expr.param.text, inner), value
+        term, value = check_let(expr.body, env)
+    return Lambda(expr.param.text, term), value
+
+
+def tensor(value: Value, span: Span, env: Environment) -> Value:
+    """``value`` where a tensor is wanted; `UNKNOWN` after saying that it is not one."""
+    if value.sort in {Shape.TENSOR, Shape.ANY}:
+        return value
+    hint = "lists are for `map`, `fold` and indexing" if value.sort is Shape.LIST else None
+    env.scope.report.error(
+        "Q0709", f"{value.sort.value} stands where a number or a tensor is needed", span, hint=hint
+    )
+    return UNKNOWN
+
+
+def aligned(values: list[tuple[Value, Span]], env: Environment) -> Axes | None:
+    """The common own axes of several values, or None; a clash is reported at the later one."""
+    axes: Axes | None = ()
+    for i, (value, span) in enumerate(values):
+        merged = align(axes, value.own)
+        if isinstance(merged, Clash):
+            clash(merged, [s for _, s in values[:i]], span, env)
+            return None
+        axes = merged
+    return axes
+
+
+def clash(found: Clash, others: list[Span], span: Span, env: Environment) -> None:
+    """Report two axes that do not align."""
+    hint = None
+    because = [Because("own axes are aligned from the right")]
+    if found.named:
+        a, b = found.left, found.right
+        hint = (
+            f"say which is which: `factor g : {a.name}, h : {b.name} in …`, "
+            f"and index each value by its own binder"
+        )
+        because.append(Because("an axis remembers the object that made it"))
+    else:
+        sizes = f"{found.left.obj.size} and {found.right.obj.size}"
+        because.append(Because(f"the lengths {sizes} differ"))
+    report = env.scope.report
+    report.error(
+        "Q0704",
+        str(found),
+        span,
+        labels=[Label(other, f"has axis {shown(found.left)}") for other in others[-1:]],
+        because=because,
+        hint=hint,
+    )
+
+
+def union(*values: Value) -> frozenset[str]:
+    """Why a value computed from these is row-wise."""
+    return frozenset().union(*(value.rows for value in values))
+
+
+def _variable(name: tree.Name, env: Environment) -> Variable:
+    env.value(name)
+    return Variable(name.text, host=env.is_host(name.text), span=name.span)
+
+
+def _plain(value: Value) -> Value:
+    """The same axes as a value computed, not declared."""
+    return Value(rows=value.rows, axes=value.own, sort=value.sort)
+
+
+def _chain(expr: tree.LetBinary, env: Environment) -> Typed:
+    """``a + b - c …`` without recursion along the left: sums may be long."""
+    spine: list[tree.LetBinary] = []
+    left: tree.LetExpr = expr
+    while isinstance(left, tree.LetBinary):
+        spine.append(left)
+        left = left.left
+    term, value = check_let(left, env)
+    value = tensor(value, left.span, env)
+    for node in reversed(spine):
+        right, other = check_let(node.right, env)
+        other = tensor(other, node.right.span, env)
+        axes = aligned([(value, node.left.span), (other, node.right.span)], env)
+        known = UNKNOWN if axes is None else Value(axes=axes)
+        value = replace(known, rows=union(value, other), discrete=_whole(node.op, value, other))
+        term = Arithmetic(node.op, term, right)
+    return term, value
+
+
+def _whole(op: str, left: Value, right: Value) -> bool | None:
+    if op == "/" or left.discrete is False or right.discrete is False:
+        return False
+    return True if left.discrete and right.discrete else None
+
+
+def _list(expr: tree.LetList, env: Environment) -> Typed:
+    found = [check_let(item, env) for item in expr.items]
+    values = [value for _, value in found]
+    element = replace(UNKNOWN, rows=union(*values))
+    if values and all(value.own == values[0].own for value in values):
+        element = Value(rows=union(*values), axes=values[0].own)
+    return Items(tuple(term for term, _ in found)), Value(
+        rows=union(*values), sort=Shape.LIST, element=element
+    )
+
+
+def _gather(expr: tree.LetIndex, env: Environment) -> Typed:
+    base = env.value(expr.name)
+    indices = [check_let(index, env) for index in expr.indices]
+    variable = _variable(expr.name, env)
+    term = Gather(variable, tuple(t for t, _ in indices), span=expr.span)
+    values = [
+        (tensor(value, index.span, env), index.span)
+        for (_, value), index in zip(indices, expr.indices, strict=True)
+    ]
+    if base.sort is Shape.LIST:
+        element = base.element or UNKNOWN
+        return term, replace(element, rows=union(base, *(v for v, _ in values)))
+    base = tensor(base, expr.name.span, env)
+    return term, gathered(base, expr.name, list(expr.indices), values, env)
+
+
+def gathered(
+    base: Value,
+    name: tree.Name,
+    written: list[tree.LetExpr],
+    values: list[tuple[Value, Span]],
+    env: Environment,
+) -> Value:
+    """``base`` indexed along its first own axes."""
+    count = len(values)
+    rows = union(base, *(value for value, _ in values))
+    front = aligned(values, env)
+    if base.own is None:
+        return Value(rows=rows, sort=base.sort, simplex=base.simplex, discrete=base.discrete)
+    if not _has_axes(base, name, count, env):
+        return replace(UNKNOWN, rows=rows)
+    _in_range(base, name, written, env)
+    if front is None:
+        return Value(rows=rows, sort=Shape.ANY, simplex=base.simplex, discrete=base.discrete)
+    simplex = base.simplex and count < len(base.own)
+    if base.axes is not None and count <= len(base.axes):
+        return replace(
+            base, rows=rows, axes=front + base.axes[count:], simplex=simplex, host=False
+        )
+    return Value(rows=rows, axes=front + base.own[count:], simplex=simplex, discrete=base.discrete)
+
+
+def _has_axes(base: Value, name: tree.Name, count: int, env: Environment) -> bool:
+    have = len(base.own or ())
+    if count <= have:
+        return True
+    axes = "no axis of its own" if have == 0 else f"{have} own axes" if have > 1 else "1 own axis"
+    labels = [] if base.span is None else [Label(base.span, "bound here")]
+    env.scope.report.error(
+        "Q0708" if have else "Q0703",
+        f"`{name.text}` has {axes}, and is indexed by {count}",
+        name.span,
+        labels=labels,
+        because=[Because("an index picks along the first own axes; rows are not an own axis")],
+    )
+    return False
+
+
+def _in_range(base: Value, name: tree.Name, written: list[tree.LetExpr], env: Environment) -> None:
+    for index, axis in zip(written, base.own or (), strict=False):
+        size = axis.obj.size
+        if not isinstance(index, tree.Number) or not isinstance(size, int):
+            continue
+        if not 0 <= int(index.value) < size:
+            env.scope.report.error(
+                "Q0708",
+                f"index {index.value} is out of range: axis {shown(axis)} of `{name.text}` "
+                f"has indices 0 to {size - 1}",
+                index.span,
+            )

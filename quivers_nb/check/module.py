@@ -1,0 +1,223 @@
+"""A module, top to bottom: every declaration in its turn, exports at the end (section 2)."""
+
+from collections.abc import Callable, Mapping
+
+from quivers_nb.check.expect import latent_in
+from quivers_nb.check.expressions import check_expression, declare_let
+from quivers_nb.check.morphisms import declare_morphism
+from quivers_nb.check.objects import axes_of, check_finite, check_object, declare_object
+from quivers_nb.check.programs import declare_program
+from quivers_nb.check.report import Report
+from quivers_nb.check.scope import Group, MorphismBinding, Scope, Template
+from quivers_nb.check.term import (
+    CheckedModule,
+    DataSpec,
+    Export,
+    Program,
+    ProgramTerm,
+    Term,
+)
+from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.diagnostics.diagnostic import Label
+from quivers_nb.diagnostics.errors import CompileError
+from quivers_nb.diagnostics.source import SourceText, Span
+from quivers_nb.spaces.space import Object
+from quivers_nb.syntax import tree
+from quivers_nb.syntax.parser import parse
+
+
+def check_source(
+    text: str | SourceText,
+    *,
+    data_keys: frozenset[str] = frozenset(),
+    sizes: Mapping[str, int] | None = None,
+) -> CheckedModule:
+    """Parse a text and check it.
+
+    Raises:
+        ParseError: it is not a module; CompileError: it is, but means nothing.
+    """
+    source = text if isinstance(text, SourceText) else SourceText(text)
+    return check_module(parse(source), source, data_keys=data_keys, sizes=sizes)
+
+
+def check_module(
+    module: tree.Module,
+    source: SourceText,
+    *,
+    data_keys: frozenset[str] = frozenset(),
+    sizes: Mapping[str, int] | None = None,
+) -> CheckedModule:
+    """The typed terms of a module. ``sizes`` fixes names in ``FinSet n`` (R8).
+
+    Raises:
+        CompileError: with every independent error of the module.
+    """
+    report = Report(source)
+    scope = Scope(report, data_keys, dict(sizes or {}))
+    scope.later = _names_to_come(module)
+    exports: list[Export] = []
+    try:
+        for decl in module.declarations:
+            _declare(decl, scope)
+        exports = _exports(module, scope)
+    except RecursionError:
+        _too_deep(module, report)
+    if report.errors:
+        raise CompileError(tuple(report.findings), source)
+    return _checked(scope, exports)
+
+
+def _too_deep(module: tree.Module, report: Report) -> None:
+    report.error("Q0903", "this module is nested too deeply to be checked", module.span)
+
+
+def _names_to_come(module: tree.Module) -> dict[str, Span]:
+    found: dict[str, Span] = {}
+    for decl in module.declarations:
+        name = getattr(decl, "name", None)
+        if isinstance(name, tree.Name):
+            found.setdefault(name.text, name.span)
+    return found
+
+
+def _declare(decl: tree.Declaration, scope: Scope) -> None:
+    action = DECLARE.get(type(decl))
+    if action is not None:
+        action(decl, scope)
+    elif not isinstance(decl, tree.ExportDecl | tree.PragmaLine):
+        _refuse(decl, scope)
+    name = getattr(decl, "name", None)
+    if isinstance(name, tree.Name):
+        scope.later.pop(name.text, None)
+
+
+DECLARE: dict[type, Callable[..., None]] = {
+    tree.ObjectDecl: declare_object,
+    tree.MorphismDecl: declare_morphism,
+    tree.LetDecl: declare_let,
+    tree.ProgramDecl: declare_program,
+}
+
+
+CONSTRUCTS: dict[type, str] = {
+    tree.CompositionDecl: "composition", tree.CategoryDecl: "category", tree.RuleDecl: "rule",
+    tree.SchemaDecl: "schema", tree.BundleDecl: "bundle", tree.ContractionDecl: "contraction",
+    tree.DeductionDecl: "deduction", tree.SignatureDecl: "signature", tree.LossDecl: "loss",
+}  # fmt: skip
+
+
+def _refuse(decl: tree.Declaration, scope: Scope) -> None:
+    """A declaration that is not supported yet; what it would bind becomes unknown."""
+    construct = decl.kind if isinstance(decl, tree.CoderDecl) else CONSTRUCTS[type(decl)]
+    name = decl.names[0] if isinstance(decl, tree.CategoryDecl) else decl.name  # type: ignore[union-attr]
+    not_lowered(f"`{construct}`", name.span, scope.report)
+    if isinstance(decl, tree.CompositionDecl):
+        scope.composition = name.span
+    elif isinstance(decl, tree.ContractionDecl | tree.CoderDecl):
+        scope.declare_morphism(name, MorphismBinding(None, name.span, construct))
+
+
+def declare_data(decl: tree.DataDecl, scope: Scope) -> None:
+    """Bind a declared key of the observations: own axes named by DOM, an event of COD (R8)."""
+    dom = check_finite(decl.dom, scope, code="Q0211", what="the domain of data")
+    cod = check_object(decl.cod, scope)
+    if decl.name.text in scope.data:
+        scope.already(decl.name, "data", scope.data[decl.name.text][1])
+        return
+    spec = None
+    if dom is not None and cod is not None:
+        spec = DataSpec(decl.name.text, axes_of(decl.dom, scope), cod, span=decl.name.span)
+    scope.data[decl.name.text] = (spec, decl.name.span)
+
+
+DECLARE[tree.DataDecl] = declare_data
+
+
+# --- exports ------------------------------------------------------------------------------------
+
+
+def _exports(module: tree.Module, scope: Scope) -> list[Export]:
+    found: list[Export] = []
+    first: dict[str, Span] = {}
+    for decl in module.declarations:
+        if not isinstance(decl, tree.ExportDecl):
+            continue
+        key = scope.report.text(decl.value.span)
+        if key in first:
+            scope.report.warning(
+                "Q0416", f"`{key}` is exported twice", decl.value.span,
+                labels=[Label(first[key], "first here")],
+            )  # fmt: skip
+            continue
+        first[key] = decl.value.span
+        value = _exported(decl.value, scope)
+        if value is not None:
+            found.append(Export(key, value))
+    return found
+
+
+def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
+    if isinstance(expr, tree.ExprName):
+        name = expr.name.text
+        binding = scope.morphisms.get(name)
+        if binding is None:
+            _undefined_export(expr.name, scope)
+            return None
+        if isinstance(binding.value, Group):
+            scope.report.error(
+                "Q0415",
+                f"`{name}` is a group of {len(binding.value.members)} morphisms, not one",
+                expr.span,
+                labels=[Label(binding.span, "replicated here")],
+                hint=f"export a member, as in `{binding.value.members[0]}`, or `fan({name})`",
+            )
+            return None
+        if isinstance(binding.value, Template):
+            return None
+    term = check_expression(expr, scope)
+    if term is None:
+        return None
+    if latent_in(term) is not None:
+        not_lowered("exporting a latent relation", expr.span, scope.report)
+        return None
+    return term.program if isinstance(term, ProgramTerm) else term
+
+
+def _undefined_export(name: tree.Name, scope: Scope) -> None:
+    hint = scope.hint(name.text, tuple(scope.morphisms))
+    if name.text in scope.objects:
+        scope.report.error(
+            "Q0415",
+            f"`{name.text}` is an object: exports are morphisms and programs",
+            name.span,
+            labels=[Label(scope.objects[name.text].span, "declared here")],
+        )
+        return
+    scope.report.error("Q0414", f"undefined name `{name.text}`", name.span, hint=hint)
+
+
+def _checked(scope: Scope, exports: list[Export]) -> CheckedModule:
+    objects: list[tuple[str, Object]] = []
+    for name, bound in scope.objects.items():
+        if isinstance(bound.value, Object):
+            objects.append((name, bound.value))
+    morphisms: list[tuple[str, Term | Program]] = []
+    groups: list[tuple[str, tuple[str, ...]]] = []
+    for name, binding in scope.morphisms.items():
+        if isinstance(binding.value, Group):
+            groups.append((name, binding.value.members))
+        elif isinstance(binding.value, ProgramTerm):
+            morphisms.append((name, binding.value.program))
+        elif isinstance(binding.value, Term):
+            morphisms.append((name, binding.value))
+    return CheckedModule(
+        source=scope.report.source,
+        objects=tuple(objects),
+        morphisms=tuple(morphisms),
+        groups=tuple(groups),
+        data=tuple(spec for spec, _ in scope.data.values() if spec is not None),
+        exports=tuple(exports),
+        sizes=tuple(scope.free_sizes),
+        warnings=scope.report.warnings,
+    )

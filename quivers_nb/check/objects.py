@@ -1,0 +1,379 @@
+"""Objects: from an object expression to a finite set, a space or a product (section 3)."""
+
+from quivers_nb.check.options import BOUND, NUMBER, Kind, read_options
+from quivers_nb.check.scope import ObjectBinding, Pattern, Scope
+from quivers_nb.check.term import Axis
+from quivers_nb.diagnostics.diagnostic import Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.categories import OPS
+from quivers_nb.spaces.space import (
+    EnumSet,
+    FinSet,
+    Finite,
+    FreeMonoid,
+    FreeResiduated,
+    Object,
+    Size,
+    SizeVar,
+    Space,
+    SumSet,
+    factors,
+    is_finite,
+    product,
+)
+from quivers_nb.syntax import tree
+
+CONSTRUCTORS: dict[str, tuple[int, int]] = {  # least and greatest number of sizes
+    "Real": (1, 99), "Simplex": (1, 1), "Sphere": (1, 1), "Ball": (1, 1), "CholeskyFactor": (1, 1),
+    "Covariance": (1, 1), "Correlation": (1, 1), "Orthogonal": (1, 1), "Stiefel": (2, 2),
+    "LowerTriangular": (1, 1), "Diagonal": (1, 1),
+}  # fmt: skip
+WORDS = (*CONSTRUCTORS, "FinSet", "FreeMonoid", "FreeResiduated")
+
+
+def declare_object(decl: tree.ObjectDecl, scope: Scope) -> None:
+    """Bind the name of an `object` line."""
+    value: Object | Pattern | None
+    if _is_pattern(decl.value):
+        value = Pattern(scope.report.text(decl.value.span))
+    elif isinstance(decl.value, tree.ObjEnum):
+        value = _enum(decl.name.text, decl.value, scope)
+    else:
+        value = check_object(decl.value, scope)
+    axes = _declared_axes(decl, value, scope)
+    scope.declare_object(decl.name, ObjectBinding(value, axes, decl.name.span))
+
+
+def check_object(obj: tree.Obj, scope: Scope) -> Object | None:
+    """The object that an expression denotes, or None after saying why there is none."""
+    match obj:
+        case tree.ObjName():
+            return _named(obj.name, scope)
+        case tree.ObjInt():
+            return _cardinality(obj.value, scope)
+        case tree.ObjFinSet():
+            return _finset(obj, scope)
+        case tree.ObjSpace():
+            return _space(obj, scope)
+        case tree.ObjProduct():
+            return _product(obj, scope)
+        case tree.ObjSum():
+            return _sum(obj, scope)
+        case tree.ObjFreeMonoid():
+            return _free_monoid(obj, scope)
+        case tree.ObjFreeResiduated():
+            return _free_residuated(obj, scope)
+        case _:
+            return _no_set(obj, scope)
+
+
+def check_finite(obj: tree.Obj, scope: Scope, *, code: str, what: str) -> Finite | None:
+    """Like `check_object`, but a space is an error: ``what`` says who needs a finite set."""
+    value = check_object(obj, scope)
+    if value is None or is_finite(value):
+        return value  # type: ignore[return-value]
+    text = scope.report.text(obj.span)
+    scope.report.error(
+        code,
+        f"{what} must be finite, but `{text}` is a space ({value})",
+        obj.span,
+        labels=declared_label(obj, scope),
+    )
+    return None
+
+
+def axes_of(obj: tree.Obj, scope: Scope) -> tuple[Axis, ...]:
+    """The axes a plate over a finite object expression adds, one per factor, with their names."""
+    if isinstance(obj, tree.ObjName) and obj.name.text in scope.objects:
+        return scope.objects[obj.name.text].axes
+    if isinstance(obj, tree.ObjFinSet) and isinstance(obj.size, tree.Name):
+        if obj.size.text in scope.objects:
+            return scope.objects[obj.size.text].axes
+    if isinstance(obj, tree.ObjProduct):
+        return tuple(axis for factor in obj.factors for axis in axes_of(factor, scope))
+    value = check_object(obj, scope)
+    if value is None or not is_finite(value):
+        return ()
+    return tuple(Axis(None, factor) for factor in factors(value) if not isinstance(factor, Space))
+
+
+def declared_label(obj: tree.Obj, scope: Scope) -> tuple[Label, ...]:
+    """A label at the declaration of an object that is named."""
+    if isinstance(obj, tree.ObjName) and obj.name.text in scope.objects:
+        return (Label(scope.objects[obj.name.text].span, f"`{obj.name.text}` is declared here"),)
+    return ()
+
+
+def _declared_axes(
+    decl: tree.ObjectDecl, value: Object | Pattern | None, scope: Scope
+) -> tuple[Axis, ...]:
+    if value is None or isinstance(value, Pattern) or not is_finite(value):
+        return ()
+    parts = factors(value)
+    if len(parts) > 1:
+        return axes_of(decl.value, scope)
+    return (Axis(decl.name.text, value),)  # type: ignore[arg-type]
+
+
+def _is_pattern(obj: tree.Obj) -> bool:
+    match obj:
+        case tree.ObjSlash() | tree.ObjApply():
+            return True
+        case tree.ObjProduct():
+            return any(map(_is_pattern, obj.factors))
+        case tree.ObjSum():
+            return any(map(_is_pattern, obj.terms))
+        case _:
+            return False
+
+
+def _named(name: tree.Name, scope: Scope) -> Object | None:
+    binding = scope.objects.get(name.text)
+    if binding is None:
+        _undefined(name, scope)
+        return None
+    if isinstance(binding.value, Pattern):
+        scope.report.error(
+            "Q0209",
+            f"`{name.text}` is a category pattern (`{binding.value.text}`), not a set",
+            name.span,
+            labels=[Label(binding.span, "declared as a pattern here")],
+            hint="patterns stand in `rule` and `schema` lines; a set or a space is needed here",
+        )
+        return None
+    return binding.value
+
+
+def _undefined(name: tree.Name, scope: Scope) -> None:
+    hint = scope.hint(name.text, (*scope.objects, *WORDS))
+    if name.text in scope.morphisms:
+        hint = f"`{name.text}` is a {scope.morphisms[name.text].kind}, not an object"
+    scope.report.error(
+        "Q0202", f"undefined object or space `{name.text}`", name.span, hint=hint
+    )
+
+
+def _cardinality(number: tree.Number, scope: Scope) -> FinSet | None:
+    if isinstance(number.value, int) and number.value >= 1:
+        return FinSet(number.value)
+    scope.report.error(
+        "Q0203",
+        f"the cardinality of a finite set must be an integer of at least 1, got {number.value}",
+        number.span,
+    )
+    return None
+
+
+def _finset(obj: tree.ObjFinSet, scope: Scope) -> Object | None:
+    if isinstance(obj.size, tree.Number):
+        return _cardinality(obj.size, scope)
+    name = obj.size.text
+    if name in scope.objects:
+        value = _named(obj.size, scope)
+        if value is None or is_finite(value):
+            return value
+        _not_a_size(obj.size, scope, value)
+        return None
+    if name in scope.sizes:
+        return FinSet(scope.sizes[name])
+    scope.free_sizes[name] = None
+    return FinSet(SizeVar(name))
+
+
+def _not_a_size(name: tree.Name, scope: Scope, value: Object) -> None:
+    scope.report.error(
+        "Q0210",
+        f"`{name.text}` is {value}, a space: a size is an integer or a finite object",
+        name.span,
+        labels=[Label(scope.objects[name.text].span, "declared here")],
+    )
+
+
+def _space(obj: tree.ObjSpace, scope: Scope) -> Space | None:
+    ctor = obj.ctor.text
+    if ctor not in CONSTRUCTORS:
+        near = scope.hint(ctor, (*WORDS, *scope.objects))
+        scope.report.error(
+            "Q0204", f"unknown space constructor or undefined name `{ctor}`", obj.ctor.span,
+            hint=near,
+        )  # fmt: skip
+        return None
+    sizes = [_space_size(size, scope) for size in obj.sizes]
+    bounds = _bounds(obj, scope)
+    if None in sizes or bounds is None or not _sizes_fit(obj, sizes, scope):
+        return None
+    low, high, radius = bounds
+    return Space(ctor, tuple(size for size in sizes if size is not None), low, high, radius)
+
+
+def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
+    if isinstance(size, tree.Number):
+        if isinstance(size.value, int) and size.value >= 1:
+            return size.value
+        scope.report.error(
+            "Q0210", f"a size must be an integer of at least 1, got {size.value}", size.span
+        )
+        return None
+    if size.text in scope.sizes and size.text not in scope.objects:
+        return scope.sizes[size.text]
+    value = _named(size, scope)
+    if value is None:
+        return None
+    if not is_finite(value):
+        _not_a_size(size, scope, value)
+        return None
+    known: Size = value.size  # type: ignore[union-attr]
+    if isinstance(known, int):
+        return known
+    scope.report.error(
+        "Q0210",
+        f"the size of `{size.text}` is not known yet, and a space needs a number",
+        size.span,
+        labels=[Label(scope.objects[size.text].span, f"its size is `{known}`")],
+        hint=f'give the size when loading: `sizes={{"{known}": …}}`',
+    )
+    return None
+
+
+def _sizes_fit(obj: tree.ObjSpace, sizes: list[int | None], scope: Scope) -> bool:
+    ctor = obj.ctor.text
+    least, most = CONSTRUCTORS[ctor]
+    if not least <= len(sizes) <= most:
+        wanted = f"{least} size" + ("s" if least > 1 else "")
+        scope.report.error(
+            "Q0210", f"{ctor} takes {wanted}, got {len(sizes)}", obj.span
+        )
+        return False
+    if ctor == "Stiefel" and (sizes[1] or 0) > (sizes[0] or 0):
+        scope.report.error(
+            "Q0210",
+            f"Stiefel n k needs k <= n, got n = {sizes[0]}, k = {sizes[1]}",
+            obj.sizes[1].span,
+        )
+        return False
+    return True
+
+
+def _bounds(
+    obj: tree.ObjSpace, scope: Scope
+) -> tuple[float | None, float | None, float] | None:
+    """``(low, high, radius)`` of a constructor's own options; None after an error."""
+    if obj.options is None:
+        return None, None, 1.0
+    allowed: dict[str, Kind] = {"Real": {"low": BOUND, "high": BOUND}, "Ball": {"radius": NUMBER}}.get(
+        obj.ctor.text, {}
+    )
+    before = len(scope.report.errors)
+    found = read_options(obj.options, allowed, scope.report, what=f"a {obj.ctor.text} space")
+    if len(scope.report.errors) > before:
+        return None
+    low, high = (found[k].number if k in found else None for k in ("low", "high"))
+    radius = found["radius"].number if "radius" in found else 1.0
+    if low is not None and high is not None and low >= high:
+        return _empty(f"empty interval: low = {low} is not below high = {high}", obj, scope)
+    if radius <= 0:
+        return _empty(f"empty ball: the radius must be positive, got {radius}", obj, scope)
+    return low, high, radius
+
+
+def _empty(message: str, obj: tree.ObjSpace, scope: Scope) -> None:
+    span: Span = obj.options.span if obj.options is not None else obj.span
+    scope.report.error("Q0205", message, span)
+
+
+def _product(obj: tree.ObjProduct, scope: Scope) -> Object | None:
+    parts = [check_object(factor, scope) for factor in obj.factors]
+    known = tuple(part for part in parts if part is not None)
+    return product(known) if len(known) == len(parts) else None
+
+
+def _sum(obj: tree.ObjSum, scope: Scope) -> Object | None:
+    terms: list[Finite] = []
+    whole = True
+    for term in obj.terms:
+        value = check_object(term, scope)
+        if value is None:
+            whole = False
+        elif not is_finite(value):
+            whole = False
+            scope.report.error(
+                "Q0206",
+                f"coproduct of spaces is not supported: `{scope.report.text(term.span)}` is a space",
+                term.span,
+                labels=declared_label(term, scope),
+                hint="a coproduct `+` joins finite sets; for both values at once write `*`",
+            )
+        else:
+            terms.extend(value.terms if isinstance(value, SumSet) else (value,))  # type: ignore[arg-type]
+    return SumSet(tuple(terms)) if whole else None
+
+
+def _enum(name: str, obj: tree.ObjEnum, scope: Scope) -> EnumSet | None:
+    seen: dict[str, Span] = {}
+    for label in obj.labels:
+        if label.text in seen:
+            scope.report.error(
+                "Q0207",
+                f"duplicate label `{label.text}`",
+                label.span,
+                labels=[Label(seen[label.text], "first here")],
+            )
+        seen.setdefault(label.text, label.span)
+    return EnumSet(name, tuple(seen))
+
+
+def _free_monoid(obj: tree.ObjFreeMonoid, scope: Scope) -> FreeMonoid | None:
+    generators = _named(obj.generators, scope)
+    length = obj.max_length.value
+    if generators is None:
+        return None
+    if not isinstance(generators, FinSet):
+        kind = "an enum" if isinstance(generators, EnumSet) else str(generators)
+        scope.report.error(
+            "Q0208",
+            f"FreeMonoid needs a FinSet of generators, `{obj.generators.text}` is {kind}",
+            obj.generators.span,
+            labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
+        )
+        return None
+    return FreeMonoid(generators, int(length))
+
+
+def _free_residuated(obj: tree.ObjFreeResiduated, scope: Scope) -> FreeResiduated | None:
+    generators = _named(obj.generators, scope)
+    ops = ("slash",) if obj.ops is None else tuple(op.text for op in obj.ops)
+    depth = 1 if obj.depth is None else int(obj.depth.value)
+    known = True
+    for op in obj.ops or ():
+        if op.text not in OPS:
+            known = False
+            near = nearest(op.text, OPS)
+            scope.report.error(
+                "Q0208",
+                f"unknown category operation `{op.text}`; the operations are {', '.join(OPS)}",
+                op.span,
+                hint=None if near is None else f"did you mean `{near}`?",
+            )
+    if generators is None or not known:
+        return None
+    if not isinstance(generators, EnumSet):
+        scope.report.error(
+            "Q0208",
+            f"the generators of FreeResiduated must be an enum, "
+            f"`{obj.generators.text}` is {generators}",
+            obj.generators.span,
+            labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
+            hint=f"declare `object {obj.generators.text} : {{a, b}}`",
+        )
+        return None
+    return FreeResiduated(generators, depth, ops)
+
+
+def _no_set(obj: tree.Obj, scope: Scope) -> None:
+    text = scope.report.text(obj.span)
+    if isinstance(obj, tree.ObjEnum):
+        message, hint = f"an enum `{text}` needs a name", f"declare it first: `object E : {text}`"
+    else:
+        message, hint = f"`{text}` is a category pattern, not a set", None
+    scope.report.error("Q0209", message, obj.span, hint=hint)

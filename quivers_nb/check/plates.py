@@ -1,0 +1,70 @@
+"""Plates: arguments are matched to the axes of a step by object name, and carry no rows (R11)."""
+
+from quivers_nb.check.axes import Axes, Clash, match, shown, shown_all
+from quivers_nb.check.draw import Draw, Remainder
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.values import own_axes
+from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.syntax import tree
+
+
+def check_plate(
+    step: tree.SampleStep | tree.ObserveStep,
+    plate: Axes,
+    draw: Draw,
+    env: Environment,
+    *,
+    observed: bool,
+) -> bool:
+    """Whether every argument can be read over the plate; says so where not."""
+    good = True
+    for left in draw.remainders:
+        if left.rows and env.reads and not observed:
+            good = False
+            _row_wise(left, step, env)
+            continue
+        fault = match(own_axes(plate), left.axes)
+        if fault is not None:
+            good = False
+            _unmatched(left, plate, fault, step, env)
+    return good
+
+
+def _row_wise(
+    left: Remainder, step: tree.SampleStep | tree.ObserveStep, env: Environment
+) -> None:
+    report = env.scope.report
+    name = report.text(left.span)
+    span = env.bound[name].span if name in env.bound else None
+    report.error(
+        "Q0512",
+        f"`{name}` has one value per row, and a plate is shared by all rows",
+        left.span,
+        because=[
+            *([Because(f"`{name}` is bound here", span)] if span is not None else []),
+            Because("the program reads its input, so an un-indexed site has one value per row"),
+        ],
+        hint=f"to share `{name}`, declare it over 1: `sample {name} : 1 <- …`",
+    )
+
+
+def _unmatched(
+    left: Remainder,
+    plate: Axes,
+    fault: object,
+    step: tree.SampleStep | tree.ObserveStep,
+    env: Environment,
+) -> None:
+    report = env.scope.report
+    text = report.text(left.span)
+    because = [Because(f"the step is over {shown_all(plate)}", step.index.span if step.index else None)]
+    if isinstance(fault, Clash):
+        message = f"`{text}` does not fit the plate: {fault}"
+    else:
+        axis = next(a for a in left.axes or () if a == fault)
+        message = f"`{text}` has axis {shown(axis)}, which the plate has not"
+    because.append(Because("arguments are matched to the axes of a plate by object name"))
+    hint = None
+    if left.axes and left.axes[0].name is not None:
+        hint = f"gather it first: `let at = {text}[index]`, with one index per element of the plate"
+    report.error("Q0513", message, left.span, because=because, hint=hint)

@@ -1,0 +1,252 @@
+"""Programs: inputs, steps in order, return, effects (section 7)."""
+
+from quivers_nb.check.effects import check_declared, step_effects, written_effects
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.lets import NOTHING, check_let, tensor
+from quivers_nb.check.objects import check_object, declared_label
+from quivers_nb.check.options import NAME, NAMES, Settings, read_options
+from quivers_nb.check.reading import reads_input
+from quivers_nb.check.scope import MorphismBinding, Scope, Template
+from quivers_nb.check.steps import check_observe, check_sample
+from quivers_nb.check.term import InputSlot, LetStep, Program, ProgramTerm, ScoreStep, Step
+from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.values import UNKNOWN, info, of_object
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.effect import Effect
+from quivers_nb.spaces.space import Object, factors, is_finite, width
+from quivers_nb.syntax import tree
+
+
+def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
+    """Bind the name of a `program`; a template or posterior program is refused by name."""
+    options = read_options(
+        decl.options, {"effects": NAMES, "over": NAME}, scope.report, what="a program"
+    )
+    value: ProgramTerm | Template | None = None
+    if any(param.kind is not None for param in decl.params):
+        not_lowered("a program with typed parameters", decl.params[0].span, scope.report)
+        value = Template(decl)
+    elif "over" in options:
+        _posterior(decl, options, scope)
+    else:
+        program = check_program(decl, options, scope)
+        if program is not None:
+            value = ProgramTerm(
+                dom=program.dom, cod=program.cod, sequence=program.sequence, span=decl.name.span,
+                program=program,
+            )  # fmt: skip
+    kind = "template" if isinstance(value, Template) else "program"
+    scope.declare_morphism(decl.name, MorphismBinding(value, decl.name.span, kind))
+
+
+def _posterior(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> None:
+    model = options["over"]
+    binding = scope.morphisms.get(model.name)
+    if binding is None:
+        hint = scope.hint(model.name, tuple(scope.morphisms))
+        scope.report.error("Q0517", f"undefined model `{model.name}`", model.span, hint=hint)
+        return
+    if binding.kind != "program":
+        scope.report.error(
+            "Q0517",
+            f"`{model.name}` is a {binding.kind}, and `over` names a program",
+            model.span,
+            labels=[Label(binding.span, "declared here")],
+        )
+        return
+    not_lowered("a posterior program", decl.name.span, scope.report)
+
+
+def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Program | None:
+    """The program, or None if anything in it is wrong."""
+    before = len(scope.report.errors)
+    dom, cod = check_object(decl.dom, scope), check_object(decl.cod, scope)
+    env = Environment(
+        scope=scope, reads=reads_input(decl, scope), dom=dom, dom_span=decl.dom.span,
+        cod=cod, cod_span=decl.cod.span, dom_name=_domain_name(decl.dom, dom, scope),
+    )  # fmt: skip
+    inputs = _bind_inputs(decl, dom, env)
+    env.pending = _names_to_come(decl.steps)
+    effects: list[tuple[frozenset[Effect], Span]] = []
+    steps: list[Step] = []
+    for step in decl.steps:
+        checked = check_step(step, env)
+        done = written_effects(step)
+        if checked is not None:
+            steps.append(checked)
+            done |= step_effects(checked)
+        effects.append((done, step.span))
+    sequence = env.check_reading()
+    returns = _returns(decl, env)
+    check_declared(options.get("effects"), effects, scope.report)
+    if dom is None or cod is None or len(scope.report.errors) > before:
+        return None
+    scope.results[decl.name.text] = tuple(env.bound[name] for _, name in returns)
+    variables = (*env.bound.items(), *env.used_data.items())
+    return Program(
+        name=decl.name.text, dom=dom, cod=cod, inputs=inputs, steps=tuple(steps),
+        returns=returns, returns_tuple=decl.returns.is_tuple, reads_input=env.reads,
+        sequence=sequence, effects=frozenset[Effect]().union(*(e for e, _ in effects)),
+        variables=tuple(info(name, value) for name, value in variables),
+        host_names=tuple(env.host), span=decl.name.span,
+        dom_text=scope.report.text(decl.dom.span), cod_text=scope.report.text(decl.cod.span),
+    )  # fmt: skip
+
+
+# --- inputs -----------------------------------------------------------------------------------
+
+
+def _domain_name(obj: tree.Obj, dom: Object | None, scope: Scope) -> str | None:
+    """The name of the one axis of a finite domain."""
+    if dom is None or not is_finite(dom) or not isinstance(obj, tree.ObjName):
+        return None
+    axes = scope.objects[obj.name.text].axes
+    return axes[0].name if len(axes) == 1 else None
+
+
+def _bind_inputs(
+    decl: tree.ProgramDecl, dom: Object | None, env: Environment
+) -> tuple[InputSlot, ...]:
+    names = [param.name for param in decl.params]
+    slots = () if dom is None else _slots(decl, names, dom, env)
+    env.inputs = frozenset(name.text for name in names)
+    if len(slots) != len(names):
+        for name in names:
+            env.bind(name, UNKNOWN)
+        return ()
+    for name, slot in zip(names, slots, strict=True):
+        env.bind(name, of_object(slot.obj, frozenset({name.text}), ()))
+    return slots
+
+
+def _slots(
+    decl: tree.ProgramDecl, names: list[tree.Name], dom: Object, env: Environment
+) -> tuple[InputSlot, ...]:
+    parts = factors(dom)
+    if len(names) == 1:
+        return (InputSlot(names[0].text, dom, 0, width(dom), whole=True),)
+    if names and len(parts) != len(names):
+        count = len(parts)
+        env.scope.report.error(
+            "Q0505",
+            f"{len(names)} input names, but the domain has {count} "
+            f"component{'' if count == 1 else 's'}",
+            names[0].span | names[-1].span,
+            labels=[
+                Label(decl.dom.span, f"the domain, {dom}"), *declared_label(decl.dom, env.scope)
+            ],
+            hint="one name stands for the whole input; more name its components in order",
+        )  # fmt: skip
+        return ()
+    slots: list[InputSlot] = []
+    start = 0
+    for name, part in zip(names, parts, strict=False):
+        slots.append(InputSlot(name.text, part, start, width(part)))
+        start += width(part)
+    return tuple(slots)
+
+
+def _names_to_come(steps: tuple[tree.Step, ...]) -> dict[str, Span]:
+    """The names that steps bind, and where: to tell an early use from host data."""
+    found: dict[str, Span] = {}
+    for step in steps:
+        names = step.names if isinstance(step, tree.SampleStep) else (step.name,)
+        for name in names:
+            if name.text != "_":
+                found.setdefault(name.text, name.span)
+    return found
+
+
+# --- steps ------------------------------------------------------------------------------------
+
+
+def check_step(step: tree.Step, env: Environment) -> Step | None:
+    """One step; None where there is nothing to run."""
+    match step:
+        case tree.SampleStep():
+            return check_sample(step, env)
+        case tree.ObserveStep():
+            return check_observe(step, env)
+        case tree.LetStep():
+            return _let(step, env)
+        case tree.ScoreStep():
+            return _score(step, env)
+        case tree.MarginalizeStep():
+            return _marginalize(step, env)
+
+
+def _let(step: tree.LetStep, env: Environment) -> Step:
+    if isinstance(step.value, tree.LetName):
+        env.known(step.value.name, what="(a bare alias is never host data)")
+        if env.look_up(step.value.name) is None:
+            env.bind(step.name, UNKNOWN)
+            return LetStep(step.name.text, NOTHING, span=step.span)
+    term, value = check_let(step.value, env)
+    env.bind(step.name, value)
+    return LetStep(step.name.text, term, span=step.span)
+
+
+def _score(step: tree.ScoreStep, env: Environment) -> Step:
+    term, value = check_let(step.value, env)
+    value = tensor(value, step.value.span, env)
+    if value.own:
+        report = env.scope.report
+        report.error(
+            "Q0710",
+            f"`{step.name.text}` must be one number per row or one number, but it has "
+            f"{len(value.own)} own {'axis' if len(value.own) == 1 else 'axes'}",
+            step.value.span,
+            because=[Because("a score is added to the joint density")],
+            hint=f"reduce it first: `sum({report.text(step.value.span)})`",
+        )
+    env.bind(step.name, value)
+    return ScoreStep(step.name.text, term, span=step.span)
+
+
+def _marginalize(step: tree.MarginalizeStep, env: Environment) -> None:
+    not_lowered("`marginalize`", step.name.span, env.scope.report)
+    env.pending.pop(step.name.text, None)
+    for name in _inner_names(step.body):
+        if name.text not in env.bound:
+            env.bind(name, UNKNOWN)
+
+
+def _inner_names(steps: tuple[tree.Step, ...]) -> list[tree.Name]:
+    found: list[tree.Name] = []
+    for step in steps:
+        if isinstance(step, tree.MarginalizeStep):
+            found.extend(_inner_names(step.body))
+        elif isinstance(step, tree.ObserveStep):
+            found.append(step.name)
+    return found
+
+
+# --- return -----------------------------------------------------------------------------------
+
+
+def _returns(decl: tree.ProgramDecl, env: Environment) -> tuple[tuple[str, str], ...]:
+    step = decl.returns
+    labels = step.labels or step.names
+    for name in step.names:
+        if env.look_up(name) is None:
+            near = nearest(name.text, env.bound)
+            env.scope.report.error(
+                "Q0507",
+                f"return variable `{name.text}` is not bound",
+                name.span,
+                hint=None if near is None else f"did you mean `{near}`?",
+            )
+    first: dict[str, Span] = {}
+    for label in labels:
+        if label.text in first:
+            env.scope.report.error(
+                "Q0507",
+                f"`{label.text}` is returned twice under one label",
+                label.span,
+                labels=[Label(first[label.text], "first here")],
+                hint="give the values labels: `return (a: x, b: x)`",
+            )
+        first.setdefault(label.text, label.span)
+    return tuple((a.text, b.text) for a, b in zip(labels, step.names, strict=True))

@@ -1,0 +1,69 @@
+"""Where findings are collected while a module is checked.
+
+Checking never stops at the first fault. Whatever fails gets no meaning (None stands for an unknown
+object, morphism or value), and whoever meets None stays silent: the fault was told once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from quivers_nb.diagnostics.diagnostic import Because, Diagnostic, Label, Severity
+from quivers_nb.diagnostics.source import SourceText, Span
+
+
+@dataclass
+class Report:
+    """The findings of one module, in the order in which they were made."""
+
+    source: SourceText
+    findings: list[Diagnostic] = field(default_factory=list)
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        *,
+        labels: Iterable[Label] = (),
+        because: Iterable[Because] = (),
+        hint: str | None = None,
+    ) -> None:
+        """Add an error."""
+        self._add(
+            Diagnostic(code, message, span, tuple(labels), tuple(because), hint, Severity.ERROR)
+        )
+
+    def warning(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        *,
+        labels: Iterable[Label] = (),
+        because: Iterable[Because] = (),
+        hint: str | None = None,
+    ) -> None:
+        """Add a warning."""
+        self._add(
+            Diagnostic(code, message, span, tuple(labels), tuple(because), hint, Severity.WARNING)
+        )
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.findings if d.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.findings if d.severity is Severity.WARNING)
+
+    def text(self, span: Span) -> str:
+        """The source text under ``span``, on one line."""
+        return " ".join(self.source.text[span.start : span.stop].split())
+
+    def line(self, span: Span) -> int:
+        """The 1-based line on which ``span`` begins."""
+        return self.source.line_column(span.start)[0]
+
+    def _add(self, found: Diagnostic) -> None:
+        if found not in self.findings:
+            self.findings.append(found)

@@ -1,0 +1,370 @@
+"""`sample` and `observe`: what a step binds, over which plate or space, per row or shared (7.4-7.6)."""
+
+from dataclasses import dataclass, replace
+
+from quivers_nb.check.applied import applied_draw
+from quivers_nb.check.axes import Axes
+from quivers_nb.check.draw import Draw
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.families import MEASURES
+from quivers_nb.check.inline import SizeHint, inline_draw
+from quivers_nb.check.lets import aligned
+from quivers_nb.check.objects import axes_of, check_object
+from quivers_nb.check.options import NAME, NAMES, Kind, Setting, Settings, read_options
+from quivers_nb.check.plates import check_plate
+from quivers_nb.check.scope import Group, Template
+from quivers_nb.check.templates import check_template_step
+from quivers_nb.check.term import Axis, ObserveStep, SampleStep, Step
+from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object, own_axes
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.space import (
+    UNIT,
+    Object,
+    ProductSpace,
+    Space,
+    factors,
+    is_finite,
+    width,
+)
+from quivers_nb.syntax import tree
+
+OPTIONS: dict[str, Kind] = {"over": NAMES, "iid_over": NAMES, "iid": NAMES}
+SAMPLE_OPTIONS: dict[str, Kind] = {**OPTIONS, "per": NAME}
+VIA = Kind("a name, a list of names or product(i, j)", lambda value: "via" if value else None)
+OBSERVE_OPTIONS: dict[str, Kind] = {**OPTIONS, "via": VIA}
+
+RandomStep = tree.SampleStep | tree.ObserveStep
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What stands after `:` in a step: a plate of finite axes, or one space."""
+
+    plate: tuple[Axis, ...] | None = None
+    space: Space | None = None
+    span: Span | None = None
+
+
+def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
+    """Check a `sample` step and bind its names; the names are bound whatever happens."""
+    options = read_options(step.options, SAMPLE_OPTIONS, env.scope.report, what="a sample step")
+    _per_row(options, env)
+    index, draw = _index_and_draw(step, options, env)
+    if draw is None or index is None:
+        _bind_unknown(step.names, env)
+        return None
+    if len(step.names) > 1:
+        return _destructured(step, index, draw, env)
+    value = _value(step, index, draw, env)
+    if value is None:
+        _bind_unknown(step.names, env)
+        return None
+    _warn_one_per_row(step, index, draw, options, env)
+    env.bind(step.names[0], value)
+    return SampleStep(
+        names=(step.names[0].text,), source=draw.source, plate=index.plate,
+        space=index.space or draw.obj, row_wise=index.plate is None and bool(value.rows),
+        span=step.span,
+    )  # fmt: skip
+
+
+def check_observe(step: tree.ObserveStep, env: Environment) -> Step | None:
+    """Check an `observe` step and bind its name."""
+    options = read_options(step.options, OBSERVE_OPTIONS, env.scope.report, what="an observe step")
+    if "via" in options:
+        env.scope.report.warning(
+            "Q0515",
+            "`via` has no effect outside a grouped `marginalize`",
+            options["via"].key_span,
+            hint="drop it",
+        )
+    index, draw = _index_and_draw(step, options, env)
+    if draw is not None and draw.deterministic:
+        _not_observable(step, env)
+        draw = None
+    value = None if draw is None or index is None else _value(step, index, draw, env)
+    if value is None or draw is None or index is None:
+        _bind_unknown((step.name,), env)
+        return None
+    env.bind(step.name, value)
+    return ObserveStep(
+        name=step.name.text, source=draw.source, plate=index.plate,
+        space=index.space or draw.obj, row_wise=bool(value.rows), span=step.span,
+    )  # fmt: skip
+
+
+def _bind_unknown(names: tuple[tree.Name, ...], env: Environment) -> None:
+    for name in names:
+        env.bind(name, UNKNOWN)
+
+
+# --- the right side ---------------------------------------------------------------------------
+
+
+def _index_and_draw(
+    step: RandomStep, options: Settings, env: Environment
+) -> tuple[Index | None, Draw | None]:
+    index = _index(step.index, env)
+    hint = _size_hint(options, index, env)
+    return index, _draw(step, hint, env)
+
+
+def _draw(step: RandomStep, hint: SizeHint, env: Environment) -> Draw | None:
+    name = step.call.name
+    binding = env.scope.morphisms.get(name.text)
+    if binding is None:
+        if name.text in FAMILIES:
+            return inline_draw(step.call, env, hint)
+        _undefined_head(name, env)
+        return None
+    if isinstance(binding.value, Group):
+        env.scope.report.error(
+            "Q0409",
+            f"`{name.text}` is a group of {len(binding.value.members)} morphisms: "
+            "only `fan` takes a group",
+            name.span,
+            labels=[Label(binding.span, "replicated here")],
+            hint=f"use one of its members, as in `{binding.value.members[0]}`",
+        )
+        return None
+    if isinstance(binding.value, Template):
+        check_template_step(binding.value, step, env)
+        return None
+    return None if binding.value is None else applied_draw(step.call, binding.value, env)
+
+
+def _undefined_head(name: tree.Name, env: Environment) -> None:
+    scope = env.scope
+    if name.text in MEASURES:
+        not_lowered(f"the measure operator {name.text}", name.span, scope.report)
+        return
+    hint = scope.hint(name.text, (*scope.morphisms, *FAMILIES))
+    scope.report.error(
+        "Q0504", f"undefined morphism or family `{name.text}`", name.span, hint=hint
+    )
+
+
+def _size_hint(options: Settings, index: Index | None, env: Environment) -> SizeHint:
+    over, over_name = None, None
+    setting = options.get("over")
+    if setting is not None and len(setting.names) == 1:
+        name = setting.names[0]
+        over_name = name.text
+        over = check_object(tree.ObjName(name, span=name.span), env.scope)
+    _repeated_axes(options, index, env)
+    return SizeHint(
+        over=over, over_name=over_name, space=index.space if index is not None else None,
+        cod=env.cod, cod_span=env.cod_span,
+    )  # fmt: skip
+
+
+def _repeated_axes(options: Settings, index: Index | None, env: Environment) -> None:
+    """`iid_over` names axes of the plate, none of them in `over`."""
+    over = {name.text for name in options["over"].names} if "over" in options else set()
+    plate = [axis.name for axis in (index.plate or ())] if index is not None else []
+    for key in ("iid_over", "iid"):
+        setting: Setting | None = options.get(key)
+        for name in setting.names if setting is not None else ():
+            if name.text in over:
+                message = f"axis `{name.text}` is in both `over` and `{key}`"
+            elif name.text not in plate:
+                message = f"`{name.text}` is not an axis of this step's plate"
+            else:
+                continue
+            near = nearest(name.text, [p for p in plate if p is not None])
+            env.scope.report.error(
+                "Q0313", message, name.span,
+                hint=None if near is None else f"did you mean `{near}`?",
+            )  # fmt: skip
+
+
+# --- the left side ------------------------------------------------------------------------------
+
+
+def _index(obj: tree.Obj | None, env: Environment) -> Index | None:
+    if obj is None:
+        return Index()
+    value = check_object(obj, env.scope)
+    if value is None:
+        return None
+    if is_finite(value):
+        return Index(plate=axes_of(obj, env.scope), span=obj.span)
+    if isinstance(value, ProductSpace):
+        if any(is_finite(factor) for factor in value.factors):
+            env.scope.report.error(
+                "Q0518",
+                f"`{env.scope.report.text(obj.span)}` mixes finite sets and spaces: a step is over "
+                "a plate (finite) or in a space",
+                obj.span,
+                hint="draw a vector per element from a kernel, or write two steps",
+            )
+            return None
+        value = Space("Real", (value.dim,))
+    return Index(space=value, span=obj.span)  # type: ignore[arg-type]
+
+
+def _value(step: RandomStep, index: Index, draw: Draw, env: Environment) -> Value | None:
+    """What the step binds: shape, rows, type."""
+    if draw.results and not draw.tuple_result and index.span is None:
+        return draw.results[0]
+    if draw.deterministic and index.span is not None and draw.obj is None:
+        env.scope.report.error(
+            "Q0510",
+            f"`{step.call.name.text}` is a program: it binds one result, and cannot be indexed",
+            index.span,
+            hint="drop what follows the name; a program may draw a plate itself",
+        )
+        return None
+    if index.plate is not None:
+        return _over_plate(step, index, draw, index.plate, env)
+    if index.space is not None and not _space_fits(step, index, draw, env):
+        return None
+    return _per_batch(index, draw, env)
+
+
+def _per_batch(index: Index, draw: Draw, env: Environment) -> Value:
+    """An un-indexed site: batch, then the common own axes of the arguments, then the event (R2)."""
+    rows = draw.rows | {SITE} if not draw.deterministic else draw.rows
+    lefts = [
+        (Value(axes=_without_space(left.axes, index.space)), left.span) for left in draw.remainders
+    ]
+    axes = aligned(lefts, env)
+    return _typed(draw, index.space, rows, axes)
+
+
+def _typed(draw: Draw, space: Space | None, rows: frozenset[str], axes: Axes | None) -> Value:
+    if space is not None:
+        value = of_object(space, rows, axes)
+    elif draw.obj is not None:
+        value = replace(of_object(draw.obj, rows, axes), event=draw.event or ())
+    else:
+        known = axes if draw.event is not None else None
+        value = Value(rows=rows, axes=known, event=draw.event or (), discrete=draw.discrete)
+    return replace(value, simplex=value.simplex or draw.simplex)
+
+
+def _without_space(axes: Axes | None, space: Space | None) -> Axes | None:
+    """With ``: S`` an argument of width dim S gives one number per component."""
+    if space is None or not axes:
+        return axes
+    return axes[:-1] if axes[-1].name is None and axes[-1].obj.size == space.dim else axes
+
+
+def _over_plate(
+    step: RandomStep, index: Index, draw: Draw, plate: tuple[Axis, ...], env: Environment
+) -> Value | None:
+    observed = isinstance(step, tree.ObserveStep)
+    if not check_plate(step, plate, draw, env, observed=observed):
+        return None
+    if observed and draw.rows and env.reads:  # inside the row: batch, then what is left over (R4)
+        lefts = [(Value(axes=left.axes), left.span) for left in draw.remainders]
+        return _typed(draw, index.space, draw.rows, aligned(lefts, env))
+    rows = draw.rows if observed else frozenset[str]()
+    return _typed(draw, index.space, rows, own_axes(plate))
+
+
+def _space_fits(step: RandomStep, index: Index, draw: Draw, env: Environment) -> bool:
+    """A vector family or a kernel must have as many components as the declared space."""
+    assert index.space is not None
+    have: int | None = None
+    if draw.obj is not None:
+        have = width(draw.obj)
+    elif draw.event:
+        have = 1
+        for n in draw.event:
+            have *= n
+    finite = draw.obj is not None and is_finite(draw.obj)
+    if not finite and (have is None or have == index.space.dim):
+        return True
+    got = str(draw.obj) if draw.obj is not None else f"dimension {have}"
+    env.scope.report.error(
+        "Q0518",
+        f"`{step.call.name.text}` gives {got}, and the step says {index.space}",
+        index.span or step.span,
+        because=[Because("the draw is made here", step.call.span)],
+    )
+    return False
+
+
+# --- destructuring, and the small rules ---------------------------------------------------------
+
+
+def _destructured(step: tree.SampleStep, index: Index, draw: Draw, env: Environment) -> Step | None:
+    names, report = step.names, env.scope.report
+    values = _components(draw)
+    if index.span is not None:
+        report.error(
+            "Q0506", "a step over a plate or space binds a single name", index.span,
+            labels=[Label(names[0].span | names[-1].span, f"{len(names)} names")],
+        )  # fmt: skip
+        values = None
+    elif values is None or len(values) != len(names):
+        count = 1 if values is None else len(values)
+        plural = "" if count == 1 else "s"
+        report.error(
+            "Q0506",
+            f"cannot destructure `{step.call.name.text}` into {len(names)} names: "
+            f"it gives {count} value{plural}",
+            names[0].span | names[-1].span,
+            because=[
+                Because("the names are for a program that returns a tuple, or a product codomain")
+            ],
+        )
+        values = None
+    if values is None:
+        _bind_unknown(names, env)
+        return None
+    for name, value in zip(names, values, strict=True):
+        env.bind(name, value)
+    return SampleStep(
+        names=tuple(name.text for name in names), source=draw.source, space=draw.obj,
+        widths=tuple(value.columns or 1 for value in values), row_wise=True, span=step.span,
+    )  # fmt: skip
+
+
+def _components(draw: Draw) -> tuple[Value, ...] | None:
+    if draw.tuple_result:
+        return draw.results
+    if draw.obj is None or len(factors(draw.obj)) < 2:
+        return None
+    rows = draw.rows | {SITE}
+    return tuple(of_object(factor, rows, ()) for factor in factors(draw.obj))
+
+
+def _not_observable(step: tree.ObserveStep, env: Environment) -> None:
+    env.scope.report.error(
+        "Q0516",
+        f"`{step.call.name.text}` gives a deterministic value, which cannot be observed",
+        step.call.name.span,
+        because=[Because("part of its result is computed by a program, and has no density")],
+        hint="observe a draw from a kernel or a family, at that value",
+    )
+
+
+def _per_row(options: Settings, env: Environment) -> None:
+    per = options.get("per")
+    if per is not None and per.name != "row":
+        env.scope.report.error("Q0305", f"`per` expects row, got `{per.name}`", per.span)
+
+
+def _warn_one_per_row(
+    step: tree.SampleStep, index: Index, draw: Draw, options: Settings, env: Environment
+) -> None:
+    """R1: a continuous site that depends on nothing row-wise may have been meant as shared."""
+    quiet = draw.rows or draw.deterministic or "per" in options or draw.discrete is not False
+    if not env.reads or index.plate is not None or quiet:
+        return
+    name = step.names[0]
+    env.scope.report.warning(
+        "Q0514",
+        f"`{name.text}` is drawn one per row; write `: 1` for one shared value",
+        name.span,
+        because=[Because("the program reads its input, and nothing row-wise enters this draw")],
+        hint=f"`sample {name.text} : 1 <- …` shares it; `[per=row]` keeps one per row",
+    )
+
+

@@ -1,0 +1,88 @@
+"""Calls of templates: they are not inlined yet, but their arguments are checked (7.9)."""
+
+from collections.abc import Sequence
+
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.scope import Scope, Template
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.spaces.space import is_finite
+from quivers_nb.syntax import tree
+
+NUMBERS = frozenset({"Real", "Nat"})
+
+
+def check_template_step(
+    template: Template, step: tree.SampleStep | tree.ObserveStep, env: Environment
+) -> None:
+    """A template in a step: un-indexed, with arguments of the right kinds."""
+    if step.index is not None:
+        env.scope.report.error(
+            "Q0510",
+            f"the template `{step.call.name.text}` cannot be indexed",
+            step.index.span,
+            labels=[Label(template.decl.name.span, "a program with typed parameters")],
+            hint="pass the object as an argument, and draw the plate inside",
+        )
+    check_template_call(template, step.call.name, step.call.args or (), env.scope)
+
+
+def check_template_call(
+    template: Template,
+    name: tree.Name,
+    args: Sequence[tree.StepArg | tree.Name | tree.Number],
+    scope: Scope,
+) -> None:
+    """Arity, and what each parameter's kind admits."""
+    params = template.decl.params
+    if len(args) != len(params):
+        names = ", ".join(param.name.text for param in params)
+        scope.report.error(
+            "Q0511",
+            f"the template `{name.text}` expects {names}; got {len(args)}",
+            name.span,
+            labels=[Label(template.decl.name.span, "declared here")],
+        )
+        return
+    for param, arg in zip(params, args, strict=True):
+        fault = _fault(param, arg, scope)
+        if fault is not None:
+            scope.report.error(
+                "Q0511",
+                fault,
+                arg.span,
+                because=[_asked(param)],
+            )
+
+
+def _asked(param: tree.Param) -> Because:
+    kind = "Mor[A, B]" if isinstance(param.kind, tree.KindMor) else getattr(param.kind, "text", "")
+    span: Span = param.name.span
+    return Because(f"the parameter `{param.name.text}` is of kind {kind}", span)
+
+
+def _fault(param: tree.Param, arg: tree.StepArg, scope: Scope) -> str | None:
+    kind = param.kind.text if isinstance(param.kind, tree.Name) else "Mor"
+    text = scope.report.text(arg.span)
+    if kind in NUMBERS:
+        return None if isinstance(arg, tree.Number | tree.Name) else f"`{text}` is not a number"
+    if not isinstance(arg, tree.Name):
+        return f"`{text}` is not the name of {'a morphism' if kind == 'Mor' else 'an object'}"
+    if kind == "Mor":
+        return None if arg.text in scope.morphisms else f"`{text}` is not a morphism"
+    return _object_fault(kind, arg, scope)
+
+
+def _object_fault(kind: str, arg: tree.Name, scope: Scope) -> str | None:
+    binding = scope.objects.get(arg.text)
+    if binding is None:
+        return f"`{arg.text}` is not an object"
+    value = binding.value
+    if value is None or not hasattr(value, "dim") and not hasattr(value, "size"):
+        return None
+    finite = is_finite(value)  # type: ignore[arg-type]
+    if kind == "FinSet" and not finite:
+        return f"`{arg.text}` is not a finite set, but {value}"
+    if kind == "Space" and finite:
+        return f"`{arg.text}` is not a space, but {value}"
+    return None

@@ -1,0 +1,57 @@
+"""Loading QVR: text in, live modules out (section 11.1).
+
+    load(path)      a file; relative paths are relative to the working directory
+    loads(source)   a text
+    parse(source)   the syntax tree alone, without torch
+
+Raises `ParseError` or `CompileError`, nothing else; both carry line, column and every diagnostic.
+"""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quivers_nb.check import check_source
+from quivers_nb.diagnostics.errors import CompileError, LanguageError, ParseError, UserError
+from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.syntax.parser import parse
+
+if TYPE_CHECKING:
+    from quivers_nb.lower.module import Module
+
+
+def loads(
+    source: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    name: str = "<text>",
+) -> "Module":
+    """Compile a text. ``data`` feeds `from_data`; ``sizes`` fixes late-bound sizes (R8)."""
+    checked = check_source(SourceText(source, name), data_keys=frozenset(data or ()))
+    from quivers_nb.lower import lower  # noqa: PLC0415  (torch is needed only now)
+
+    return lower(checked, sizes)
+
+
+def load(
+    path: "str | PathLike[str]",
+    data: Mapping[str, Any] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+) -> "Module":
+    """Compile a file. Raises `UserError` if it cannot be read as UTF-8 text."""
+    where = Path(path)
+    try:
+        text = where.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no file {str(path)!r}: check the path (working directory {Path.cwd()})"
+        ) from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise UserError(f"{str(path)!r} is not a QVR text file: {error}") from error
+    return loads(text, data, sizes=sizes, name=str(path))
+
+
+__all__ = ["CompileError", "LanguageError", "ParseError", "load", "loads", "parse"]

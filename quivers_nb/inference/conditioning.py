@@ -1,0 +1,85 @@
+"""Conditioning: a model with some of its sites clamped."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import Parameter
+
+from quivers_nb.inference.model import (
+    DeclaredLatent,
+    Latents,
+    Model,
+    OpenTarget,
+    ParameterSite,
+    Values,
+)
+from quivers_nb.inference.trace import Trace
+
+
+@dataclass(frozen=True)
+class ConditionedModel:
+    """``model`` with the values of ``data`` in place; everything else is the model's."""
+
+    model: Model
+    data: Mapping[str, Any]
+
+    def _with_data(self, values: Values | None) -> dict[str, Any]:
+        return {**(values or {}), **self.data}
+
+    @property
+    def observed_names(self) -> frozenset[str]:
+        return self.model.observed_names
+
+    def trace(
+        self,
+        x: Tensor | None,
+        observations: Values | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Trace:
+        """A run with the data and ``observations`` clamped; the data win."""
+        return self.model.trace(x, self._with_data(observations), generator=generator)
+
+    def target(
+        self,
+        x: Tensor | None,
+        observations: Values | None = None,
+        *,
+        latents: Latents = "all",
+        dtype: torch.dtype | None = None,
+    ) -> OpenTarget:
+        """The model's target at the data and ``observations`` together."""
+        given = self._with_data(observations)
+        return self.model.target(x, given, latents=latents, dtype=dtype)
+
+    def log_joint(self, x: Tensor | None, values: Values) -> Tensor:  # -> (*b,)
+        """The model's log joint, the data among the values."""
+        return self.model.log_joint(x, self._with_data(values))
+
+    def log_density(self, x: Tensor | None, values: Values) -> Tensor:  # -> ()
+        """The model's log density, the data among the values."""
+        return self.model.log_density(x, self._with_data(values))
+
+    def declared_latents(self, observed_names: Collection[str]) -> tuple[DeclaredLatent, ...]:
+        """The model's, without the sites that the data give."""
+        return self.model.declared_latents({*observed_names, *self.data})
+
+    def batch_shape(self, x: Tensor | None) -> tuple[int, ...]:
+        return self.model.batch_shape(x)
+
+    def storage(self) -> dict[str, Parameter]:
+        return self.model.storage()
+
+    def parameter_sites(self) -> tuple[ParameterSite, ...]:
+        return self.model.parameter_sites()
+
+    def parameters(self) -> Iterator[Parameter]:
+        return self.model.parameters()
+
+
+def condition(model: Model, data: Mapping[str, Any]) -> ConditionedModel:
+    """``model`` with the sites (or host data) named in ``data`` clamped to its values."""
+    return ConditionedModel(model, dict(data))

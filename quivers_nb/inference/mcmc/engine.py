@@ -1,0 +1,228 @@
+"""Engines: what moves the chains of a run. The fastest that can serve is taken.
+
+native   compiled gradient and compiled sampler, one chain per thread (`inference.native`)
+traced   the chains of `mcmc.chain` in Python, on a recorded and replayed gradient
+eager    the same on torch autograd
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.gradient import Gradient, ValueAndGrad, gradient_of
+from quivers_nb.inference.mcmc.chain import Chain, Transition
+from quivers_nb.inference.mcmc.integrator import Point
+from quivers_nb.inference.mcmc.kernel import Kernel, Stats
+from quivers_nb.inference.mcmc.metric import Vector
+from quivers_nb.inference.mcmc.store import Store
+from quivers_nb.inference.native import (
+    Draws,
+    NativeTarget,
+    NutsChains,
+    NutsSettings,
+    Unavailable,
+    nuts_settings,
+    prepare,
+)
+from quivers_nb.inference.target import Target
+
+TIERS = ("eager", "traced", "native")
+# Beyond this many coordinates the time goes into large matrix products, where torch's are best.
+NATIVE_DIM = 20_000
+_WATCHED_PIECE = 25  # transitions between two looks at native chains that are watched
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One finished transition, as told to ``watch``. ``position`` is unconstrained, ``(dim,)``."""
+
+    chain: int
+    transition: int  # from 0, warm-up included
+    warming: bool
+    position: Vector
+    stats: Stats
+
+
+Watch = Callable[[Progress], bool | None]  # True stops the run and keeps its draws
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be run: these chains, from these points, into this store."""
+
+    kernel: Kernel
+    num_warmup: int
+    num_samples: int
+    seed: int
+    numbers: Sequence[int]
+    points: tuple[Point, ...]
+    rngs: tuple[Generator, ...]
+    store: Store
+    watch: Watch | None
+
+    @property
+    def total(self) -> int:
+        return self.num_warmup + self.num_samples
+
+    def finished(self, i: int, transition: int, q: Vector, stats: Stats) -> bool:
+        """Keep a finished transition of the i-th chain; True if the run is to stop."""
+        warming = transition < self.num_warmup
+        if not warming:
+            self.store.add(i, transition - self.num_warmup, q, stats)
+        if self.watch is None:
+            return False
+        return self.watch(Progress(self.numbers[i], transition, warming, q, stats)) is True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where the chains ended, and whether they were stopped before their time."""
+
+    ends: tuple[Vector, ...]
+    stopped: bool
+
+
+class Engine(Protocol):
+    """A way to run a `Task`; ``reason`` says why no faster one serves."""
+
+    @property
+    def tier(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    def run(self, task: Task) -> Outcome: ...
+
+
+def choose(target: Target, example: Tensor, kernel: Kernel, num_warmup: int, tier: str) -> Engine:
+    """The fastest engine that serves, or the one asked for (which may fall back, with reason).
+
+    ``example`` ``(C, D)`` are points of finite density and gradient.
+    """
+    refusal = ""
+    if tier in ("auto", "native"):
+        engine = _native(target, example, kernel, num_warmup, forced=tier == "native")
+        if isinstance(engine, NativeEngine):
+            return engine
+        refusal = f"not native: {engine.reason}"
+    gradient = gradient_of(target, example, tier)
+    reasons = "; ".join(reason for reason in (refusal, gradient.reason) if reason)
+    return PythonEngine(Gradient(gradient.evaluate, gradient.tier, reasons))
+
+
+def _native(
+    target: Target, example: Tensor, kernel: Kernel, num_warmup: int, *, forced: bool
+) -> "NativeEngine | Unavailable":
+    if example.dtype is not torch.float64:
+        return Unavailable("native chains run in float64")
+    if target.dim > NATIVE_DIM and not forced:
+        return Unavailable(f"{target.dim} coordinates are moved faster by torch")
+    settings = nuts_settings(kernel, num_warmup)
+    if isinstance(settings, Unavailable):
+        return settings
+    native = prepare(target, example[0])
+    return native if isinstance(native, Unavailable) else NativeEngine(native, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class PythonEngine:
+    """All chains in one thread, one batched gradient per leapfrog."""
+
+    gradient: Gradient
+
+    @property
+    def tier(self) -> str:
+        return self.gradient.tier
+
+    @property
+    def reason(self) -> str:
+        return self.gradient.reason
+
+    def run(self, task: Task) -> Outcome:
+        transition = Transition.of(task.kernel, task.num_warmup)
+        evaluate = on_arrays(self.gradient.evaluate)
+        chains = list(transition.init(task.points, task.rngs))
+        active = list(range(len(chains)))
+        stopped = False
+        try:
+            while active and not stopped:
+                some = tuple(task.rngs[i] for i in active)
+                moved = transition.step(tuple(chains[i] for i in active), evaluate, some)
+                stopped = _settle(task, chains, active, moved)
+                active = [i for i in active if chains[i].draws < task.total]
+        except KeyboardInterrupt:
+            stopped = True
+        return Outcome(tuple(chain.point.q for chain in chains), stopped)
+
+
+def _settle(
+    task: Task, chains: list[Chain], active: Sequence[int], moved: tuple[Chain, ...]
+) -> bool:
+    stopped = False
+    for i, chain in zip(active, moved, strict=True):
+        chains[i] = chain
+        if chain.stats is not None:
+            stopped |= task.finished(i, chain.draws - 1, chain.point.q, chain.stats)
+    return stopped
+
+
+@dataclass(frozen=True, slots=True)
+class NativeEngine:
+    """Chains on threads of compiled code, in pieces that fit into memory."""
+
+    native: NativeTarget
+    settings: NutsSettings
+    tier: str = "native"
+    reason: str = ""
+
+    def run(self, task: Task) -> Outcome:
+        starts = np.stack([point.q for point in task.points]).astype(np.float64, copy=False)
+        chains = self.native.chains(self.settings, starts, task.seed, task.numbers)
+        first = 0 if task.watch is not None else task.num_warmup
+        piece = _WATCHED_PIECE if task.watch is not None else task.store.block
+        until = first if first else min(piece, task.total)
+        stopped = False
+        while not stopped:
+            stopped = self._advance(task, chains, until, first)
+            if until >= task.total:
+                break
+            until = min(until + piece, task.total)
+        return Outcome(tuple(chains.positions()), stopped)
+
+    def _advance(self, task: Task, chains: NutsChains, until: int, first: int) -> bool:
+        """One piece; True if the run was interrupted or is to stop."""
+        before = chains.progress().transitions
+        stopped = False
+        try:
+            chains.advance(until, first)
+        except KeyboardInterrupt:
+            stopped = True
+        failed = [reason for reason in chains.failures() if reason is not None]
+        if failed:
+            raise UserError(f"a chain could not go on: {failed[0]}")
+        for i, start in enumerate(before):
+            stopped |= _collect(task, i, max(first, start), chains.draws(i))
+        return stopped
+
+
+def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
+    stopped = False
+    columns = [draws.stats[name].tolist() for name in Stats._fields]
+    for row, values in enumerate(zip(*columns, strict=True)):
+        position = draws.position[row]
+        stopped |= task.finished(i, start + row, position, Stats(*values))
+    return stopped
+
+
+def on_arrays(evaluate: ValueAndGrad) -> Callable[[Vector], tuple[Vector, Vector]]:
+    """The same function on numpy arrays that share memory with the tensors."""
+
+    def call(q: Vector) -> tuple[Vector, Vector]:
+        values, grads = evaluate(torch.from_numpy(q))
+        return values.numpy(), grads.numpy()
+
+    return call

@@ -1,0 +1,149 @@
+"""What a run returns: draws by site, what is known of each transition, and what to worry about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import require
+from quivers_nb.inference import diagnose
+from quivers_nb.inference.mcmc.findings import Finding, findings
+
+
+@dataclass(frozen=True)
+class MCMCResult:
+    """The draws after warm-up.
+
+    ``samples`` maps sites to ``(chains, draws, *value_shape)``; ``stats`` has one ``(chains,
+    draws)`` tensor per entry of `Stats` (acceptance, leapfrogs, depth, diverged, log_density,
+    energy, step_size). ``num_samples`` counts kept draws per chain; an interrupted run has fewer
+    than were asked for. ``tier`` says what ran the gradient and ``tier_reason`` why nothing faster
+    did. Diagnostics are computed when first asked for.
+    """
+
+    samples: Mapping[str, Tensor]
+    stats: Mapping[str, Tensor]
+    start_log_densities: Tensor  # (chains,)
+    stationary: Tensor  # (chains,) bool: the last draw is the start, unchanged
+    num_warmup: int
+    max_tree_depth: int | None
+    dim: int
+    tier: str
+    tier_reason: str = ""
+    interrupted: bool = False
+    seed: int = 0
+
+    @property
+    def num_chains(self) -> int:
+        return int(self.log_densities.shape[0])
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.log_densities.shape[1])
+
+    @property
+    def log_densities(self) -> Tensor:  # (chains, draws)
+        return self.stats["log_density"]
+
+    @property
+    def acceptance_rates(self) -> Tensor:  # (chains,)
+        """Mean acceptance statistic of each chain."""
+        return self.stats["acceptance"].mean(-1)
+
+    @property
+    def divergence_counts(self) -> Tensor:  # (chains,)
+        """Divergent transitions after warm-up."""
+        return self.stats["diverged"].sum(-1)
+
+    @property
+    def step_sizes(self) -> Tensor:  # (chains,)
+        """The step size that each chain ended warm-up with."""
+        return self.stats["step_size"][:, -1] if self.num_samples else torch.empty(0)
+
+    @property
+    def tree_depths(self) -> Tensor:  # (chains, draws)
+        return self.stats["depth"]
+
+    @cached_property
+    def r_hat(self) -> dict[str, Tensor]:
+        """Rank-normalised split R-hat of every scalar, by site."""
+        return self._by_site(diagnose.r_hat)
+
+    @cached_property
+    def ess(self) -> dict[str, Tensor]:
+        """Bulk effective sample size of every scalar, by site."""
+        return self._by_site(diagnose.ess)
+
+    @cached_property
+    def mcse(self) -> dict[str, Tensor]:
+        """Monte Carlo standard error of every mean, by site."""
+        return self._by_site(diagnose.mcse)
+
+    @cached_property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What speaks against trusting these draws, and what to do about each."""
+        return findings(self)
+
+    def _by_site(self, statistic: Any) -> dict[str, Tensor]:
+        return {
+            name: torch.from_numpy(np.asarray(statistic(draws.numpy())))
+            for name, draws in self.samples.items()
+        }
+
+    def to_arviz(self) -> Any:
+        """The draws and statistics as an ArviZ ``InferenceData``.
+
+        Raises `MissingExtra` if ArviZ is not installed.
+        """
+        arviz = require("arviz", extra="analysis", why="to hand draws to ArviZ")
+        names = {"acceptance": "acceptance_rate", "depth": "tree_depth", "log_density": "lp"}
+        names |= {"diverged": "diverging", "leapfrogs": "n_steps"}
+        return arviz.from_dict(
+            posterior={name: draws.numpy() for name, draws in self.samples.items()},
+            sample_stats={names.get(n, n): value.numpy() for n, value in self.stats.items()},
+        )
+
+    def summary(self, max_rows: int = 40) -> str:
+        """A table, one line per scalar: mean, sd, 5 % and 95 % quantiles, MCSE, ESS, R-hat."""
+        rows: list[tuple[str, ...]] = [("", "mean", "sd", "5%", "95%", "mcse", "ess", "r_hat")]
+        total = 0
+        for name, draws in self.samples.items():
+            size = draws[0, 0].numel() if self.num_samples else 0
+            shown = max(0, min(size, max_rows - total))
+            total += size
+            rows += [self._row(name, place) for place in range(shown)]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if k == 0 else cell.rjust(width)
+                for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        if total > max_rows:
+            lines.append(f"... and {total - max_rows} more")
+        return "\n".join([*lines, *(f"! {finding}" for finding in self.warnings)])
+
+    def _row(self, name: str, place: int) -> tuple[str, ...]:
+        draws = self.samples[name]
+        x = draws.reshape(*draws.shape[:2], -1)[..., place].double()
+        index = np.unravel_index(place, draws.shape[2:]) if draws.ndim > 2 else ()
+        label = name + (f"[{', '.join(map(str, index))}]" if index else "")
+        low, high = torch.quantile(x.flatten(), torch.tensor([0.05, 0.95], dtype=x.dtype))
+        numbers = (x.mean(), x.std(), low, high, self.mcse[name].flatten()[place])
+        size, rhat = self.ess[name].flatten()[place], self.r_hat[name].flatten()[place]
+        return (label, *(f"{float(n):.3g}" for n in numbers), f"{size:.0f}", f"{rhat:.3f}")
+
+    def __repr__(self) -> str:
+        shown = f"{self.num_chains} chains x {self.num_samples} draws"
+        parts = [shown, f"{len(self.samples)} sites", f"{self.dim} coordinates", self.tier]
+        if self.num_samples:
+            parts.append(f"acceptance {float(self.acceptance_rates.mean()):.2f}")
+            parts.append(f"{int(self.divergence_counts.sum())} divergences")
+        if self.interrupted:
+            parts.append("interrupted")
+        return f"MCMCResult({', '.join(parts)})"

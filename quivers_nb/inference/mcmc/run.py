@@ -1,0 +1,214 @@
+"""The run: seeds, starts, tiers, and the loop that keeps every chain moving.
+
+Each chain has a random stream of its own, a function of the seed and the chain's number: a chain
+draws the same numbers whether it runs with others, alone, or in another process.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.gradient import eager
+from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch, choose
+from quivers_nb.inference.mcmc.integrator import Point
+from quivers_nb.inference.mcmc.kernel import Kernel
+from quivers_nb.inference.mcmc.nuts import NUTSKernel
+from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start, find_start
+from quivers_nb.inference.mcmc.store import Selection, Store
+from quivers_nb.inference.model import Model, OpenTarget, Values
+from quivers_nb.inference.target import Target, flat
+
+
+@dataclass(frozen=True)
+class MCMC:
+    """Runs a kernel: ``num_chains`` chains of ``num_warmup + num_samples`` transitions.
+
+    ``init_strategy`` is "uniform" (each unconstrained coordinate in (-2, 2)), "prior" or "value"
+    (``init_values``: site values). ``seed`` None takes one from torch's global generator. ``tier``
+    forces what computes the gradient ("eager", "traced", "native"; "auto" takes the fastest that
+    works). ``executor`` runs every chain as a job of its own. ``dtype`` is that of the target.
+    """
+
+    kernel: Kernel
+    num_warmup: int
+    num_samples: int
+    num_chains: int = 4
+    init_strategy: str = "uniform"
+    seed: int | None = None
+    tier: str = "auto"
+    executor: Executor | None = None
+    dtype: torch.dtype = torch.float64
+    init_values: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_chains < 1 or self.num_warmup < 0 or self.num_samples < 1:
+            raise UserError(
+                f"num_chains={self.num_chains}, num_warmup={self.num_warmup}, "
+                f"num_samples={self.num_samples}: at least one chain and one draw are needed"
+            )
+        if self.init_strategy not in STRATEGIES:
+            raise UserError(f"init_strategy={self.init_strategy!r} is not one of {STRATEGIES}")
+        if self.tier not in ("auto", *TIERS):
+            raise UserError(f"tier={self.tier!r} is not one of {('auto', *TIERS)}")
+
+    def run(
+        self,
+        model: Model,
+        x: Tensor | None,
+        obs: Values | None = None,
+        guide: Any = None,
+        *,
+        keep_internal: bool = False,
+        keep: Collection[str] | None = None,
+        thin: int = 1,
+        watch: Watch | None = None,
+    ) -> MCMCResult:
+        """Draw from the posterior of ``model`` at ``x`` given ``obs``.
+
+        ``guide``: chains start at draws of it. ``keep`` names the sites whose draws are kept,
+        ``keep_internal`` adds the internal ones (R3), ``thin=k`` keeps every k-th draw. An
+        interrupted run returns the draws so far.
+
+        Raises `UserError` if no start is found or the draws would not fit in memory.
+        """
+        target = flat(model.target(x, obs, latents="all", dtype=self.dtype))
+        if guide is not None:
+            values: DrawValues | None = _guide_values(guide, x)
+        elif self.init_strategy == "prior":
+            values = _prior_values(model, x, obs, target)
+        else:
+            values = None
+        return self._run(target, values, Selection(keep, keep_internal, thin), watch)
+
+    def run_target(
+        self,
+        target: Target | OpenTarget,
+        *,
+        keep: Collection[str] | None = None,
+        keep_internal: bool = False,
+        thin: int = 1,
+        watch: Watch | None = None,
+    ) -> MCMCResult:
+        """Draw from a density given as such, with no model behind it."""
+        if self.init_strategy == "prior":
+            raise UserError('init_strategy="prior" needs a model; a target has no prior to draw')
+        flat_target = target if isinstance(target, Target) else flat(target)
+        return self._run(flat_target, None, Selection(keep, keep_internal, thin), watch)
+
+    def _run(
+        self,
+        target: Target,
+        values: DrawValues | None,
+        selection: Selection,
+        watch: Watch | None,
+    ) -> MCMCResult:
+        seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)
+        exact = self.init_strategy == "value"
+        if values is None and exact and self.init_values is not None:
+            given = self.init_values
+            values = lambda _: given  # noqa: E731
+        job = Job(self, target, Start(target, values, exact), selection, seed)
+        if self.executor is None:
+            parts = [job.run(range(self.num_chains), watch)]
+        else:
+            futures = [self.executor.submit(job.run, (c,), None) for c in range(self.num_chains)]
+            parts = [future.result() for future in futures]
+        return _result(self, target, seed, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one job returns: the store of its chains, and where they began and ended."""
+
+    store: Store
+    count: int
+    starts: tuple[Point, ...]
+    outcome: Outcome
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Some chains of a run; independent of the others."""
+
+    mcmc: MCMC
+    target: Target
+    start: Start
+    selection: Selection
+    seed: int
+
+    def run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
+        """Run the chains with these numbers together."""
+        rngs = tuple(chain_generator(self.seed, number) for number in numbers)
+        reference = eager(self.target)
+        points = tuple(
+            find_start(self.start, reference, rng, number)
+            for number, rng in zip(numbers, rngs, strict=True)
+        )
+        example = torch.from_numpy(np.stack([point.q for point in points]))
+        mcmc = self.mcmc
+        engine = choose(self.target, example, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
+        kept = mcmc.num_samples // self.selection.thin
+        store = Store(self.target, self.selection, len(points), kept)
+        counts = (mcmc.num_warmup, mcmc.num_samples)
+        task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch)
+        outcome = engine.run(task)
+        return Part(store, store.finish(), points, outcome, engine.tier, engine.reason)
+
+
+def chain_generator(seed: int, number: int) -> np.random.Generator:
+    """The random stream of chain ``number``, whatever the other chains are."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))
+
+
+def _prior_values(model: Model, x: Tensor | None, obs: Values | None, target: Target) -> DrawValues:
+    names = {c.name for c in target.layout if not (c.standard_normal or c.internal)}
+
+    def draw(generator: torch.Generator) -> dict[str, Any]:
+        sites = model.trace(x, obs, generator=generator).latent_sites
+        return {name: site.value for name, site in sites.items() if name in names}
+
+    return draw
+
+
+def _guide_values(guide: Any, x: Tensor | None) -> DrawValues:
+    def draw(generator: torch.Generator) -> dict[str, Any]:
+        with torch.no_grad():
+            return dict(guide.rsample(x, generator=generator))
+
+    return draw
+
+
+def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCMCResult:
+    count = min(part.count for part in parts)
+    stores = [part.store for part in parts]
+    starts = [point for part in parts for point in part.starts]
+    ends = [q for part in parts for q in part.outcome.ends]
+    still = [np.array_equal(a.q, b) for a, b in zip(starts, ends, strict=True)]
+    return MCMCResult(
+        samples={
+            name: torch.cat([store.sites[name][:, :count] for store in stores])
+            for name in stores[0].sites
+        },
+        stats={
+            name: torch.from_numpy(np.concatenate([s.stats[name][:, :count] for s in stores]))
+            for name in stores[0].stats
+        },
+        start_log_densities=torch.tensor([s.log_density for s in starts], dtype=torch.float64),
+        stationary=torch.tensor(still),
+        num_warmup=mcmc.num_warmup,
+        max_tree_depth=mcmc.kernel.max_tree_depth if isinstance(mcmc.kernel, NUTSKernel) else None,
+        dim=target.dim,
+        tier=parts[0].tier,
+        tier_reason=parts[0].reason,
+        interrupted=any(part.outcome.stopped for part in parts),
+        seed=seed,
+    )

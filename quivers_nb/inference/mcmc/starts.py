@@ -1,0 +1,111 @@
+"""Where chains start (R14): uniform in unconstrained space, from the prior, or at given values.
+
+Each chain draws its own start from its own generator, so a start does not depend on how many
+chains there are. A start must have a finite log density and a finite gradient.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.gradient import ValueAndGrad
+from quivers_nb.inference.mcmc.integrator import Point
+from quivers_nb.inference.mcmc.metric import Vector
+from quivers_nb.inference.target import Target
+
+TRIES = 100
+RADIUS = 2.0
+STRATEGIES = ("uniform", "prior", "value")
+
+SiteValues = Mapping[str, Any]
+DrawValues = Callable[[torch.Generator], SiteValues]  # one draw of (some) site values
+
+
+@runtime_checkable
+class Anchored(Protocol):
+    """An open target whose first coordinates start near given values (lifted weights)."""
+
+    def anchor(self) -> Tensor: ...  # (k,), the first k coordinates
+    @property
+    def anchor_spread(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A strategy. ``values`` gives site values to start from; other sites start uniformly."""
+
+    target: Target
+    values: DrawValues | None = None
+    exact: bool = False  # no noise around an anchor
+
+    def draw(self, rng: Generator) -> Vector:  # -> (dim,)
+        """A candidate."""
+        q = self._uniform(rng)
+        if self.values is not None:
+            torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            q = self._with_values(q, self.values(torch_rng))
+        source = self.target.source
+        if isinstance(source, Anchored):
+            anchor = source.anchor().detach().cpu().numpy()
+            noise = rng.standard_normal(anchor.size)
+            spread = 0.0 if self.exact else source.anchor_spread
+            q[: anchor.size] = anchor + spread * noise
+        return q
+
+    def _uniform(self, rng: Generator) -> Vector:
+        q = rng.uniform(-RADIUS, RADIUS, self.target.dim)
+        for coordinate in self.target.layout:
+            if coordinate.standard_normal:
+                place = slice(coordinate.start, coordinate.stop)
+                q[place] = rng.standard_normal(coordinate.size)
+        return q.astype(_numpy_dtype(self.target.dtype), copy=False)
+
+    def _with_values(self, q: Vector, given: SiteValues) -> Vector:
+        unknown = set(given) - {coordinate.name for coordinate in self.target.layout}
+        if unknown:
+            names = ", ".join(coordinate.name for coordinate in self.target.layout)
+            raise UserError(f"start values for {sorted(unknown)}: the latent sites are {names}")
+        flat = torch.from_numpy(q)
+        sites = {
+            coordinate.name: coordinate
+            for coordinate in self.target.layout
+            if coordinate.name in given
+        }
+        values = self.target.constrain(flat, internal=True)
+        for name, coordinate in sites.items():
+            value = torch.as_tensor(given[name]).to(flat.dtype)
+            values[name] = value.reshape(coordinate.value_shape)
+        moved = self.target.unconstrain(values)
+        for coordinate in sites.values():
+            flat[coordinate.start : coordinate.stop] = moved[coordinate.start : coordinate.stop]
+        return np.asarray(flat.numpy())
+
+
+def find_start(start: Start, evaluate: ValueAndGrad, rng: Generator, chain: int) -> Point:
+    """The first candidate of up to `TRIES` with a finite density and gradient.
+
+    Raises `UserError` naming the sites that are not finite at the last candidate.
+    """
+    q = start.draw(rng)
+    for attempt in range(TRIES):
+        value, grad = evaluate(torch.from_numpy(q)[None])
+        if bool(torch.isfinite(value).all()) and bool(torch.isfinite(grad).all()):
+            return Point(q, float(value[0]), grad[0].cpu().numpy())
+        if attempt + 1 < TRIES:
+            q = start.draw(rng)
+    raise UserError(
+        f"chain {chain} found no start in {TRIES} tries: the log density or its gradient is not "
+        f"finite. At the last try: {start.target.names_of(torch.from_numpy(q))}. "
+        'Start at values that you know are possible: MCMC(..., init_strategy="value", '
+        "init_values={...})."
+    )
+
+
+def _numpy_dtype(dtype: torch.dtype) -> Any:
+    return torch.empty(0, dtype=dtype).numpy().dtype

@@ -1,0 +1,131 @@
+"""The native tier: a target's value and gradient as compiled C, and NUTS that runs on it.
+
+Two calls serve the rest of inference. Either may answer `Unavailable`, whose ``reason`` is a
+clause for people ("there is no C compiler ..."); the next tier then serves.
+
+    native = prepare(target, example)           # example: (dim,) tensor, finite density there
+    native.evaluate(q)                          # (C, dim) -> (C,), (C, dim): a `ValueAndGrad`
+
+    settings = nuts_settings(kernel, num_warmup)            # from a NUTSKernel
+    chains = native.chains(settings, starts, seed, numbers) # starts: (C, dim) float64 numpy
+    while chains.progress().transitions[0] < total:         # in pieces, or all at once
+        whole = chains.advance(until, first, on_poll)       # blocks; releases the GIL
+        for c in range(C):
+            draws = chains.draws(c)     # .position (n, dim), .stats[name] (n,), from row `first`
+    chains.stop(), .pause(), .resume()          # from any thread, within one leapfrog
+    chains.failures()                           # per chain None or a reason
+
+``until`` counts finished transitions, warm-up included. Row 0 of ``draws`` is transition number
+``max(first, where the chain was)``; the names of the statistics are those of ``mcmc.kernel.Stats``.
+The same seed and chain number give the same draws, however the run is cut into pieces. Starts must
+have a finite density and gradient; `advance` on an interrupt stops the chains, keeps their rows and
+raises again. The first call in a process compiles (or loads) the sampler, each new model its
+density; both are kept in the cache folder (see `build`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from quivers_nb.inference.gradient import disagreement, eager, record_value_and_grad
+from quivers_nb.inference.graph import RecordingError
+from quivers_nb.inference.mcmc.kernel import Kernel
+from quivers_nb.inference.mcmc.nuts import NUTSKernel
+from quivers_nb.inference.mcmc.warmup import schedule
+from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.run import (
+    Draws,
+    Floats,
+    NativeFunction,
+    NutsChains,
+    NutsSettings,
+    Progress,
+    compile_graph,
+)
+from quivers_nb.inference.target import Target
+
+__all__ = [
+    "Draws",
+    "NativeFunction",
+    "NativeTarget",
+    "NutsChains",
+    "NutsSettings",
+    "Progress",
+    "Unavailable",
+    "compile_graph",
+    "nuts_settings",
+    "prepare",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The native tier cannot serve. ``reason`` is a clause that names the cause."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTarget:
+    """A target whose value and gradient are compiled."""
+
+    target: Target
+    function: NativeFunction
+
+    def evaluate(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and gradients of several points: (*s, dim) -> (*s,), (*s, dim)."""
+        return self.function.value_and_grad(q)
+
+    def chains(
+        self,
+        settings: NutsSettings,
+        starts: Floats,  # (C, dim)
+        seed: int,
+        numbers: Sequence[int],
+        *,
+        threads: int | None = None,
+    ) -> NutsChains:
+        """Chains at ``starts``; nothing runs before `NutsChains.advance`."""
+        points = np.ascontiguousarray(starts, dtype=np.float64)
+        return NutsChains(self.function, settings, points, seed, numbers, threads)
+
+
+def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
+    """Compile ``target``'s value and gradient, and compare them with autograd's.
+
+    ``example`` ``(dim,)`` is a point where the density is finite; it gives dtype and shape.
+    """
+    if example.device.type != "cpu":
+        return Unavailable(f"native code runs on the CPU, and the target is on {example.device}")
+    try:
+        graph = record_value_and_grad(target, example.detach().clone())
+        function = compile_graph(graph)
+    except (RecordingError, Refusal) as refusal:
+        return Unavailable(str(refusal))
+    native = NativeTarget(target, function)
+    difference = disagreement(native.evaluate, eager(target), example[None])
+    return native if difference is None else Unavailable(difference)
+
+
+def nuts_settings(kernel: Kernel, num_warmup: int) -> NutsSettings | Unavailable:
+    """How the driver is to run a kernel, with the warm-up windows of every other tier."""
+    if not isinstance(kernel, NUTSKernel):
+        return Unavailable(f"{type(kernel).__name__} has no native driver")
+    if kernel.mass_matrix == "dense":
+        return Unavailable("the native driver has no dense mass matrix")
+    windows = schedule(num_warmup)
+    return NutsSettings(
+        num_warmup=num_warmup,
+        first=windows.first,
+        stop=windows.stop,
+        window_ends=tuple(sorted(windows.ends)),
+        step_size=kernel.step_size,
+        max_tree_depth=kernel.max_tree_depth,
+        target_accept=kernel.target_accept,
+        divergence_threshold=kernel.divergence_threshold,
+        adapt_step_size=kernel.adapt_step_size,
+        adapt_metric=kernel.adapt_mass_matrix and kernel.mass_matrix == "diagonal",
+    )
+

@@ -1,0 +1,229 @@
+"""Compiling C once: finding a compiler, and a cache of shared objects.
+
+The cache is one folder of the user's, closed to others, and code is loaded from nowhere else. A
+file's name is the hash of everything that made it: source, compiler version, flags, and the
+features of this processor (``-march=native`` code must not travel). Files appear by atomic rename,
+so processes that build the same thing at once do the work twice and agree.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from quivers_nb.inference.native.program import Refusal
+
+COMPILE_SECONDS = 120
+VERSION_SECONDS = 30
+# Not -ffast-math: NaN and infinity must survive, divergences are found by them.
+_BASE = (
+    "-x", "c", "-std=gnu11", "-w", "-O3", "-fPIC", "-shared", "-fno-math-errno",
+    "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math",
+    # Threading jumps turns choices in a loop body into branches, which stops vectorisation.
+    "-fno-thread-jumps",
+)  # fmt: skip
+_NATIVE = ("-march=native",)
+_WIDE = ("-mprefer-vector-width=512",)
+_VECTOR_MATH = ("-DVECTOR_MATH",)
+# Tried in this order; the first that compiles and computes right is used.
+FLAG_SETS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    ((*_BASE, *_NATIVE, *_WIDE, *_VECTOR_MATH), ("-lmvec", "-lm")),
+    ((*_BASE, *_NATIVE, *_VECTOR_MATH), ("-lmvec", "-lm")),
+    ((*_BASE, *_NATIVE), ("-lm",)),
+    (_BASE, ("-lm",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A command that compiles C, and what its objects depend on besides their source."""
+
+    command: tuple[str, ...]
+    version: str
+    flags: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.command)
+
+
+# --- where objects live ---
+
+
+def cache_folder() -> Path:
+    """The folder of compiled objects: ``$QUIVERS_NB_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("QUIVERS_NB_CACHE")
+    if chosen:
+        return Path(chosen).absolute() / "native"
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "quivers-nb" / "native"
+
+
+def _open_cache() -> Path:
+    """The folder, made if need be, and refused unless it is the user's own."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise Refusal(f"the cache folder {folder} cannot be used ({error.strerror})") from error
+    if found.st_uid != os.getuid():
+        raise Refusal(f"the cache folder {folder} belongs to another user")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Refusal(f"the cache folder {folder} is open to others (mend with chmod 700)")
+    return folder
+
+
+# --- which compiler ---
+
+
+def _candidates() -> Iterator[tuple[str, ...]]:
+    """Commands worth trying, best first."""
+    chosen = os.environ.get("CC")
+    if chosen:
+        yield tuple(shlex.split(chosen))
+        return
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            yield (name,)
+    if find_spec("ziglang") is not None:
+        yield (sys.executable, "-m", "ziglang", "cc")
+
+
+def _run(command: list[str], seconds: int, folder: Path | None = None) -> str:
+    """Run a command and return what it printed; a `Refusal` says what went wrong."""
+    name = " ".join(command[:1])
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False,
+            cwd=folder, env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Refusal(f"the compiler {name} did not finish in {seconds} s") from error
+    except OSError as error:
+        raise Refusal(f"the compiler {name} cannot be run ({error.strerror})") from error
+    text = (done.stdout + done.stderr).decode(errors="replace")
+    if done.returncode != 0:
+        lines = [line for line in text.splitlines() if line.strip()]
+        first = next((line for line in lines if "error" in line), lines[0] if lines else "no output")
+        raise Refusal(f"the compiler {name} failed: {first.strip()[:200]}")
+    return text
+
+
+@cache
+def _version(command: tuple[str, ...]) -> str:
+    return _run([*command, "--version"], VERSION_SECONDS)
+
+
+@cache
+def processor() -> str:
+    """What this processor can do, as far as compiled code is concerned."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        wanted = ("model name", "flags", "Features", "CPU part", "CPU implementer")
+        lines = info.read_text(errors="replace").splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+    if sys.platform == "darwin":
+        names = ("machdep.cpu.brand_string", "machdep.cpu.features", "machdep.cpu.leaf7_features")
+        done = subprocess.run(
+            ["/usr/sbin/sysctl", *names], capture_output=True, check=False, timeout=VERSION_SECONDS
+        )
+        return done.stdout.decode(errors="replace")
+    return f"{platform.machine()} {platform.processor()}"
+
+
+# --- building ---
+
+
+def _key(source: str, compiler: Compiler) -> str:
+    parts = [source, compiler.version, compiler.flags, compiler.libraries, processor()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CDLL:
+    """The compiled source, from the cache or built now, with ``symbols`` present."""
+    folder = _open_cache()
+    path = folder / f"{_key(source, compiler)}.so"
+    if path.exists():
+        try:
+            return _loaded(path, symbols)
+        except Refusal:
+            path.unlink(missing_ok=True)  # cut short by a full disk, say: build it again
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as room:
+            built = _compiled(source, compiler, Path(room))
+            library = _loaded(built, symbols)
+            built.replace(path)
+    except OSError as error:
+        raise Refusal(f"the cache folder {folder} cannot be written ({error.strerror})") from error
+    return library
+
+
+def _compiled(source: str, compiler: Compiler, room: Path) -> Path:
+    text, built = room / "source.c", room / "object.so"
+    text.write_text(source, encoding="utf-8")
+    _run(
+        [*compiler.command, *compiler.flags, "-o", str(built), str(text), *compiler.libraries],
+        COMPILE_SECONDS,
+        room,
+    )
+    if not built.exists():
+        raise Refusal(f"the compiler {compiler.name} reported success but made nothing")
+    return built
+
+
+def _loaded(path: Path, symbols: tuple[str, ...]) -> ctypes.CDLL:
+    if path.stat().st_uid != os.getuid():
+        raise Refusal(f"{path} belongs to another user")
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Refusal(f"the compiler's output cannot be loaded ({error})") from error
+    for symbol in symbols:
+        if not hasattr(library, symbol):
+            raise Refusal(f"the compiler's output has no function {symbol}")
+    return library
+
+
+def probe(source: str, symbols: tuple[str, ...]) -> tuple[Compiler, ctypes.CDLL]:
+    """The first compiler and flags whose object of ``source`` loads and passes ``self_check``.
+
+    Raises `Refusal` with the last reason when none does.
+    """
+    if os.name != "posix":
+        raise Refusal("native code is built on POSIX systems only")
+    _open_cache()
+    reason = Refusal("there is no C compiler (none of $CC, cc, gcc, clang, ziglang)")
+    for command in _candidates():
+        try:
+            version = _version(command)
+        except Refusal as refusal:
+            reason = refusal
+            continue
+        for flags, libraries in FLAG_SETS:
+            compiler = Compiler(command, version, flags, libraries)
+            try:
+                library = load(source, compiler, (*symbols, "self_check"))
+            except Refusal as refusal:
+                reason = refusal
+                continue
+            if library.self_check() == 0:
+                return compiler, library
+            reason = Refusal(f"the code of {compiler.name} computes wrong results")
+    raise reason

@@ -1,0 +1,300 @@
+"""The text of a fused program: one C function, no headers but the C library's.
+
+    double density(const real *q, real *g, const void *const *data, real *w)
+
+``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays; ``w`` is scratch.
+Everything a loop does not change is computed outside it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+from quivers_nb.inference.native.expression import Buffer, Expression
+from quivers_nb.inference.native.fuse import Nest, Step, stored
+from quivers_nb.inference.native.program import START, Call, Kernel, Program
+
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "eq": "==", "ne": "!=", "and": "&", "or": "|",
+}  # fmt: skip
+_C_TYPE = {"real": "real", "int": "int64_t", "bool": "int"}
+_STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
+_LEAVES = frozenset({"literal", "variable"})
+ALIGN = 8  # elements of scratch; 64 bytes of doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """C text and the number of scratch elements its function wants."""
+
+    text: str
+    scratch: int
+
+
+@cache
+def header(name: str) -> str:
+    """A file of C that ships with the package."""
+    return (files("quivers_nb.inference.native") / name).read_text(encoding="utf-8")
+
+
+def literal(value: float, kind: str, real: str) -> str:
+    """A number as C writes it."""
+    if kind != "real":
+        return str(int(value))
+    if math.isnan(value):
+        return "(real)NAN"
+    if math.isinf(value):
+        return "(real)INFINITY" if value > 0 else "(-(real)INFINITY)"
+    text = repr(float(value)) + ("f" if real == "float" else "")
+    return f"({text})" if value < 0 else text
+
+
+def pointer(buffer: Buffer, offset: int = 0) -> str:
+    """A buffer as an argument of a routine."""
+    if buffer.is_variable:
+        return f"&{buffer.name}"
+    return f"{buffer.name} + {offset}" if offset else buffer.name
+
+
+@dataclass(slots=True)
+class _Block:
+    """Statements of one nest, by the number of loops around them."""
+
+    depth: int
+    real: str
+    in_memory: frozenset[Buffer]
+    uses: Counter[int]
+    first: int  # number of the first temporary
+    made: set[Buffer] = field(default_factory=set)
+    before: list[list[str]] = field(default_factory=list)
+    after: list[list[str]] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.before = [[] for _ in range(self.depth + 1)]
+        self.after = [[] for _ in range(self.depth + 1)]
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"t{self.first + self.count}"
+
+    # --- expressions ---
+
+    def text(self, root: Expression) -> str:
+        """``root`` as C, with what is shared or loop-invariant put into temporaries first."""
+        for node in root.walk():
+            if id(node) not in self.names:
+                self.names[id(node)] = self._settled(node)
+        return self.names[id(root)]
+
+    def _settled(self, node: Expression) -> str:
+        plain = self._written(node)
+        if node.op in _LEAVES or (node.op == "load" and node.detail in self.made):
+            return plain
+        shared = self.uses[id(node)] > 1 and (node.kind != "int" or node.op == "load")
+        if not (shared or node.op in ("call", "where", "div") or node.level < self.depth):
+            return plain
+        if node.kind == "int" and node.op != "load" and node.cost < 3:
+            return plain
+        name = self.fresh()
+        self.before[node.level].append(f"const {_C_TYPE[node.kind]} {name} = {plain};")
+        return name
+
+    def _written(self, node: Expression) -> str:
+        args = [self.names[id(a)] for a in node.args]
+        if node.op in _INFIX:
+            return f"({args[0]} {_INFIX[node.op]} {args[1]})"
+        match node.op:
+            case "literal":
+                return literal(node.detail, node.kind, self.real)
+            case "variable":
+                return f"i{node.detail}"
+            case "load":
+                return self._loaded(node.detail, args[0])
+            case "neg":
+                return f"(-{args[0]})"
+            case "not":
+                return f"(!{args[0]})"
+            case "where":
+                return f"({args[0]} ? {args[1]} : {args[2]})"
+            case "cast":
+                return f"(({_C_TYPE[node.kind]}){args[0]})"
+            case _:
+                suffix = "f" if self.real == "float" and not node.detail.startswith("q_") else ""
+                return f"{node.detail}{suffix}({', '.join(args)})"
+
+    def _loaded(self, buffer: Buffer, index: str) -> str:
+        if buffer in self.made:
+            return f"v_{buffer.name}"
+        return buffer.name if buffer.is_variable else f"{buffer.name}[{index}]"
+
+    # --- stores ---
+
+    def store(self, kernel: Kernel) -> None:
+        """The statements of one kernel."""
+        store, inner = kernel.store, self.before[self.depth]
+        value, buffer = self.text(store.value), store.buffer
+        if store.fold != "set":
+            self._fold(kernel, value)
+            return
+        place = buffer.name if buffer.is_variable else f"{buffer.name}[{self.text(store.index)}]"
+        if kernel.in_order:
+            inner.append(f"{place} = {value};")
+            return
+        inner.append(f"const {_C_TYPE[buffer.kind]} v_{buffer.name} = {value};")
+        self.made.add(buffer)
+        # Loads printed before this store came from elsewhere; later ones are this variable.
+        if buffer in self.in_memory:
+            inner.append(f"{place} = v_{buffer.name};")
+
+    def _fold(self, kernel: Kernel, value: str) -> None:
+        store, buffer = kernel.store, kernel.store.buffer
+        place = buffer.name if buffer.is_variable else f"{buffer.name}[{self.text(store.index)}]"
+        level = store.index.level
+        if level < self.depth and not buffer.is_variable and not kernel.in_order:
+            total = self.fresh()
+            start = literal(START[store.fold], buffer.kind, self.real)
+            self.before[level].append(f"{_C_TYPE[buffer.kind]} {total} = {start};")
+            self.after[level].append(folded(place, total, store.fold))
+            place = total
+        self.before[self.depth].append(folded(place, value, store.fold))
+
+
+def folded(place: str, value: str, fold: str) -> str:
+    """One step of a fold; extremes keep NaN."""
+    if fold in ("add", "mul"):
+        return f"{place} {'+' if fold == 'add' else '*'}= {value};"
+    sign = ">" if fold == "max" else "<"
+    return f"{place} = (({value} {sign} {place}) | ({value} != {value})) ? {value} : {place};"
+
+
+def _count_uses(roots: Iterable[Expression]) -> Counter[int]:
+    """How often each expression is an argument or a root."""
+    uses: Counter[int] = Counter()
+    seen: set[int] = set()
+    for root in roots:
+        uses[id(root)] += 1
+        for node in root.walk():
+            if id(node) not in seen:
+                seen.add(id(node))
+                uses.update(id(a) for a in node.args)
+    return uses
+
+
+@dataclass(slots=True)
+class _Printer:
+    program: Program
+    steps: Sequence[Step]
+    real: str
+    lines: list[str] = field(default_factory=list)
+    in_memory: frozenset[Buffer] = frozenset()
+    begun: set[Buffer] = field(default_factory=set)
+    temporaries: int = 0
+
+    def nest(self, nest: Nest) -> None:
+        """One loop nest."""
+        roots = [e for k in nest.kernels for e in (k.store.value, k.store.index)]
+        depth = len(nest.extent)
+        block = _Block(depth, self.real, self.in_memory, _count_uses(roots), self.temporaries)
+        for kernel in nest.kernels:
+            self.begin(kernel)
+            block.store(kernel)
+        self.temporaries += block.count
+        self.lines.append("{")
+        for level in range(depth):
+            self.lines.extend(block.before[level])
+            if level == depth - 1 and not nest.in_order:
+                self.lines.append("INDEPENDENT")
+            n, i = nest.extent[level], f"i{level}"
+            self.lines.append(f"for (int64_t {i} = 0; {i} < {n}; {i}++) {{")
+        self.lines.extend(block.before[depth])
+        for level in reversed(range(depth)):
+            self.lines.append("}")
+            self.lines.extend(block.after[level])
+        self.lines.append("}")
+
+    def begin(self, kernel: Kernel) -> None:
+        """The start value of a buffer that is folded into before it is set."""
+        buffer = kernel.writes
+        if buffer in self.begun:
+            return
+        self.begun.add(buffer)
+        if kernel.store.fold == "set":
+            return
+        start = literal(START[kernel.store.fold], buffer.kind, self.real)
+        if buffer.is_variable:
+            self.lines.append(f"{buffer.name} = {start};")
+        elif kernel.store.fold == "add":
+            self.lines.append(f"memset({buffer.name}, 0, sizeof *{buffer.name} * {buffer.size});")
+        else:
+            self.lines.append(
+                f"for (int64_t i = 0; i < {buffer.size}; i++) {buffer.name}[i] = {start};"
+            )
+
+    def call(self, call: Call) -> None:
+        """One routine."""
+        self.begun.add(call.writes)
+        given = (str(a) if isinstance(a, int) else pointer(*a) for a in call.arguments)
+        self.lines.append(f"{call.routine}({', '.join(given)});")
+
+    def declare(self, scratch: Sequence[Buffer]) -> tuple[list[str], int]:
+        """Local names for everything the statements mention."""
+        lines = ["const real *restrict k = data[0];"]
+        for number, buffer in enumerate(self.program.data, start=1):
+            ctype = _STORED_TYPE[buffer.kind]
+            lines.append(f"const {ctype} *restrict {buffer.name} = data[{number}];")
+        offset = 0
+        for buffer in scratch:
+            if buffer.is_variable:
+                lines.append(f"{_C_TYPE[buffer.kind]} {buffer.name};")
+            else:
+                ctype = _STORED_TYPE[buffer.kind]
+                cast = "" if ctype == "real" else f"({ctype} *)"
+                lines.append(f"{ctype} *restrict {buffer.name} = {cast}(w + {offset});")
+                width = 2 if ctype == "int64_t" else 1  # enough for a float32 workspace
+                offset += -(-buffer.size * width // ALIGN) * ALIGN
+        return lines, offset
+
+
+def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
+    """The C source of a program; ``real`` is double or float."""
+    printer = _Printer(program, steps, real, in_memory=stored(steps, program))
+    for step in steps:
+        if isinstance(step, Nest):
+            printer.nest(step)
+        else:
+            printer.call(step)
+    tail = _Block(0, real, printer.in_memory, _count_uses([program.value]), printer.temporaries)
+    result = tail.text(program.value)
+    used = [b for b in program.scratch if b in printer.in_memory]
+    declarations, scratch = printer.declare(used)
+    body = [*declarations, *printer.lines, *tail.before[0], f"return {result};"]
+    text = "\n".join(
+        (
+            f"typedef {real} real;",
+            header("scalar.h"),
+            header("linear.h"),
+            _PREFACE,
+            "double density(const real *restrict q, real *restrict g,",
+            "               const void *const *restrict data, real *restrict w) {",
+            *body,
+            "}\n",
+        )
+    )
+    return Source(text, max(scratch, ALIGN))
+
+
+_PREFACE = """
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
+"""

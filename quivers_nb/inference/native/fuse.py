@@ -1,0 +1,101 @@
+"""Joining loops: kernels over the same extent share one nest, and values pass in variables.
+
+Kernels are placed one by one into the earliest nest that comes after everything they need. A value
+that is stored and read at the same index of the same nest never touches memory unless somebody
+outside reads it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from quivers_nb.inference.native.expression import Buffer
+from quivers_nb.inference.native.program import Call, Kernel, Program
+
+GREATEST_NEST = 40  # stores in one nest: beyond, registers spill and compilers slow down
+
+
+@dataclass(slots=True)
+class Nest:
+    """Kernels that run in one loop nest, in this order."""
+
+    extent: tuple[int, ...]
+    in_order: bool
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def takes(self, kernel: Kernel) -> bool:
+        """Whether the loops are the same."""
+        same = self.extent == kernel.extent and self.in_order == kernel.in_order
+        return same and len(self.kernels) < GREATEST_NEST
+
+    def admits(self, kernel: Kernel) -> bool:
+        """Whether ``kernel`` may run here although it needs what this nest makes.
+
+        What it reads must have been stored earlier in the same iteration; what it adds to must
+        only be added to.
+        """
+        for other in self.kernels:
+            store = other.store
+            if store.buffer is kernel.writes and not _commute(other, kernel):
+                return False
+            for load in kernel.loads:
+                if load.detail is store.buffer and (
+                    store.fold != "set" or load.args[0] is not store.index
+                ):
+                    return False
+        return True
+
+
+def _commute(first: Kernel, second: Kernel) -> bool:
+    """Two stores into one buffer whose order does not matter."""
+    if first.store.fold == second.store.fold != "set":
+        return True
+    return first.store.index is second.store.index and not (first.in_order or second.in_order)
+
+
+Step = Nest | Call
+
+
+def fuse(program: Program) -> tuple[Step, ...]:
+    """The program's steps with kernels joined into nests."""
+    steps: list[Step] = []
+    last_write: dict[Buffer, int] = {}
+    for step in program:
+        touched = [*step.reads, step.writes]
+        needed = max((last_write[b] for b in touched if b in last_write), default=-1)
+        if isinstance(step, Call):
+            steps.append(step)
+            place = len(steps) - 1
+        else:
+            place = _place(steps, step, needed)
+        last_write[step.writes] = max(place, last_write.get(step.writes, -1))
+    return tuple(steps)
+
+
+def _place(steps: list[Step], kernel: Kernel, needed: int) -> int:
+    """Put ``kernel`` into the first nest at or after ``needed`` that takes it."""
+    for place in range(max(needed, 0), len(steps)):
+        nest = steps[place]
+        if isinstance(nest, Nest) and nest.takes(kernel) and (
+            place > needed or nest.admits(kernel)
+        ):
+            nest.kernels.append(kernel)
+            return place
+    steps.append(Nest(kernel.extent, kernel.in_order, [kernel]))
+    return len(steps) - 1
+
+
+def stored(steps: Sequence[Step], program: Program) -> frozenset[Buffer]:
+    """Buffers that must be in memory: read outside the nest that sets them, or folded into."""
+    needed: set[Buffer] = {program.gradient}
+    needed.update(load.detail for load in program.value.loads())
+    for step in steps:
+        if isinstance(step, Call):
+            needed |= {*step.reads, step.writes}
+            continue
+        made = {k.writes for k in step.kernels if k.store.fold == "set" and not k.in_order}
+        made -= {k.writes for k in step.kernels if k.store.fold != "set"}
+        for kernel in step.kernels:
+            needed |= kernel.reads - made
+            if kernel.store.fold != "set" or kernel.in_order:
+                needed.add(kernel.writes)
+    return frozenset(needed)

@@ -1,0 +1,21 @@
+"""One rule per aten operation, grouped by what they do. Importing this package registers them."""
+
+from quivers_nb.inference.native.ops import (
+    activations,
+    arithmetic,
+    factorizations,
+    gathers,
+    products,
+    reductions,
+    views,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "factorizations",
+    "gathers",
+    "products",
+    "reductions",
+    "views",
+]

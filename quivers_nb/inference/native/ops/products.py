@@ -1,0 +1,153 @@
+"""Matrix products: routines over memory whose contiguous axis is the long one.
+
+A constant matrix is stored the way its product wants it, and both a product and its transpose
+want the same: the long axis contiguous.
+"""
+
+from math import prod
+
+import numpy as np
+import torch
+
+from quivers_nb.inference.graph import Node
+from quivers_nb.inference.native import value as v
+from quivers_nb.inference.native.expression import Algebra
+from quivers_nb.inference.native.lowering import Lowering, rule
+from quivers_nb.inference.native.ops.reductions import total
+from quivers_nb.inference.native.ops.views import reshape
+from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.value import Dense, Strided, Value
+
+# Beyond this many multiplications a tuned library wins over plain loops.
+GREATEST_PRODUCT = 4_000_000
+SHORT = 16
+LONG = 64
+
+
+def long_axis_contiguous(work: Lowering, matrix: Dense) -> Strided:
+    """A matrix in memory with a contiguous axis: a long one, if it is constant data."""
+    kept = work.keep(matrix)
+    if 1 not in kept.strides:
+        kept = work.rows(kept)
+    axis = 0 if kept.strides[0] == 1 else 1
+    short, long = kept.shape[axis], kept.shape[1 - axis]
+    if kept.buffer.role != "data" or short >= min(long, LONG):
+        return kept
+    stored = _turned(work, kept, axis)
+    return stored if axis == 0 else stored.seen(v.permuted(stored.shape, (1, 0)))
+
+
+def _turned(work: Lowering, matrix: Strided, axis: int) -> Strided:
+    """Constant data of shape (short, long) along (``axis``, the other), stored row by row."""
+    shape = (matrix.shape[axis], matrix.shape[1 - axis])
+    key = ("turned", matrix.buffer, matrix.offset, shape)
+    if key not in work.derived:
+        array = work.arrays[work.data.index(matrix.buffer)].reshape(-1)[matrix.offset :]
+        steps = [matrix.strides[d] * array.itemsize for d in (axis, 1 - axis)]
+        seen = np.lib.stride_tricks.as_strided(array, shape, steps)
+        work.derived[key] = work.array(torch.from_numpy(np.ascontiguousarray(seen)))
+    found = work.derived[key]
+    assert isinstance(found, Strided)
+    return found
+
+
+def matrix_vector(work: Lowering, matrix: Dense, vector: Dense) -> Strided:
+    """``matrix @ vector``."""
+    a, x = long_axis_contiguous(work, matrix), work.rows(vector)
+    m, k = a.shape
+    target = work.memory((m,))
+    if a.strides[0] == 1 and k > 1:
+        work.call("q_mv_columns", target.buffer, target, a, x, m, k, a.strides[1])
+    else:
+        work.call("q_mv_rows", target.buffer, target, a, x, m, k, a.strides[0])
+    return target
+
+
+def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
+    """``left @ right`` over a leading batch axis: (b, m, k), (b, k, n) -> (b, m, n)."""
+    (batch, m, k), n = left.shape, right.shape[2]
+    if m * n * k > GREATEST_PRODUCT:
+        raise Refusal(f"a matrix product of {m} x {k} by {k} x {n} is faster in a tuned library")
+    a, b = work.keep(left), work.keep(right)
+    if b.strides[2] != 1 and n > 1 and a.strides[1] == 1:
+        turned = matrix_matrix_rows(work, _transposed(work, b), _transposed(work, a))
+        return turned.seen(v.permuted(turned.shape, (0, 2, 1)))
+    if b.strides[1] == 1 and a.strides[2] == 1 and k >= SHORT:
+        target = work.memory((batch, m, n))
+        work.call(
+            "q_mm_dots", target.buffer, target, a, b, batch, m, n, k,
+            a.strides[0], a.strides[1], b.strides[0], b.strides[2],
+        )  # fmt: skip
+        return target
+    return matrix_matrix_rows(work, a, b)
+
+
+def _transposed(work: Lowering, value: Strided) -> Strided:
+    return value.seen(v.permuted(value.shape, (0, 2, 1)))
+
+
+def matrix_matrix_rows(work: Lowering, a: Strided, b: Strided) -> Strided:
+    """The product as sums of rows of ``b``, which are made contiguous if they are not."""
+    (batch, m, k), n = a.shape, b.shape[2]
+    b = b if b.strides[2] == 1 or n == 1 else work.rows(b)
+    target = work.memory((batch, m, n))
+    work.call(
+        "q_mm_rows", target.buffer, target, a, b, batch, m, n, k,
+        *a.strides, b.strides[0], b.strides[1],
+    )  # fmt: skip
+    return target
+
+
+def _batched(work: Lowering, value: Dense) -> Dense:
+    return reshape(work, value, (1, *value.shape))
+
+
+def product(work: Lowering, left: Dense, right: Dense) -> Dense:
+    """The product that ``mm``, ``mv``, ``dot`` and ``bmm`` compute, by rank."""
+    if len(left.shape) == 3:
+        return matrix_matrix(work, left, right)
+    if len(left.shape) == 1:
+        times = work.pointwise(left.shape, "real", work.algebra.mul, left, right)
+        return total(work, times, (0,))
+    if len(right.shape) == 1:
+        return matrix_vector(work, left, right)
+    if right.shape[1] == 1:
+        vector = reshape(work, right, right.shape[:1])
+        return reshape(work, matrix_vector(work, left, vector), (left.shape[0], 1))
+    if left.shape[0] == 1:
+        vector = reshape(work, left, left.shape[1:])
+        over = work.seen(right, v.permuted(right.shape, (1, 0)))
+        return reshape(work, matrix_vector(work, over, vector), (1, right.shape[1]))
+    whole = matrix_matrix(work, _batched(work, left), _batched(work, right))
+    return whole.seen(v.selected(whole.shape, 0, 0))
+
+
+def _empty(*values: Dense) -> bool:
+    return any(prod(value.shape) == 0 for value in values)
+
+
+@rule("mm", "mv", "dot", "vdot", "bmm")
+def _product(work: Lowering, node: Node) -> Value:
+    left, right = (work.value(a) for a in node.args[:2])
+    if _empty(left, right):
+        raise Refusal(f"{node.op} of an empty tensor has no native form")
+    return product(work, left, right)
+
+
+@rule("addmm", "addmv", "baddbmm")
+def _add_product(work: Lowering, node: Node) -> Value:
+    base, left, right = (work.value(a) for a in node.args[:3])
+    if _empty(left, right):
+        raise Refusal(f"{node.op} of an empty tensor has no native form")
+    beta, alpha = (work.value(node.kwargs.get(name, 1)) for name in ("beta", "alpha"))
+    times = product(work, left, right)
+    x: Algebra = work.algebra
+    return work.pointwise(
+        node.meta.shape,
+        "real",
+        lambda p, s, c, t: x.add(x.mul(s, p), x.mul(t, c)),
+        base,
+        beta,
+        times,
+        alpha,
+    )

@@ -1,0 +1,222 @@
+"""Sums, products, extremes, and what is made of them: means, norms, softmax, running sums."""
+
+from collections.abc import Sequence
+from math import prod
+
+from quivers_nb.inference.graph import Node
+from quivers_nb.inference.native import value as v
+from quivers_nb.inference.native.expression import Algebra, Expression, Kind
+from quivers_nb.inference.native.lowering import Lowering, kind_of, rule
+from quivers_nb.inference.native.ops.views import argument, reshape
+from quivers_nb.inference.native.program import Fold, Refusal
+from quivers_nb.inference.native.value import Dense, Fill, Shape, Strided, Value
+
+
+def axes_of(shape: Shape, axes: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Axes counted from the front; none given means all."""
+    if axes is None or (not isinstance(axes, int) and not axes):
+        return tuple(range(len(shape)))
+    given = [axes] if isinstance(axes, int) else axes
+    return tuple(sorted(d % max(len(shape), 1) for d in given)) if shape else ()
+
+
+def without(shape: Shape, axes: Sequence[int], *, keep: bool) -> Shape:
+    """``shape`` after a reduction."""
+    if keep:
+        return tuple(1 if d in axes else n for d, n in enumerate(shape))
+    return tuple(n for d, n in enumerate(shape) if d not in axes)
+
+
+def reduce(
+    work: Lowering, value: Dense, axes: Sequence[int], fold: Fold, *, kind: Kind = "real"
+) -> Strided:
+    """``value`` folded over ``axes``, which go away."""
+    target = work.memory(without(value.shape, axes, keep=False), kind)
+    if prod(value.shape) == 0 and fold in ("max", "min"):
+        raise Refusal(f"the {fold} of nothing is not defined")
+    extent, index = v.iteration(work.algebra, value.shape)
+    place = tuple(i for d, i in enumerate(index) if d not in axes)
+    work.emit(extent, target, place, value.at(work.algebra, index), fold)
+    return target
+
+
+def total(work: Lowering, value: Dense, axes: Sequence[int], kind: Kind = "real") -> Dense:
+    """The sum over ``axes``, which go away. Repeated elements are multiplied, not added up."""
+    repeated = [d for d in axes if isinstance(value, Strided) and value.strides[d] == 0]
+    if isinstance(value, Fill):
+        repeated = list(axes)
+    times = prod(value.shape[d] for d in repeated)
+    for axis in sorted(repeated, reverse=True):
+        value = work.seen(value, v.selected(value.shape, axis, 0)) if value.shape[axis] else value
+    if times == 0:
+        return Fill(without(value.shape, axes, keep=False), kind, work.algebra.number(0, kind))
+    rest = [d - sum(r < d for r in repeated) for d in axes if d not in repeated]
+    summed = reduce(work, value, rest, "add", kind=kind) if rest else value
+    if times == 1:
+        return work.pointwise(summed.shape, kind, lambda a: a, summed)
+    factor = work.number(float(times)) if kind == "real" else work.algebra.integer(times)
+    return work.pointwise(summed.shape, kind, lambda a: work.algebra.mul(a, factor), summed)
+
+
+def _shaped(work: Lowering, value: Dense, node: Node) -> Value:
+    return reshape(work, value, node.meta.shape)
+
+
+@rule("sum")
+def _sum(work: Lowering, node: Node) -> Value:
+    value = work.value(node.args[0])
+    axes = axes_of(value.shape, argument(node, 1, "dim"))
+    return _shaped(work, total(work, value, axes, kind_of(node.meta.dtype)), node)
+
+
+def _over(work: Lowering, summed: Dense, count: Expression) -> Dense:
+    return work.pointwise(summed.shape, "real", lambda a: work.algebra.div(a, count), summed)
+
+
+@rule("mean")
+def _mean(work: Lowering, node: Node) -> Value:
+    value = work.value(node.args[0])
+    axes = axes_of(value.shape, argument(node, 1, "dim"))
+    count = work.number(float(prod(value.shape[d] for d in axes)))
+    summed = total(work, value, axes)
+    return _shaped(work, _over(work, summed, count), node)
+
+
+_FOLDS: dict[str, Fold] = {
+    "aten::amax": "max", "aten::amin": "min", "aten::prod": "mul",
+    "aten::max": "max", "aten::min": "min",
+}  # fmt: skip
+
+
+@rule("amax", "amin", "prod", "max.default", "min.default", "max", "min")
+def _extreme(work: Lowering, node: Node) -> Value:
+    if len(node.results) > 1:
+        raise Refusal(f"{node.op} with places has no native form")
+    value = work.value(node.args[0])
+    axes = axes_of(value.shape, argument(node, 1, "dim"))
+    fold = _FOLDS[node.op._schema.name]
+    return _shaped(work, reduce(work, value, axes, fold, kind=kind_of(node.meta.dtype)), node)
+
+
+def _spread(work: Lowering, reduced: Dense, shape: Shape, axes: Sequence[int]) -> Dense:
+    """A reduction broadcast back over the axes it lost."""
+    tall = reshape(work, reduced, without(shape, axes, keep=True))
+    return work.broadcast(tall, shape)
+
+
+def log_sum_exp(work: Lowering, value: Dense, axes: Sequence[int]) -> Dense:
+    """log of the sum of exp over ``axes``, which go away; of nothing but -inf it is -inf."""
+    x = work.algebra
+    value = work.cheap(value)
+    top = reduce(work, value, axes, "max")
+
+    def finite(a: Expression) -> Expression:
+        endless = x.compare("eq", x.call("fabs", a), x.number(float("inf")))
+        return x.where(endless, x.number(0.0), a)
+
+    shift = work.keep(work.pointwise(top.shape, "real", finite, top))
+    wide = _spread(work, shift, value.shape, axes)
+    shifted = work.pointwise(
+        value.shape, "real", lambda a, b: x.call("exp", x.sub(a, b)), value, wide
+    )
+    mass = reduce(work, shifted, axes, "add")
+    return work.pointwise(
+        mass.shape, "real", lambda a, b: x.add(x.call("log", a), b), mass, shift
+    )
+
+
+@rule("logsumexp")
+def _logsumexp(work: Lowering, node: Node) -> Value:
+    value = work.value(node.args[0])
+    return _shaped(work, log_sum_exp(work, value, axes_of(value.shape, node.args[1])), node)
+
+
+@rule("_log_softmax", "_softmax")
+def _softmax(work: Lowering, node: Node) -> Value:
+    value = work.cheap(work.value(node.args[0]))
+    x, axes = work.algebra, axes_of(value.shape, node.args[1])
+    mass = work.keep(log_sum_exp(work, value, axes))
+    wide = _spread(work, mass, value.shape, axes)
+    logs = node.op._schema.name == "aten::_log_softmax"
+
+    def body(a: Expression, b: Expression) -> Expression:
+        return x.sub(a, b) if logs else x.call("exp", x.sub(a, b))
+
+    return work.pointwise(value.shape, "real", body, value, wide)
+
+
+@rule("_log_softmax_backward_data", "_softmax_backward_data")
+def _softmax_backward(work: Lowering, node: Node) -> Value:
+    x: Algebra = work.algebra
+    grad, result = (work.cheap(work.value(a)) for a in node.args[:2])
+    axes = axes_of(result.shape, node.args[2])
+    logs = node.op._schema.name == "aten::_log_softmax_backward_data"
+    weighted = work.pointwise(result.shape, "real", x.mul, grad, result)
+    summed = work.cheap(total(work, grad if logs else weighted, axes))
+    wide = _spread(work, summed, result.shape, axes)
+
+    def body(g: Expression, y: Expression, s: Expression) -> Expression:
+        if logs:
+            return x.sub(g, x.mul(x.call("exp", y), s))
+        return x.mul(y, x.sub(g, s))
+
+    return work.pointwise(result.shape, "real", body, grad, result, wide)
+
+
+@rule("var", "std")
+def _variance(work: Lowering, node: Node) -> Value:
+    if node.op._schema.overload_name != "correction":
+        raise Refusal(f"{node.op} has no native form")
+    value = work.cheap(work.value(node.args[0]))
+    x, axes = work.algebra, axes_of(value.shape, argument(node, 1, "dim"))
+    count = prod(value.shape[d] for d in axes)
+    correction = node.kwargs.get("correction")
+    freedom = max(count - (1 if correction is None else correction), 0)
+    n, m = work.number(float(count)), work.number(float(freedom))
+    mean = _over(work, total(work, value, axes), n)
+    wide = _spread(work, work.keep(mean), value.shape, axes)
+
+    def square(a: Expression, b: Expression) -> Expression:
+        return x.mul(x.sub(a, b), x.sub(a, b))
+
+    spread = reduce(work, work.pointwise(value.shape, "real", square, value, wide), axes, "add")
+    root = node.op._schema.name == "aten::std"
+
+    def finish(a: Expression) -> Expression:
+        return x.call("sqrt", x.div(a, m)) if root else x.div(a, m)
+
+    return _shaped(work, work.pointwise(spread.shape, "real", finish, spread), node)
+
+
+@rule("linalg_vector_norm", "norm")
+def _norm(work: Lowering, node: Node) -> Value:
+    order = argument(node, 1, "ord", 2)
+    if order != 2:
+        raise Refusal(f"{node.op} of order {order} has no native form")
+    value = work.cheap(work.value(node.args[0]))
+    x, axes = work.algebra, axes_of(value.shape, argument(node, 2, "dim"))
+    square = work.pointwise(value.shape, "real", lambda a: x.mul(a, a), value)
+    summed = total(work, square, axes)
+    return _shaped(
+        work, work.pointwise(summed.shape, "real", lambda a: x.call("sqrt", a), summed), node
+    )
+
+
+# --- running folds: a routine, since each element needs the one before ---
+
+
+@rule("cumsum", "cumprod", "logcumsumexp")
+def _running(work: Lowering, node: Node) -> Value:
+    value = work.value(node.args[0])
+    if value.kind != "real":
+        value = work.pointwise(value.shape, "real", lambda a: work.algebra.cast(a, "real"), value)
+    if not value.shape:
+        return value
+    axis = node.args[1] % len(value.shape)
+    rows = work.rows(value)
+    target = work.memory(value.shape)
+    outer, inner = prod(value.shape[:axis]), prod(value.shape[axis + 1 :])
+    routine = f"q_{node.op._schema.name.removeprefix('aten::')}"
+    work.call(routine, target.buffer, target, rows, outer, value.shape[axis], inner)
+    return target
+

@@ -1,0 +1,88 @@
+"""Loop programs: what a graph has become before its loops are joined and printed.
+
+A `Kernel` is one loop nest with one store; a `Call` runs a routine of ``linear.h`` over whole
+buffers. Both stand in an order that is correct when run one after the other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quivers_nb.inference.native.expression import Buffer, Expression
+
+Fold = Literal["set", "add", "mul", "max", "min"]
+START: dict[Fold, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
+
+
+class Refusal(Exception):
+    """Native code cannot serve this; the message is the reason, as a clause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """``buffer[index] = value``, or folded into what is there."""
+
+    buffer: Buffer
+    index: Expression
+    value: Expression
+    fold: Fold = "set"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """``store`` for every point of ``extent``. ``in_order``: iterations must not be overlapped.
+
+    Scattered stores may meet in one place, and calls without a vector form hold back everything
+    that shares their loop, so such kernels keep to themselves.
+    """
+
+    extent: tuple[int, ...]
+    store: Store
+    in_order: bool = False
+
+    @cached_property
+    def loads(self) -> tuple[Expression, ...]:
+        both = {id(e): e for part in (self.store.value, self.store.index) for e in part.loads()}
+        return tuple(both.values())
+
+    @cached_property
+    def reads(self) -> frozenset[Buffer]:
+        return frozenset(load.detail for load in self.loads)
+
+    @property
+    def writes(self) -> Buffer:
+        return self.store.buffer
+
+
+@dataclass(frozen=True)
+class Call:
+    """``routine(arguments);`` with buffers (and offsets into them) and integers as arguments."""
+
+    routine: str
+    arguments: tuple[tuple[Buffer, int] | int, ...]
+    writes: Buffer
+
+    @property
+    def reads(self) -> frozenset[Buffer]:
+        buffers = (a[0] for a in self.arguments if isinstance(a, tuple))
+        return frozenset(buffers) - {self.writes}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything the printer needs, and the data that the compiled function is to be given."""
+
+    steps: tuple[Kernel | Call, ...]
+    value: Expression  # the log density
+    gradient: Buffer
+    scratch: tuple[Buffer, ...]
+    data: tuple[Buffer, ...]
+    arrays: tuple[NDArray[np.generic], ...]  # one per data buffer
+    literals: tuple[float, ...]
+
+    def __iter__(self) -> Iterator[Kernel | Call]:
+        return iter(self.steps)

@@ -1,0 +1,138 @@
+/* Scalar functions of the emitted code that the C library lacks, in double precision. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef VECTOR_MATH
+/* The C library's vector forms (libmvec), without the licence of -ffast-math to lose NaN. */
+#define VECTOR __attribute__((simd("notinbranch"), const))
+VECTOR double exp(double);
+VECTOR double expm1(double);
+VECTOR double log(double);
+VECTOR double log1p(double);
+VECTOR double tanh(double);
+VECTOR double sin(double);
+VECTOR double cos(double);
+VECTOR double atan(double);
+VECTOR double erf(double);
+VECTOR double erfc(double);
+VECTOR double pow(double, double);
+VECTOR float expf(float);
+VECTOR float expm1f(float);
+VECTOR float logf(float);
+VECTOR float log1pf(float);
+VECTOR float tanhf(float);
+#endif
+
+static inline double q_over_root_two(double x) { return x * 0.70710678118654752440; }
+
+/* lgamma writes a global variable; lgamma_r does not. */
+double lgamma_r(double, int *);
+static inline double q_lgamma(double x) {
+    int sign;
+    return lgamma_r(x, &sign);
+}
+
+#define Q_PI 3.14159265358979323846
+
+/* Recurrence up to 10, then the asymptotic series (Abramowitz and Stegun 6.3.18). */
+static double q_digamma(double x) {
+    if (x == 0.0) return copysign(INFINITY, -x);
+    if (x < 0.0) {
+        double whole;
+        if (x == floor(x)) return NAN;
+        double fraction = modf(x, &whole);
+        return q_digamma(1.0 - x) - Q_PI / tan(Q_PI * fraction);
+    }
+    double shift = 0.0;
+    while (x < 10.0) {
+        shift -= 1.0 / x;
+        x += 1.0;
+    }
+    double y = 1.0 / (x * x);
+    double series = y * (8.33333333333333333333e-2 - y * (8.33333333333333333333e-3 -
+                    y * (3.96825396825396825397e-3 - y * (4.16666666666666666667e-3 -
+                    y * (7.57575757575757575758e-3 - y * (2.10927960927960927961e-2 -
+                    y * 8.33333333333333333333e-2))))));
+    return shift + log(x) - 0.5 / x - series;
+}
+
+/* Abramowitz and Stegun 6.4.12. */
+static double q_trigamma(double x) {
+    double sign = 1.0, sum = 0.0;
+    if (x < 0.5) {
+        double s = sin(Q_PI * x);
+        sum -= Q_PI * Q_PI / (s * s);
+        sign = -1.0;
+        x = 1.0 - x;
+    }
+    double shift = 0.0;
+    while (x < 15.0) {
+        shift += 1.0 / (x * x);
+        x += 1.0;
+    }
+    double y = 1.0 / (x * x);
+    double series = 1.0 + 0.5 / x + y * (1.0 / 6.0 - y * (1.0 / 30.0 - y * (1.0 / 42.0 -
+                    y * (1.0 / 30.0 - y * (5.0 / 66.0 - y * (691.0 / 2730.0 - y * 7.0 / 6.0))))));
+    return sign * (sum + shift + series / x);
+}
+
+/* exp(x^2) erfc(x); the square is carried in two parts, the tail is its asymptotic series. */
+static double q_erfcx(double x) {
+    if (x > 25.0) {
+        double y = 0.5 / (x * x);
+        double series = 1.0 - y * (1.0 - y * (3.0 - y * (15.0 - y * (105.0 - y * 945.0))));
+        return 0.56418958354775628695 * series / x;
+    }
+    double square = x * x, rest = fma(x, x, -square);
+    return exp(square) * (1.0 + rest) * erfc(x);
+}
+
+static double q_log_ndtr(double x) {
+    double t = x * 0.70710678118654752440;
+    if (x < -1.0) return log(0.5 * q_erfcx(-t)) - t * t;
+    return log1p(-0.5 * erfc(t));
+}
+
+/* Normal quantiles: Acklam's rational start, then three steps of Halley's method. */
+static double q_lower_quantile(double p) { /* 0 < p <= 1/2 */
+    double x;
+    if (p < 0.02425) {
+        double r = sqrt(-2.0 * log(p));
+        x = (((((-7.784894002430293e-3 * r - 3.223964580411365e-1) * r - 2.400758277161838) * r -
+               2.549732539343734) * r + 4.374664141464968) * r + 2.938163982698783) /
+            ((((7.784695709041462e-3 * r + 3.224671290700398e-1) * r + 2.445134137142996) * r +
+              3.754408661907416) * r + 1.0);
+    } else {
+        double r = p - 0.5, s = r * r;
+        x = (((((-3.969683028665376e1 * s + 2.209460984245205e2) * s - 2.759285104469687e2) * s +
+               1.383577518672690e2) * s - 3.066479806614716e1) * s + 2.506628277459239) * r /
+            (((((-5.447609879822406e1 * s + 1.615858368580409e2) * s - 1.556989798598866e2) * s +
+               6.680131188771972e1) * s - 1.328068155288572e1) * s + 1.0);
+    }
+    for (int i = 0; i < 3; i++) {
+        double error = 0.5 * erfc(-x * 0.70710678118654752440) - p;
+        double step = error * 2.50662827463100050242 * exp(0.5 * x * x);
+        x -= step / (1.0 + 0.5 * x * step);
+    }
+    return x;
+}
+
+static double q_ndtri(double p) {
+    if (!(p > 0.0 && p < 1.0)) return p == 0.0 ? -INFINITY : p == 1.0 ? INFINITY : NAN;
+    return p <= 0.5 ? q_lower_quantile(p) : -q_lower_quantile(1.0 - p);
+}
+
+/* Small arguments keep their relative precision: a series, then Newton on erf. */
+static double q_erfinv(double y) {
+    double a = fabs(y);
+    if (!(a < 1.0)) return a == 1.0 ? copysign(INFINITY, y) : NAN;
+    double x = a > 0.5 ? -0.70710678118654752440 * q_lower_quantile(0.5 * (1.0 - a))
+                       : a * (0.88622692545275801365 + a * a * (0.23201366653465449755 +
+                             a * a * (0.12755617530559795825 + a * a * 0.086552129241547337490)));
+    for (int i = 0; i < 3 && a <= 0.9; i++) {
+        double step = (erf(x) - a) * 0.88622692545275801365 * exp(x * x);
+        x -= step / (1.0 + x * step);
+    }
+    return copysign(x, y);
+}

@@ -1,0 +1,87 @@
+"""Predictive draws: what the model would show, before or after seeing data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.lift import PREFIX
+from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.model import Model, Values
+
+
+class Predictive:
+    """Repeated traces of ``model``, each with latents from one draw of ``posterior``.
+
+    ``posterior`` is an `MCMCResult`, a guide, a mapping of sites to draws ``(n, *value_shape)``, or
+    None for the prior predictive. ``num_samples`` defaults to all draws, and is needed for a guide
+    and for the prior; fewer than all are taken evenly spaced.
+
+    Raises `UserError` if the number of samples is unknown or larger than that of the draws.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        posterior: Any = None,
+        num_samples: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        self.model, self.generator = model, generator
+        self.guide = posterior if hasattr(posterior, "rsample") else None
+        self.draws = None if posterior is None or self.guide is not None else _draws(posterior)
+        self.num_samples = self._count(num_samples)
+
+    def _count(self, asked: int | None) -> int:
+        available = None if self.draws is None else len(next(iter(self.draws.values())))
+        if asked is None and available is None:
+            raise UserError("num_samples is needed: the prior and a guide have no fixed number")
+        count = asked if asked is not None else available
+        if count is None or count < 1 or (available is not None and count > available):
+            raise UserError(f"num_samples={count}, but the posterior has {available} draws")
+        return count
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor | None, observations: Values | None = None) -> dict[str, Tensor]:
+        """Draws of every declared site, ``(num_samples, *value_shape)``.
+
+        ``observations`` are host data and sites to clamp; leave out what is to be predicted.
+        """
+        collected: dict[str, list[Tensor]] = {}
+        for number in range(self.num_samples):
+            given = {**self._latents(x, number), **(observations or {})}
+            run = self.model.trace(x, given, generator=self.generator)
+            for name, site in run.sites.items():
+                collected.setdefault(name, []).append(torch.as_tensor(site.value))
+        return {name: torch.stack(values) for name, values in collected.items()}
+
+    def _latents(self, x: Tensor | None, number: int) -> Mapping[str, Tensor]:
+        if self.guide is not None:
+            values: Mapping[str, Tensor] = self.guide.rsample(x, generator=self.generator)
+            return values
+        if self.draws is None:
+            return {}
+        total = len(next(iter(self.draws.values())))
+        place = number * total // self.num_samples
+        return {name: draws[place] for name, draws in self.draws.items()}
+
+
+def _draws(posterior: Any) -> dict[str, Tensor]:
+    """Sites to draws, chains after one another."""
+    if isinstance(posterior, MCMCResult):
+        draws = {name: value.flatten(0, 1) for name, value in posterior.samples.items()}
+    else:
+        draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
+    lifted = sorted(name for name in draws if name.startswith(PREFIX))
+    if lifted:
+        raise UserError(
+            f"{lifted[0]} is a lifted weight: put the weights of a draw into the model's "
+            "parameters and predict with posterior=None"
+        )
+    if not draws:
+        raise UserError("the posterior has no sites; posterior=None gives the prior predictive")
+    if len({len(value) for value in draws.values()}) != 1:
+        raise UserError("the sites of the posterior have different numbers of draws")
+    return draws

@@ -1,0 +1,1 @@
+"""Variational inference: guides, objectives, and the loop that fits them."""

@@ -1,0 +1,110 @@
+"""Families of indices: coins, categories, ordered grades. Values may be integers or floats."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import logsigmoid
+
+from quivers_nb.kernels.families.numeric import (
+    INF,
+    Shape,
+    broadcast,
+    draw_exponential,
+    draw_uniform,
+    log1mexp,
+    pick,
+    where_inside,
+)
+from quivers_nb.kernels.family import Density, Params
+
+# --- coins -------------------------------------------------------------------------------------
+
+
+def _bernoulli_log_prob(y: Tensor, probs: Tensor) -> Tensor:
+    chance = torch.where(y == 1, probs.log(), torch.log1p(-probs))
+    return where_inside((y == 0) | (y == 1), chance)
+
+
+def _bernoulli_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    return (draw_uniform(params, shape, generator) < params[0]).long()
+
+
+def _bernoulli_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:
+    toward = torch.where(y == 1, logits, -logits)
+    return where_inside((y == 0) | (y == 1), logsigmoid(toward))
+
+
+def _bernoulli_logit_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    return (torch.logit(draw_uniform(params, shape, generator)) < params[0]).long()
+
+
+# --- categories --------------------------------------------------------------------------------
+
+
+def _pick_label(log_probs: Tensor, y: Tensor) -> Tensor:  # (*n, k), (*n,) -> (*n,)
+    size = log_probs.shape[-1]
+    inside = (y >= 0) & (y < size)
+    if y.is_floating_point():
+        inside = inside & (y == y.floor())
+    index = torch.where(inside, y, 0).long()
+    return where_inside(inside, pick(log_probs, index))
+
+
+def categorical_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:  # (*n,), (*n, k) -> (*n,)
+    """The log probability of index ``y`` under softmax(logits)."""
+    return _pick_label(torch.log_softmax(logits, -1), y)
+
+
+def _categorical_probs_log_prob(y: Tensor, probs: Tensor) -> Tensor:
+    return _pick_label(probs.log() - probs.sum(-1, keepdim=True).log(), y)
+
+
+def race(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    """Index of the winner among exponential clocks with log rates ``params[0]``: categorical."""
+    (logits,) = params
+    clocks = draw_exponential(params, (*shape, logits.shape[-1]), generator)
+    return (clocks.log() - logits).argmin(-1)
+
+
+def _race_probs(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    return race((params[0].log(),), shape, generator)
+
+
+# --- OrderedLogistic ---------------------------------------------------------------------------
+
+
+def _ordered_log_prob(y: Tensor, predictor: Tensor, cutpoints: Tensor) -> Tensor:
+    """log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b))."""
+    edge = cutpoints.new_full((*cutpoints.shape[:-1], 1), INF)
+    upper = torch.cat([cutpoints, edge], -1)
+    lower = torch.cat([-edge, cutpoints], -1)
+    size = upper.shape[-1]
+    inside = (y >= 0) & (y < size)
+    if y.is_floating_point():
+        inside = inside & (y == y.floor())
+    index = torch.where(inside, y, 0).long()
+    top, bottom = pick(upper, index), pick(lower, index)
+    gap = bottom - top
+    inside = inside & (gap < 0)
+    gap = torch.where(gap < 0, gap, -1.0)
+    density = logsigmoid(top - predictor) + logsigmoid(predictor - bottom) + log1mexp(gap)
+    return where_inside(inside, density)
+
+
+def _ordered_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    predictor, cutpoints = params
+    noise = torch.logit(draw_uniform(params, shape, generator))
+    latent = (predictor + noise).unsqueeze(-1)
+    full = broadcast(latent.shape[:-1], cutpoints.shape[:-1])
+    return (latent > cutpoints).sum(-1).expand(full)
+
+
+DENSITIES = (
+    Density("Bernoulli", _bernoulli_log_prob, _bernoulli_draw, reparameterized=False),
+    Density(
+        "BernoulliLogit", _bernoulli_logit_log_prob, _bernoulli_logit_draw, reparameterized=False
+    ),
+    Density("Categorical", categorical_logit_log_prob, race, reparameterized=False),
+    Density("CategoricalLogit", categorical_logit_log_prob, race, reparameterized=False),
+    Density("CategoricalProbs", _categorical_probs_log_prob, _race_probs, reparameterized=False),
+    Density("OrderedLogistic", _ordered_log_prob, _ordered_draw, reparameterized=False),
+)

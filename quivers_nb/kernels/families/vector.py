@@ -1,0 +1,197 @@
+"""Families of vectors; the last axis is the event."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+from quivers_nb.kernels.bijectors.simplex import StickBreaking
+from quivers_nb.kernels.families.discrete import race
+from quivers_nb.kernels.families.normal import normal_log_prob
+from quivers_nb.kernels.families.numeric import (
+    HALF_LOG_2PI,
+    SUM_TOLERANCE,
+    Shape,
+    as_real,
+    draw_exponential,
+    draw_log_gamma,
+    draw_normal,
+    where_inside,
+)
+from quivers_nb.kernels.family import Density, Params
+
+_STICKS = StickBreaking()
+
+
+def _simplex(y: Tensor, param: Tensor) -> tuple[Tensor, Tensor]:
+    """Where ``y`` lies inside the simplex, and ``y`` with the center put in elsewhere."""
+    y = as_real(y, param)
+    inside = (y > 0).all(-1) & ((y.sum(-1) - 1.0).abs() < SUM_TOLERANCE)
+    return inside, torch.where(inside.unsqueeze(-1), y, 1.0 / y.shape[-1])
+
+
+def _to_simplex(log_weights: Tensor) -> Tensor:
+    """Normalized weights, kept off the faces by the least that the dtype can tell from zero."""
+    return torch.softmax(log_weights, -1).clamp(min=torch.finfo(log_weights.dtype).tiny)
+
+
+# --- simplex -----------------------------------------------------------------------------------
+
+
+def _dirichlet_log_prob(y: Tensor, concentration: Tensor) -> Tensor:
+    inside, safe = _simplex(y, concentration)
+    log_constant = torch.lgamma(concentration.sum(-1)) - torch.lgamma(concentration).sum(-1)
+    return where_inside(inside, ((concentration - 1.0) * safe.log()).sum(-1) + log_constant)
+
+
+def _dirichlet_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    (concentration,) = params
+    full = (*shape, concentration.shape[-1])
+    return _to_simplex(draw_log_gamma(concentration, full, generator))
+
+
+def _one_less(width: int) -> int:
+    return width - 1
+
+
+def _logistic_normal_log_prob(y: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    inside, safe = _simplex(y, loc)
+    u = _STICKS.inverse(safe)
+    _, log_det = _STICKS.forward_and_log_det(u)
+    return where_inside(inside, normal_log_prob(u, loc, scale).sum(-1) - log_det)
+
+
+def _logistic_normal_from_noise(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return _STICKS.forward(loc + scale * noise)
+
+
+def _logistic_normal_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    noise = draw_normal(params, (*shape, params[0].shape[-1]), generator)
+    value = _logistic_normal_from_noise(noise, *params)
+    return value.clamp(min=torch.finfo(value.dtype).tiny)
+
+
+def _relaxed_one_hot_log_prob(y: Tensor, temperature: Tensor, logits: Tensor) -> Tensor:
+    """Maddison, Mnih, Teh 2017, equation 10."""
+    inside, safe = _simplex(y, logits)
+    size = y.shape[-1]
+    log_y = safe.log()
+    score = logits - temperature.unsqueeze(-1) * log_y
+    constant = torch.lgamma(log_y.new_tensor(float(size))) + (size - 1) * temperature.log()
+    density = (score - log_y).sum(-1) - size * torch.logsumexp(score, -1) + constant
+    return where_inside(inside, density)
+
+
+def _relaxed_one_hot_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    temperature, logits = params
+    clocks = draw_exponential((logits,), (*shape, logits.shape[-1]), generator)
+    return _to_simplex((logits - clocks.log()) / temperature.unsqueeze(-1))
+
+
+# --- one-hot -----------------------------------------------------------------------------------
+
+
+def _one_hot_log_prob(y: Tensor, logits: Tensor) -> Tensor:
+    hot = y == 1
+    inside = (hot | (y == 0)).all(-1) & (hot.sum(-1) == 1)
+    chosen = torch.where(hot, torch.log_softmax(logits, -1), 0.0).sum(-1)
+    return where_inside(inside, chosen)
+
+
+def _one_hot_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    (logits,) = params
+    index = race(params, shape, generator).unsqueeze(-1)
+    return logits.new_zeros((*shape, logits.shape[-1])).scatter(-1, index, 1.0)
+
+
+# --- multivariate normal -----------------------------------------------------------------------
+
+
+def solve_lower(factor: Tensor, x: Tensor) -> Tensor:  # (*n, d, d), (*n, d) -> (*n, d)
+    """``factor^-1 x``; a factor shared by the rows of ``x`` is solved against in one call."""
+    if factor.dim() == 2:
+        columns = x.reshape(-1, x.shape[-1]).mT
+        return _solve(factor, columns).mT.reshape(x.shape)
+    if _shared_by_rows(factor, x):
+        return _solve(factor.squeeze(-3), x.mT).mT
+    return _solve(factor, x.unsqueeze(-1)).squeeze(-1)
+
+
+def _shared_by_rows(factor: Tensor, x: Tensor) -> bool:
+    return factor.dim() > 2 and factor.shape[-3] == 1 and x.dim() > 1
+
+
+def _solve(factor: Tensor, columns: Tensor) -> Tensor:
+    solved: Tensor = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return solved
+
+
+def _multivariate_log_prob(y: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    z = solve_lower(scale_tril, y - loc)
+    log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * z.square().sum(-1) - log_det - y.shape[-1] * HALF_LOG_2PI
+
+
+def _multivariate_from_noise(noise: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    if scale_tril.dim() == 2:
+        return loc + noise @ scale_tril.mT
+    if _shared_by_rows(scale_tril, noise):
+        return loc + noise @ scale_tril.squeeze(-3).mT
+    scaled: Tensor = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+    return loc + scaled
+
+
+def _multivariate_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    noise = draw_normal(params, (*shape, params[0].shape[-1]), generator)
+    return _multivariate_from_noise(noise, *params)
+
+
+def _low_rank_log_prob(y: Tensor, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor) -> Tensor:
+    """Woodbury through the orthogonal factor of [D^-1/2 F; I], r columns wide.
+
+    The square is that of a residual, so it is never negative, and no factor is too large for it.
+    """
+    root = cov_diag.sqrt()
+    scaled = cov_factor / root.unsqueeze(-1)
+    size, rank = scaled.shape[-2:]
+    identity = torch.eye(rank, dtype=scaled.dtype, device=scaled.device)
+    tall = torch.cat([scaled, identity.expand(*scaled.shape[:-2], rank, rank)], -2)
+    q, r = torch.linalg.qr(tall)
+    x = pad((y - loc) / root, (0, rank)).unsqueeze(-1)
+    square: Tensor = (x - q @ (q.mT @ x)).square().sum((-2, -1))
+    log_det: Tensor = root.log().sum(-1) + r.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+    return -0.5 * square - log_det - size * HALF_LOG_2PI
+
+
+def _low_rank_from_noise(
+    noise: Tensor, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor
+) -> Tensor:
+    """Noise through the Cholesky factor of the covariance, taken from [F'; D^1/2] = Q R."""
+    _, r = torch.linalg.qr(torch.cat([cov_factor.mT, torch.diag_embed(cov_diag.sqrt())], -2))
+    signs = r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-1)
+    return _multivariate_from_noise(noise, loc, (signs * r).mT)
+
+
+def _low_rank_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    noise = draw_normal(params, (*shape, params[0].shape[-1]), generator)
+    return _low_rank_from_noise(noise, *params)
+
+
+DENSITIES = (
+    Density("Dirichlet", _dirichlet_log_prob, _dirichlet_draw),
+    Density(
+        "LogisticNormal",
+        _logistic_normal_log_prob,
+        _logistic_normal_draw,
+        _logistic_normal_from_noise,
+        noise_width=_one_less,
+    ),
+    Density("RelaxedOneHotCategorical", _relaxed_one_hot_log_prob, _relaxed_one_hot_draw),
+    Density("OneHotCategorical", _one_hot_log_prob, _one_hot_draw, reparameterized=False),
+    Density(
+        "MultivariateNormal",
+        _multivariate_log_prob,
+        _multivariate_draw,
+        _multivariate_from_noise,
+    ),
+    Density("LowRankMVN", _low_rank_log_prob, _low_rank_draw, _low_rank_from_noise),
+)

@@ -1,0 +1,300 @@
+"""Who answers for a site: given values, coordinates of a flat vector, noise, or a draw.
+
+A run of a program asks one question per site: *what is your value, and which term does it add?* The
+answer is what distinguishes sampling, scoring, MCMC and variational fits; the run itself is one.
+Answerers are asked in order; the first that knows the site wins.
+
+    Given        the value from observations or a posterior draw; its density counts
+    Coordinates  the value from a slice of ``q``; density and log-Jacobian, or N(0, 1) of the noise
+    FixedNoise   a middle from noise that is a function of its place (R6); no term of its own
+    FreshNoise   a middle from a generator, reparameterized (variational fits); no term of its own
+    Prior        a draw from the distribution itself; its density counts (traces, prediction)
+    Discover     a draw, and a note of what coordinates the site would need (opening a target)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import log, pi, prod
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.layout import Coordinate, Layout
+from quivers_nb.lower.dists import Branched, Dist
+from quivers_nb.lower.noise import fixed_noise, path_seed
+
+HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
+
+
+class Kind(Enum):
+    """What a site is to its program."""
+
+    DECLARED = "declared"  # a sample or observe step of the program itself
+    SUB = "sub"  # a site of a program that is a step's whole morphism
+    MIDDLE = "middle"  # a kernel inside a composite
+
+
+@dataclass(frozen=True, slots=True)
+class SiteKey:
+    """A site as it is asked for. ``columns`` names the parts of a joint middle, path and width."""
+
+    path: str
+    kind: Kind
+    observe: bool = False
+    kernel: bool = False  # bound to a declared morphism rather than an inline family
+    batch_rank: int = 0  # how many leading axes of the value are rows
+    columns: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def internal(self) -> bool:
+        return self.kind is not Kind.DECLARED
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A value ``(*s, *lead, *event)`` and its term ``(*s, *lead)``; None adds nothing."""
+
+    value: Tensor
+    term: Tensor | None
+    given: bool = False
+
+
+class Answerer(Protocol):
+    """One source of answers. ``stack`` is the shape of the runtime stack for fresh draws."""
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...], /) -> Answer | None: ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """Values by path. Shapes are fitted by R2: a trailing unit axis of a scalar is squeezed."""
+
+    values: Mapping[str, Tensor]
+    stack_rank: int = 0
+    rows_reported: bool = False  # one row reported with a leading 1 (R1): accept and drop it
+
+    def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
+        value = self._find(site, dist)
+        if value is None:
+            return None
+        return Answer(value, dist.log_prob(value), given=True)
+
+    def _find(self, site: SiteKey, dist: Dist) -> Tensor | None:
+        if site.path in self.values:
+            return self.fit(site, dist, self.values[site.path])
+        if site.columns and all(path in self.values for path, _ in site.columns):
+            pieces = [self.values[path] for path, _ in site.columns]
+            pieces = [
+                p if w > 1 or p.ndim > len(dist.lead) else p[..., None]
+                for p, (_, w) in zip(pieces, site.columns, strict=True)
+            ]
+            return torch.cat(pieces, dim=-1)
+        return None
+
+    def fit(self, site: SiteKey, dist: Dist, value: Tensor) -> Tensor:
+        """Bring ``value`` to ``(*s, *lead, *event)`` or say what was wanted."""
+        want = dist.lead + dist.event
+        have = tuple(value.shape[self.stack_rank :])
+        front = value.shape[: self.stack_rank]
+        if _fits(have, want):
+            return value
+        if have[-1:] == (1,) and _fits(have[:-1], want):
+            return value.squeeze(-1)
+        if want[-1:] == (1,) and _fits(have, want[:-1]):
+            return value.unsqueeze(-1)
+        if have[:1] == (1,) and self.rows_reported and _fits(have[1:], want):
+            return value.reshape(*front, *have[1:])
+        raise UserError(
+            f"the value of `{site.path}` has shape {have}, but {_shape_text(want, site)} is wanted"
+        )
+
+
+def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    return have == want
+
+
+def _shape_text(want: tuple[int, ...], site: SiteKey) -> str:
+    rows = f" (rows first: {want[: site.batch_rank]})" if site.batch_rank else ""
+    return f"shape {want}{rows}"
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Values from slices of a flat unconstrained vector ``q`` of shape ``(*s, dim)``."""
+
+    layout: Mapping[str, Coordinate]
+    q: Tensor
+
+    def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
+        coordinate = self.layout.get(site.path)
+        if coordinate is None:
+            return None
+        u = coordinate.slice(self.q)
+        if coordinate.standard_normal:
+            noise_rank = len(coordinate.shape) - len(dist.lead)
+            axes = tuple(range(-noise_rank, 0))
+            square = u * u
+            width = prod(coordinate.shape[len(dist.lead) :])
+            term = -0.5 * (square.sum(axes) if axes else square) - width * HALF_LOG_TWO_PI
+            return Answer(dist.from_noise(u), term)
+        value, log_det = dist.constrain(u)
+        return Answer(value, dist.log_prob(value) + log_det)
+
+
+@dataclass(frozen=True)
+class FixedNoise:
+    """Middles from noise that is a function of their place; several ``draws`` are stacked."""
+
+    dtype: torch.dtype
+    device: torch.device
+    draws: int = 1
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        if site.kind is not Kind.MIDDLE or dist.discrete or isinstance(dist, Branched):
+            return None
+        if dist.noise_event is None:
+            generator = Generator(device=self.device).manual_seed(path_seed(site.path) % 2**63)
+            return Answer(dist.sample(stack, generator), None)
+        return Answer(dist.from_noise(self._noise(site, dist, dist.noise_event)), None)
+
+    def _noise(self, site: SiteKey, dist: Dist, event: tuple[int, ...]) -> Tensor:
+        """``([draws,] *lead, *event)``; a joint middle takes each part's own stream."""
+        if self.draws == 1:
+            return self._one(site, dist, event, 0)
+        return torch.stack([self._one(site, dist, event, k) for k in range(self.draws)])
+
+    def _one(self, site: SiteKey, dist: Dist, event: tuple[int, ...], draw: int) -> Tensor:
+        place = {"dtype": self.dtype, "device": self.device, "draw": draw}
+        if not site.columns:
+            return fixed_noise(site.path, dist.lead + event, **place)  # type: ignore[arg-type]
+        pieces = [
+            fixed_noise(path, (*dist.lead, width), **place)  # type: ignore[arg-type]
+            for path, width in site.columns
+        ]
+        return torch.cat(pieces, dim=-1)
+
+
+@dataclass(frozen=True)
+class NoiseTable:
+    """Middles from noise the caller gives by path (``noise=``)."""
+
+    noise: Mapping[str, Tensor]
+
+    def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
+        if site.kind is not Kind.MIDDLE or dist.noise_event is None:
+            return None
+        if site.path in self.noise:
+            return Answer(dist.from_noise(self.noise[site.path]), None)
+        if site.columns and all(path in self.noise for path, _ in site.columns):
+            pieces = [self.noise[path] for path, _ in site.columns]
+            return Answer(dist.from_noise(torch.cat(pieces, dim=-1)), None)
+        return None
+
+
+@dataclass(frozen=True)
+class FreshNoise:
+    """Middles drawn from the model, reparameterized, by a generator (None: the global one)."""
+
+    generator: Generator | None = None
+    require_gradient: bool = False
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        if site.kind is not Kind.MIDDLE or dist.discrete or isinstance(dist, Branched):
+            return None
+        if dist.noise_event is None:
+            if self.require_gradient and "VonMises" in dist.label:
+                raise UserError(
+                    f"the middle `{site.path}` is {dist.label}, which has no gradient through its "
+                    "draws: give its values, or use MCMC"
+                )
+            return Answer(dist.sample(stack, self.generator), None)
+        like = _reference(dist)
+        shape = (*stack, *dist.lead, *dist.noise_event)
+        noise = torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+        return Answer(dist.from_noise(noise), None)
+
+
+def _reference(dist: Dist) -> Tensor:
+    inner = dist.inner if isinstance(dist, Branched) else dist
+    parts = getattr(inner, "parts", None)
+    if parts:
+        return _reference(parts[0])
+    params: tuple[Tensor, ...] = getattr(inner, "params", ())
+    return params[0]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Draws from the distribution itself; the density of the draw counts."""
+
+    generator: Generator | None = None
+
+    def answer(self, _site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        value = dist.sample(stack, self.generator)
+        return Answer(value, dist.log_prob(value))
+
+
+@dataclass
+class Discover:
+    """Draws every latent and notes the coordinates it needs, in program order.
+
+    ``latents``: ``"all"`` also opens middles (MCMC, R3), ``"declared"`` leaves them to fresh noise.
+    """
+
+    latents: str
+    generator: Generator
+    found: list[Coordinate] = field(default_factory=list)
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(tuple(self.found))
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        if site.kind is Kind.MIDDLE and self.latents != "all":
+            return None
+        if dist.discrete:
+            raise UserError(_finite_message(site, dist))
+        noise = self._noise_event(site, dist)
+        event = dist.unconstrained_event() if noise is None else noise
+        start = self.found[-1].stop if self.found else 0
+        self.found.append(
+            Coordinate(
+                site.path,
+                start,
+                dist.lead + event,
+                dist.lead + dist.event,
+                site.batch_rank,
+                internal=site.internal,
+                standard_normal=noise is not None,
+                support=dist.support,
+            )
+        )
+        value = self._draw(dist, stack)
+        self.values[site.path] = value
+        return Answer(value, dist.log_prob(value))
+
+    def _noise_event(self, site: SiteKey, dist: Dist) -> tuple[int, ...] | None:
+        centered = self.latents != "all" or not (site.kernel or site.kind is Kind.MIDDLE)
+        return None if centered else dist.noise_event
+
+    def _draw(self, dist: Dist, stack: tuple[int, ...]) -> Tensor:
+        """Any point of the support: values only carry shapes here, so unconstrained zeros do."""
+        like = _reference(dist)
+        zeros = torch.zeros(
+            (*stack, *dist.lead, *dist.unconstrained_event()), dtype=like.dtype, device=like.device
+        )
+        return dist.constrain(zeros)[0]
+
+
+def _finite_message(site: SiteKey, dist: Dist) -> str:
+    what = "middle" if site.kind is Kind.MIDDLE else "latent"
+    way = (
+        f"give its values under the key `{site.path}`"
+        if what == "middle"
+        else f"sum it out with `marginalize {site.path} <- …`, or observe it"
+    )
+    return f"`{site.path}` is a discrete {what} ({dist.label}), which has no gradient: {way}"

@@ -1,0 +1,253 @@
+"""Observations and host data: from what people have to tensors, checked before a run (R10, R11).
+
+Values may be tensors, numpy arrays, pandas columns, lists or numbers. Every key must be used by the
+program: a site, a let, a score, or host data; anything else is an error with the nearest name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.lower.frame import CompiledProgram
+from quivers_nb.lower.values import Names, Value
+from quivers_nb.spaces.space import SizeVar, Space, is_finite, width
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Observations sorted out: values of sites by path, host data and given lets, sizes."""
+
+    sites: Mapping[str, Tensor]
+    host: Mapping[str, Any]
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Which keys a program understands."""
+
+    sites: frozenset[str]
+    lets: frozenset[str]
+    host: frozenset[str]
+    declared: Mapping[str, ir.DataSpec] = field(default_factory=dict)
+
+
+def vocabulary(
+    compiled: CompiledProgram, middles: frozenset[str], data: tuple[ir.DataSpec, ...]
+) -> Vocabulary:
+    """Collect keys from a program and the programs it uses as whole steps."""
+    sites, lets, host = set(middles), set[str](), set[str]()
+    for prefix, each in _activations(compiled, ""):
+        host.update(each.program.host_names)
+        for step in each.program.steps:
+            if isinstance(step, ir.SampleStep):
+                sites.update(prefix + name for name in step.names)
+            elif isinstance(step, ir.ObserveStep):
+                sites.add(prefix + step.name)
+            else:
+                lets.add(prefix + step.name)
+    declared = {spec.name: spec for spec in data}
+    return Vocabulary(frozenset(sites), frozenset(lets), frozenset(host | set(declared)), declared)
+
+
+def _activations(compiled: CompiledProgram, prefix: str) -> Iterator[tuple[str, CompiledProgram]]:
+    yield prefix, compiled
+    for index, sub in compiled.subs.items():
+        step = compiled.program.steps[index]
+        assert isinstance(step, ir.SampleStep)
+        yield from _activations(sub, f"{prefix}{step.names[0]}/")
+
+
+def prepare(
+    values: Mapping[str, Any],
+    words: Vocabulary,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch_rank: int,
+    sizes: Mapping[str, int],
+) -> Prepared:
+    """Convert and check observations; see the module docstring."""
+    sites: dict[str, Tensor] = {}
+    host: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in words.sites:
+            sites[key] = _site_tensor(key, value, dtype, device)
+        elif key in words.host or key in words.lets:
+            host[key] = _host_value(key, value, words, dtype, device, batch_rank)
+        else:
+            raise UserError(_unknown(key, words))
+    known = dict(sizes)
+    for name, spec in words.declared.items():
+        if name in host and isinstance(host[name], Value):
+            _agree(known, spec, host[name])
+    return Prepared(sites, host, known)
+
+
+def _unknown(key: str, words: Vocabulary) -> str:
+    close = nearest(key, sorted(words.sites | words.lets | words.host))
+    hint = f"; did you mean `{close}`?" if close else ""
+    return f"`{key}` is used by no site, let, score or index of the program{hint}"
+
+
+# --- conversion ---------------------------------------------------------------------------------
+
+
+def as_array(key: str, value: Any) -> Tensor | np.ndarray:
+    """A tensor or a numeric numpy array, or a clear refusal."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind in "OUSMm":
+        shown = getattr(value, "dtype", None) or array.dtype
+        raise UserError(
+            f"`{key}` is not numeric (dtype {shown}): turn categories into integer codes, for "
+            f"example with pandas.factorize"
+        )
+    return array
+
+
+def _site_tensor(key: str, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    array = as_array(key, value)
+    tensor = torch.as_tensor(array, device=device)
+    if tensor.dtype == torch.bool:
+        tensor = tensor.long()
+    if tensor.is_floating_point():
+        _refuse_nan(key, tensor)
+        return tensor.to(dtype)
+    return tensor.long()
+
+
+def _refuse_nan(key: str, tensor: Tensor) -> None:
+    if tensor.requires_grad or not bool(torch.isnan(tensor).any()):
+        return
+    where = torch.isnan(tensor).nonzero()[0].tolist()
+    place = f" (first at {where})" if where else ""
+    count = int(torch.isnan(tensor).sum())
+    raise UserError(
+        f"`{key}` holds {count} NaN{place}: drop those rows, or model the missing values as a "
+        "sample site"
+    )
+
+
+def _host_value(
+    key: str,
+    value: Any,
+    words: Vocabulary,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch_rank: int,
+) -> Any:
+    if isinstance(value, Value):
+        return value
+    if _is_tokens(value):
+        return list(value)
+    if not (hasattr(value, "__array__") or isinstance(value, Tensor | int | float | list | tuple)):
+        return value  # a host object, such as a chart or a dictionary
+    tensor = _site_tensor(key, value, dtype, device)
+    spec = words.declared.get(key)
+    if spec is not None:
+        return _declared(key, tensor, spec, dtype, batch_rank)
+    unit = tensor.shape == (1,)
+    names: Names = (None,) * tensor.ndim
+    return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(
+        not isinstance(v, int | float | list | tuple | bool | np.number | Tensor | np.ndarray)
+        for v in value
+    )
+
+
+def _declared(
+    key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype, batch_rank: int
+) -> Value:
+    """Data with a declaration: axes by the objects it is over, then the event of its type (R8)."""
+    event = (
+        1
+        if isinstance(spec.cod, Space) and (spec.cod.dim > 1 or tensor.ndim > len(spec.axes))
+        else 0
+    )
+    want = len(spec.axes) + event
+    over = " * ".join(str(axis.name or axis.obj) for axis in spec.axes)
+    if tensor.ndim != want:
+        raise UserError(
+            f"`{key}` is declared over {over} with values in {spec.cod}: {want} axes are wanted, "
+            f"but it has shape {tuple(tensor.shape)}"
+        )
+    for k, axis in enumerate(spec.axes):
+        size = axis.obj.size
+        if not isinstance(size, SizeVar) and tensor.shape[k] != size:
+            raise UserError(
+                f"`{key}` is declared over {axis.name or axis.obj}, which has {size} elements, but "
+                f"has length {tensor.shape[k]}"
+            )
+    if event and tensor.shape[-1] != width(spec.cod):
+        raise UserError(
+            f"`{key}` has {tensor.shape[-1]} columns, but {spec.cod} has {width(spec.cod)}"
+        )
+    tensor = _typed(key, tensor, spec, dtype)
+    names = tuple(axis.name for axis in spec.axes) + (None,) * event
+    unit = (bool(event) and tensor.shape[-1] == 1) or tensor.shape == (1,)
+    return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
+
+
+def _typed(key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype) -> Tensor:
+    if not is_finite(spec.cod):
+        return tensor.to(dtype)
+    size = spec.cod.size  # type: ignore[union-attr]
+    if tensor.is_floating_point():
+        if not bool((tensor == tensor.round()).all()):
+            raise UserError(f"`{key}` must hold indices into {spec.cod}, but holds fractions")
+        tensor = tensor.long()
+    if not isinstance(size, SizeVar) and tensor.numel():
+        low, high = int(tensor.min()), int(tensor.max())
+        if low < 0 or high >= size:
+            raise UserError(
+                f"`{key}` holds {low if low < 0 else high}, outside 0 … {size - 1} of {spec.cod}"
+            )
+    return tensor
+
+
+def _agree(known: dict[str, int], spec: ir.DataSpec, value: Value) -> None:
+    """Fix late sizes by the first data over them; later data must agree (R8)."""
+    for k, axis in enumerate(spec.axes):
+        size = axis.obj.size
+        if isinstance(size, SizeVar):
+            fix_size(known, size.name, int(value.tensor.shape[k]), spec.name)
+
+
+def fix_size(known: dict[str, int], name: str, length: int, who: str) -> None:
+    """Give a late size its value, or refuse a second one."""
+    have = known.setdefault(name, length)
+    if have != length:
+        raise UserError(
+            f"`{who}` has length {length}, but the size `{name}` is already {have}: data and "
+            "responses over one object must agree"
+        )
+
+
+def responses_fix_sizes(program: ir.Program, prepared: Prepared) -> Prepared:
+    """Observed values over a late-sized object fix its size as data do (R8)."""
+    known = dict(prepared.sizes)
+    for step in program.steps:
+        if (
+            not isinstance(step, ir.ObserveStep)
+            or step.plate is None
+            or step.name not in prepared.sites
+        ):
+            continue
+        response = prepared.sites[step.name]
+        for k, axis in enumerate(step.plate):
+            size = axis.obj.size
+            if isinstance(size, SizeVar) and k < response.ndim:
+                fix_size(known, size.name, int(response.shape[k]), step.name)
+    return Prepared(prepared.sites, prepared.host, known)

@@ -1,0 +1,105 @@
+"""One activation of a program: what its steps share, and how they ask for sites."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quivers_nb.check import term as ir
+from quivers_nb.inference.trace import Site
+from quivers_nb.lower.answers import Kind, SiteKey
+from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.nodes import Node
+from quivers_nb.lower.run import Run, unanswered
+from quivers_nb.lower.scope import Scope
+from quivers_nb.lower.values import Value
+from quivers_nb.spaces.space import Object, is_finite, width
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledProgram:
+    """A program with the nodes of its morphism steps; ``subs`` are programs used as whole steps.
+
+    ``host_axes`` names the own axes of declared data; ``at_input`` are data read at the input row.
+    """
+
+    program: ir.Program
+    nodes: Mapping[int, Node]
+    subs: Mapping[int, "CompiledProgram"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One activation of a program: the run, its raw input, host data, sizes, and its place."""
+
+    compiled: CompiledProgram
+    run: Run
+    raw: Value | None
+    host: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    prefix: str = ""
+    kind: Kind = Kind.DECLARED
+
+    def scope(self, env: Mapping[str, Any], name: str) -> Scope:
+        return Scope(self.run, env, self.sizes, self.prefix + name)
+
+    def key(
+        self, name: str, *, observe: bool = False, kernel: bool = False, rows: bool = True
+    ) -> SiteKey:
+        rank = self.run.batch_rank if rows else 0
+        return SiteKey(self.prefix + name, self.kind, observe, kernel, rank)
+
+
+def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
+    """Ask for a declared site, count its term and note it; the value."""
+    answer = run.ask(site, dist)
+    if answer is None:
+        raise unanswered(site)
+    own = len(dist.lead) - (run.batch_rank if rows else 0)
+    term = answer.term
+    if term is not None and own:
+        term = term.sum(tuple(range(-own, 0)))
+    run.record(site, answer.value, term, dist.label, given=answer.given)
+    run.add(term, rows=rows)
+    return answer.value
+
+
+def record_deterministic(
+    frame: Frame, name: str, value: Any, label: str, term: Tensor | None = None
+) -> None:
+    """Note a deterministic site for the trace."""
+    run = frame.run
+    if not run.recording:
+        return
+    shown = value.tensor if isinstance(value, Value) else value
+    log_prob = torch.zeros((), dtype=run.dtype, device=run.device) if term is None else term
+    table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
+    table[frame.prefix + name] = Site(shown, log_prob, False, True, label)
+
+
+def width_one(cod: Object) -> bool:
+    """A declared ``Real 1``: keeps its axis in the trace, read as a scalar (R2)."""
+    return not is_finite(cod) and width(cod) == 1
+
+
+def bind_raw(program: ir.Program, raw: Value | None) -> dict[str, Any]:
+    """Named components of a program's input (7.1)."""
+    if raw is None:
+        return {}
+    out: dict[str, Any] = {}
+    for slot in program.inputs:
+        if slot.whole or len(program.inputs) == 1:
+            out[slot.name] = replace(raw, unit=width_one(slot.obj))
+            continue
+        piece = raw.tensor[..., slot.start : slot.start + slot.width]
+        if is_finite(slot.obj):
+            piece = piece.long()
+            index = piece.squeeze(-1) if slot.width == 1 else piece
+            out[slot.name] = replace(
+                raw, tensor=index, names=raw.names[:-1] + ((None,) if slot.width > 1 else ())
+            )
+        else:
+            out[slot.name] = replace(raw, tensor=piece, unit=slot.width == 1)
+    return out

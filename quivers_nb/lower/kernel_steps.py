@@ -1,0 +1,171 @@
+"""Steps whose morphism is declared: inputs, left-over axes, heads (7.3-7.6, R3, R4)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
+from quivers_nb.lower.frame import Frame, ask, record_deterministic, width_one
+from quivers_nb.lower.nodes import Flow, deterministic, flow, head
+from quivers_nb.lower.scope import axis_size
+from quivers_nb.lower.values import Names, Value
+from quivers_nb.spaces.space import Object, is_finite, width
+
+
+def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) -> None:
+    """``sample v <- f(args)``: bind the names of the step."""
+    assert isinstance(step.source, ir.MorphismCall)
+    node, term, run = frame.compiled.nodes[index], step.source.term, frame.run
+    entry = _entry(frame, env, step.source, step.names[0], force_rows=step.plate is None)
+    rows = entry.rows
+    if step.plate is not None:
+        if rows:
+            raise UserError(
+                f"the plate `{step.names[0]}` has a row-wise argument, but is shared by all rows: "
+                "sample it un-indexed for one value per row"
+            )
+        entry = _on_plate(entry, step.plate, frame.sizes, step.names[0], term.dom)
+    lead = (run.batch_shape if rows else ()) + entry.left_over
+    names = entry.names + _event_names(term.cod)
+    if deterministic(node):
+        result = flow(node, run, Flow(entry.tensor), lead)
+        if result.weights is not None:
+            raise UserError(
+                f"`{step.names[0]}` depends on a finite middle that is summed: give its values"
+            )
+        value = Value(result.value, names, rows, run.batch_rank, unit=width_one(term.cod))
+        _bind_columns(step, env, value)
+        record_deterministic(frame, step.names[0], value, "let")
+        return
+    dist = head(node, run, Flow(entry.tensor), lead)
+    site = frame.key(step.names[0], kernel=True, rows=rows)
+    if len(step.names) > 1:
+        columns = tuple(zip((frame.prefix + n for n in step.names), step.widths, strict=True))
+        site = replace(site, path=frame.prefix + "_".join(step.names), columns=columns)
+    value = Value(
+        ask(run, site, dist, rows=rows), names, rows, run.batch_rank, unit=width_one(term.cod)
+    )
+    _bind_columns(step, env, value)
+
+
+def _bind_columns(step: ir.SampleStep, env: dict[str, Any], value: Value) -> None:
+    if len(step.names) == 1:
+        env[step.names[0]] = value
+        return
+    pieces = value.tensor.split(list(step.widths), dim=-1)
+    for name, piece, size in zip(step.names, pieces, step.widths, strict=True):
+        env[name] = replace(value, tensor=piece, unit=size == 1)
+
+
+def observe_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.ObserveStep) -> Value:
+    """``observe y <- f(args)``: the value, given or drawn."""
+    assert isinstance(step.source, ir.MorphismCall)
+    node, term, run = frame.compiled.nodes[index], step.source.term, frame.run
+    if deterministic(node):
+        raise UserError(f"`{step.name}` is a deterministic value: it cannot be observed")
+    entry = _entry(frame, env, step.source, step.name, force_rows=step.plate is None)
+    if step.plate is not None and not entry.rows:
+        entry = _on_response(entry, step, frame, term)
+    lead = (run.batch_shape if entry.rows else ()) + entry.left_over
+    dist = head(node, run, Flow(entry.tensor), lead)
+    site = frame.key(step.name, observe=True, kernel=True, rows=entry.rows)
+    value = ask(run, site, dist, rows=entry.rows)
+    names = entry.names + _event_names(term.cod)
+    return Value(value, names, entry.rows, run.batch_rank, unit=width_one(term.cod))
+
+
+def response_of(frame: Frame, name: str) -> Tensor | None:
+    """The value given for an observe site, before anybody asks for it: it decides the rows."""
+    for answerer in frame.run.answerers:
+        values = getattr(answerer, "values", None)
+        if values is not None and frame.prefix + name in values:
+            return values[frame.prefix + name]  # type: ignore[no-any-return]
+    return None
+
+
+def _on_response(
+    entry: KernelInput, step: ir.ObserveStep, frame: Frame, term: ir.Term
+) -> KernelInput:
+    """A row-independent response decides how many rows there are (7.6); without one, |A| does."""
+    assert step.plate is not None
+    response = response_of(frame, step.name)
+    if response is None:
+        if entry.left_over:
+            return entry
+        return _on_plate(entry, step.plate, frame.sizes, step.name, term.dom)
+    event = 0 if is_finite(term.cod) else 1
+    lead = tuple(response.shape[: response.ndim - event])
+    if event and response.ndim == len(step.plate) and width_one(term.cod):
+        lead = tuple(response.shape)
+    return _expand(entry, lead, tuple(axis.name for axis in step.plate), step.name, term.dom)
+
+
+def _entry(
+    frame: Frame, env: Mapping[str, Any], call: ir.MorphismCall, name: str, *, force_rows: bool
+) -> KernelInput:
+    run = frame.run
+    rows = force_rows and run.batch_rank > 0
+    if call.args is None:
+        entry = _raw_entry(frame, call.term, name)
+    else:
+        entry = kernel_input(call.args, call.term.dom, frame.scope(env, name), force_rows=rows)
+    if not call.term.sequence or call.args is None:
+        return entry
+    if not entry.left_over:
+        raise UserError(f"`{name}` scans a sequence, but its argument has no sequence axis")
+    return KernelInput(entry.tensor, entry.names[:-1], entry.left_over[:-1], entry.rows)
+
+
+def _raw_entry(frame: Frame, term: ir.Term, name: str) -> KernelInput:
+    if frame.raw is None:
+        raise UserError(
+            f"`{frame.prefix}{name}` reads the program's input, but the input is None: pass x"
+        )
+    value = frame.raw
+    tensor = value.tensor
+    if not is_finite(term.dom) and not tensor.is_floating_point():
+        tensor = tensor if _mixed(term.dom) else tensor.to(frame.run.dtype)
+    elif is_finite(term.dom):
+        tensor = tensor.long()
+        if width(term.dom) == 1 and value.own_rank == 1 and not term.sequence:
+            tensor = tensor.squeeze(-1)
+    return KernelInput(tensor, (), (), value.rows)
+
+
+def _mixed(dom: Object) -> bool:
+    return any(is_finite(f) for f in getattr(dom, "factors", ()))
+
+
+def _on_plate(
+    entry: KernelInput, plate: tuple[ir.Axis, ...], sizes: Mapping[str, int], name: str, dom: Object
+) -> KernelInput:
+    lead = tuple(axis_size(axis, sizes) for axis in plate)
+    return _expand(entry, lead, tuple(axis.name for axis in plate), name, dom)
+
+
+def _expand(
+    entry: KernelInput, lead: tuple[int, ...], axes: Names, name: str, dom: Object
+) -> KernelInput:
+    """Match the left-over axes of an input to ``lead`` and expand."""
+    event = 0 if is_finite(dom) and width(dom) == 1 else 1
+    own = (*entry.names, *((None,) * event))
+    matched = match_to_factors(Param(Value(entry.tensor, own, False, 0), event), axes, name)
+    tensor, have = matched.value.tensor, matched.left_over
+    front = tensor.ndim - len(have) - event
+    for k, size in enumerate(reversed(have), start=1):
+        if k > len(lead) or size not in (1, lead[-k]):
+            raise UserError(
+                f"`{name}` has shape {lead} over its plate, but its argument has own shape {have}"
+            )
+    missing = len(lead) - len(have)
+    shaped = tensor.reshape(*tensor.shape[:front], *((1,) * missing), *tensor.shape[front:])
+    tail = shaped.shape[shaped.ndim - event :] if event else ()
+    return KernelInput(shaped.expand(*shaped.shape[:front], *lead, *tail), axes, lead, False)
+
+
+def _event_names(cod: Object) -> Names:
+    return () if is_finite(cod) else (None,)

@@ -1,0 +1,188 @@
+"""Let expressions in torch (section 7.7), evaluated on values with own axes (R11).
+
+Numbers stay Python numbers until they meet a tensor. ``factor`` puts its binder on a new stack
+axis in front, so that the body is evaluated once for all elements and never aligns with it; the
+axis then moves in front of the body's own axes.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower import builtins
+from quivers_nb.lower.let_calls import SPECIAL, literal, stacked
+from quivers_nb.lower.scope import Scope, axis_size, check_range, kind, lookup, readable
+from quivers_nb.lower.values import Readable, Value, align, gather, pointwise
+
+OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def evaluate(expr: ir.LetTerm, scope: Scope) -> Any:
+    """The value of ``expr``: a `Readable`, a list, a string or a Python function."""
+    return _EVALUATE[type(expr)](expr, scope)
+
+
+def _arithmetic(expr: ir.Arithmetic, scope: Scope) -> Readable:
+    left = readable(evaluate(expr.left, scope), expr.op)
+    return pointwise(OPERATORS[expr.op], left, readable(evaluate(expr.right, scope), expr.op))
+
+
+def _negate(expr: ir.Negate, scope: Scope) -> Readable:
+    return pointwise(operator.neg, readable(evaluate(expr.operand, scope), "-"))
+
+
+def _lambda(expr: ir.Lambda, scope: Scope) -> Callable[[Any], Any]:
+    return lambda value: evaluate(expr.body, scope.bind(expr.param, value))
+
+
+def _gather(expr: ir.Gather, scope: Scope) -> Any:
+    name = expr.base.name
+    base, indices = lookup(name, scope.env), [evaluate(i, scope) for i in expr.indices]
+    if isinstance(base, list):
+        return base[int(indices[0])]
+    if not isinstance(base, Value):
+        raise UserError(f"`{name}` is {kind(base)} and cannot be indexed")
+    readable = [readable(index, f"{name}[…]") for index in indices]
+    if scope.run.checked:
+        check_range(name, base, readable)
+    return gather(base, readable)
+
+
+# --- built-ins ----------------------------------------------------------------------------------
+
+
+def _apply(call: ir.Apply, scope: Scope) -> Any:
+    function = call.function
+    args = [evaluate(arg, scope) for arg in call.args]
+    if function in SPECIAL:
+        return SPECIAL[function](function, args, scope)
+    numbers = [readable(arg, function) for arg in args]
+    if function == "logsumexp" and len(numbers) > 1:
+        return pointwise(lambda *xs: torch.logsumexp(stacked(xs), -1), *numbers)
+    if function in builtins.POINTWISE:
+        return pointwise(builtins.POINTWISE[function], *_with_tensor(numbers, scope))
+    return _on_last_axis(call, numbers, scope)
+
+
+def _with_tensor(args: list[Readable], scope: Scope) -> list[Readable]:
+    """All-literal arguments: give the first a tensor, in the dtype of the run."""
+    if any(isinstance(arg, Value) for arg in args):
+        return args
+    run = scope.run
+    first = torch.as_tensor(args[0], dtype=run.dtype, device=run.device)
+    return [Value(first, (), rows=False, batch_rank=run.batch_rank), *args[1:]]
+
+
+def _on_last_axis(call: ir.Apply, args: list[Readable], scope: Scope) -> Value:
+    value = args[0]
+    if not isinstance(value, Value) or not (value := value.read()).own_rank:
+        raise UserError(
+            f"`{call.function}` works along the last own axis, but its argument is one number"
+            f" (in `{scope.path}`)"
+        )
+    extra = [literal(arg, call.function) for arg in args[1:]]
+    tensor = value.tensor
+    if not tensor.is_floating_point() and call.function not in {"sum", "prod", "max", "min"}:
+        tensor = tensor.to(scope.run.dtype)
+    if call.function in builtins.REDUCTIONS:
+        result = builtins.REDUCTIONS[call.function](tensor, *extra)
+        return Value(result, value.names[:-1], value.rows, value.batch_rank)
+    result = builtins.LAST_AXIS[call.function](tensor, *extra)
+    return Value(result, value.names, value.rows, value.batch_rank)
+
+
+# --- factor -------------------------------------------------------------------------------------
+
+
+def _factor(expr: ir.Factor, scope: Scope) -> Value:
+    if expr.cases is not None:
+        return _cases(expr, scope)
+    assert expr.body is not None
+    sizes = [axis_size(axis, scope.sizes) for _, axis in expr.binders]
+    run, inner = scope.run, scope
+    rank = len(run.stack) + _outer_binders(scope)
+    for k, (name, _) in enumerate(expr.binders):
+        steps = torch.arange(sizes[k], device=run.device)
+        behind = len(sizes) - k - 1 + rank
+        index = Value(steps.reshape(-1, *((1,) * behind)), (), False, run.batch_rank)
+        inner = inner.bind(name, index)
+    inner = inner.bind(_DEPTH, _outer_binders(scope) + len(sizes))
+    body = _as_value(evaluate(expr.body, inner), scope)
+    return _binders_to_own(body, sizes, [axis.name for _, axis in expr.binders], rank)
+
+
+_DEPTH = " factor axes"  # how many binder axes stand in front of the stack, for nested factors
+
+
+def _outer_binders(scope: Scope) -> int:
+    return int(scope.env.get(_DEPTH, 0))
+
+
+def _as_value(value: Any, scope: Scope) -> Value:
+    value = readable(value, "factor")
+    if isinstance(value, Value):
+        return value.read()
+    run = scope.run
+    dtype = run.dtype if isinstance(value, float) else torch.int64
+    tensor = torch.as_tensor(value, dtype=dtype, device=run.device)
+    return Value(tensor, (), rows=False, batch_rank=run.batch_rank)
+
+
+def _binders_to_own(body: Value, sizes: list[int], names: list[str | None], rank: int) -> Value:
+    """Move binder axes from the front of the stack to the front of the own axes.
+
+    ``rank`` counts the stack axes behind the binders'; a body that does not read the binders has no
+    more than those, and is repeated along the new own axes.
+    """
+    count, tensor, front = len(sizes), body.tensor, body.front
+    own = tensor.shape[front:]
+    if body.lead <= rank:
+        spread = tensor.reshape(*tensor.shape[:front], *((1,) * count), *own)
+        moved = spread.expand(*tensor.shape[:front], *sizes, *own)
+    else:
+        missing = count + rank - body.lead
+        full = tensor.reshape(*((1,) * missing), *tensor.shape)
+        full = full.expand(*sizes, *full.shape[count:])
+        last = full.ndim - len(own)
+        moved = full.movedim(tuple(range(count)), tuple(range(last - count, last)))
+        spare = 0  # stack axes that nothing in the body depends on
+        while spare < rank and moved.shape[spare] == 1:
+            spare += 1
+        moved = moved.reshape(moved.shape[spare:])
+    return Value(moved, (*names, *body.names), body.rows, body.batch_rank)
+
+
+def _cases(expr: ir.Factor, scope: Scope) -> Value:
+    assert expr.cases is not None
+    values = [_as_value(evaluate(case, scope), scope) for case in expr.cases]
+    tensors, names, rows, batch_rank = align(values)
+    floats = [t.dtype for t in tensors if isinstance(t, Tensor) and t.is_floating_point()]
+    dtype = floats[0] if floats else torch.int64
+    shaped = torch.broadcast_tensors(*[t.to(dtype) for t in tensors])  # type: ignore[union-attr]
+    front = shaped[0].ndim - len(names)
+    (_, axis) = expr.binders[0]
+    return Value(torch.stack(list(shaped), front), (axis.name, *names), rows, batch_rank)
+
+
+_EVALUATE: Mapping[type, Callable[[Any, Scope], Any]] = {
+    ir.Literal: lambda expr, _: expr.value,
+    ir.Text: lambda expr, _: expr.value,
+    ir.Variable: lambda expr, scope: lookup(expr.name, scope.env),
+    ir.Items: lambda expr, scope: [evaluate(item, scope) for item in expr.items],
+    ir.Arithmetic: _arithmetic,
+    ir.Negate: _negate,
+    ir.Apply: _apply,
+    ir.Gather: _gather,
+    ir.Lambda: _lambda,
+    ir.Factor: _factor,
+}

@@ -1,0 +1,330 @@
+"""The model: a program as a torch module that can be run, traced, scored and opened for inference.
+
+Shapes. ``*b`` is the batch of rows that the input decides (R1), ``()`` for ``x=None``. Values given
+for sites and host data may be tensors, numpy arrays, pandas columns, lists or numbers (R10).
+
+    trace        one run, site by site; what is not given is drawn
+    log_joint    per row: the row's own terms plus the shared ones (R4)
+    log_density  one number: row terms summed over rows, shared terms once (R4)
+    rsample      the output of runs
+    target       the density over a flat unconstrained vector, for guides and MCMC
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import Parameter
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
+from quivers_nb.inference.trace import Site, Trace
+from quivers_nb.lower.activation import Activation, latent_shapes, terms_of
+from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
+from quivers_nb.lower.compile import compile_program
+from quivers_nb.lower.data import Prepared, prepare, responses_fix_sizes, vocabulary
+from quivers_nb.lower.inputs import fit_input
+from quivers_nb.lower.run import Run
+from quivers_nb.lower.steps import execute
+from quivers_nb.lower.storage import Storage
+from quivers_nb.lower.target import Opened, open_target
+from quivers_nb.lower.values import Value
+from quivers_nb.spaces.effect import Effect
+from quivers_nb.spaces.space import Object
+
+Values = Mapping[str, Any]
+
+
+class Model(nn.Module):
+    """A compiled program.
+
+    Attributes: ``name``; ``program`` (its typed term); ``checked`` (the module it came from);
+    ``domain``, ``codomain``; ``observed_names``; ``effect_set``.
+    """
+
+    def __init__(
+        self,
+        program: ir.Program,
+        checked: ir.CheckedModule,
+        storage: Storage,
+        sizes: Mapping[str, int],
+    ) -> None:
+        super().__init__()
+        self.program = program
+        self.checked = checked
+        self.name = program.name
+        self.sizes = dict(sizes)
+        self.compiled, work = compile_program(program, storage)
+        self._keys = tuple(work.keys)
+        self._owner_paths = dict(work.paths)
+        self._slots = {owner: storage.slots[owner] for owner in work.paths}
+        self._names: list[tuple[str, str]] = []
+        for key, parameter in storage.items(work.keys):
+            registered = key.replace(".", "/")
+            self.register_parameter(registered, parameter)
+            self._names.append((key, registered))
+        self.middles = frozenset(work.middle_paths)
+        self.vocabulary = vocabulary(self.compiled, self.middles, checked.data)
+
+    # --- what it is
+
+    @property
+    def domain(self) -> Object:
+        return self.program.dom
+
+    @property
+    def codomain(self) -> Object:
+        return self.program.cod
+
+    @property
+    def observed_names(self) -> frozenset[str]:
+        """The names of its observe steps."""
+        return frozenset(s.name for s in self.program.steps if isinstance(s, ir.ObserveStep))
+
+    @property
+    def effect_set(self) -> frozenset[Effect]:
+        """The effects of running it (7.10)."""
+        return self.program.effects
+
+    def __repr__(self) -> str:
+        return f"<program {self.name} : {self.program.dom_text} -> {self.program.cod_text}>"
+
+    # --- weights by path
+
+    def storage(self) -> dict[str, Parameter]:
+        """Weight tensors by storage key; members of a group may share a stacked one."""
+        return {key: self.get_parameter(registered) for key, registered in self._names}
+
+    def parameter_sites(self) -> tuple[ParameterSite, ...]:
+        """Every weight tensor by its own path (R13), ordered by storage key, then by index."""
+        sites = []
+        for key, registered in self._names:
+            block, tensor = key.rsplit(".", 1)
+            parameter = self.get_parameter(registered)
+            for owner, slot in self._slots.items():
+                if slot.key != block:
+                    continue
+                shape = parameter.shape if slot.index is None else parameter.shape[1:]
+                path = f"{self._owner_paths[owner]}.{tensor}"
+                sites.append(ParameterSite(path, key, slot.index, tuple(shape)))
+        return tuple(sites)
+
+    def parameter(self, path: str) -> Tensor:
+        """The weight tensor at a parameter path; a view, so it can be read and set in place."""
+        for site in self.parameter_sites():
+            if site.path == path:
+                whole = self.storage()[site.key]
+                return whole.data if site.index is None else whole.data[site.index]
+        raise UserError(f"no parameter has the path `{path}`")
+
+    # --- running
+
+    def trace(
+        self, x: Any, observations: Values | None = None, *, generator: Generator | None = None
+    ) -> Trace:
+        """One run: given sites are clamped, the others drawn (7.12)."""
+        act = self._activate(x, observations or {})
+        run = self._run(act, [*self._given(act), Prior(generator)], generator=generator)
+        run.recording = True
+        env = execute(act.frame(run), act.inputs)
+        row, shared = terms_of(run)
+        joint = _per_row(Terms(row, shared, run.batch_rank), act)
+        report = act.report_sites
+        return Trace(report(run.sites), report(run.internal_sites), self._output(env, act), joint)
+
+    def rsample(
+        self,
+        x: Any,
+        sample_shape: Iterable[int] = (),
+        observations: Values | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Any:
+        """The output of one run per index of ``sample_shape``: ``(*sample_shape, *b, *own)``."""
+        act = self._activate(x, observations or {})
+        stack = tuple(sample_shape)
+        run = self._run(
+            act, [*self._given(act), Prior(generator)], stack=stack, generator=generator
+        )
+        return self._output(execute(act.frame(run), act.inputs), act, stack)
+
+    forward = rsample
+
+    # --- scoring
+
+    def log_joint(
+        self,
+        x: Any,
+        values: Values,
+        *,
+        noise: Mapping[str, Tensor] | None = None,
+        generator: Generator | None = None,
+        num_inner: int = 1,
+    ) -> Tensor:  # -> (*b,)
+        """Per row: its own terms plus every shared term (R4).
+
+        Middles that are not given are summed if finite, else drawn from ``noise`` (by path), from
+        ``generator``, or from noise that is a fixed function of their place (R6). ``num_inner``
+        draws tighten the bound (R3).
+        """
+        terms, act = self._score(x, values, noise, generator, num_inner)
+        return _per_row(terms, act)
+
+    def log_density(
+        self,
+        x: Any,
+        values: Values,
+        *,
+        noise: Mapping[str, Tensor] | None = None,
+        generator: Generator | None = None,
+        num_inner: int = 1,
+    ) -> Tensor:  # -> ()
+        """One number: row terms summed over rows, shared terms once (R4)."""
+        return self._score(x, values, noise, generator, num_inner)[0].total()
+
+    def _score(
+        self,
+        x: Any,
+        values: Values,
+        noise: Mapping[str, Tensor] | None,
+        generator: Generator | None,
+        num_inner: int,
+    ) -> tuple[Terms, Activation]:
+        act = self._activate(x, values)
+        answerers: list[Answerer] = list(self._given(act))
+        if noise is not None:
+            answerers.append(NoiseTable(noise))
+        stack = (num_inner,) if num_inner > 1 else ()
+        if generator is not None:
+            answerers.append(FreshNoise(generator))
+        else:
+            answerers.append(FixedNoise(act.dtype, act.device, num_inner))
+        run = self._run(act, answerers, stack=stack, generator=generator)
+        execute(act.frame(run), act.inputs)
+        row, shared = terms_of(run)
+        if stack:
+            level = torch.log(torch.tensor(float(num_inner), dtype=act.dtype))
+            row = (
+                None
+                if row is None
+                else _inner(row, run.batch_rank) - level * (row.ndim > run.batch_rank)
+            )
+            shared = _inner(shared, 0) - level * (shared.ndim > 0)
+        return Terms(row, shared, run.batch_rank), act
+
+    # --- inference
+
+    def target(
+        self,
+        x: Any,
+        observations: Values | None = None,
+        *,
+        latents: Literal["all", "declared"] = "all",
+        dtype: torch.dtype | None = None,
+    ) -> Opened:
+        """The density over a flat vector of everything not observed.
+
+        ``latents="all"`` gives middles coordinates of their own (MCMC, R3), ``"declared"`` leaves
+        them to fresh noise (variational fits). Raises `UserError` where a discrete site is not
+        given, an observe site has no value, or data do not fit.
+        """
+        dtype = self._dtype({}) if dtype is None else dtype
+        act = self._activate(x, observations or {}, dtype=dtype)
+        for name in sorted(self.observed_names - {"_"}):
+            if name not in act.prepared.sites:
+                raise UserError(
+                    f"the observe site `{name}` has no value: a fit needs one under this key"
+                )
+        return open_target(self, act, latents)
+
+    def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
+        """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
+        return latent_shapes(
+            self.compiled, frozenset(observed_names) | self.observed_names, self.sizes
+        )
+
+    def batch_shape(self, x: Any) -> tuple[int, ...]:
+        """The rows of a run on ``x`` (R1); ``()`` where there are none."""
+        return fit_input(self.program, x, self._dtype({}), self._device()).batch_shape
+
+    # --- inner workings
+
+    def _dtype(self, values: Values) -> torch.dtype:
+        """Parameters' dtype, raised to float64 by float64 values of sites (R12)."""
+        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+        for key, value in values.items():
+            if key in self.vocabulary.sites and str(getattr(value, "dtype", "")).endswith(
+                "float64"
+            ):
+                return torch.float64
+        return dtype
+
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.get_default_device())
+
+    def _activate(self, x: Any, values: Values, *, dtype: torch.dtype | None = None) -> Activation:
+        dtype = self._dtype(values) if dtype is None else dtype
+        device = self._device()
+        entry = fit_input(self.program, x, dtype, device)
+        prepared = prepare(
+            values,
+            self.vocabulary,
+            dtype=dtype,
+            device=device,
+            batch_rank=len(entry.batch_shape),
+            sizes=self.sizes,
+        )
+        prepared = responses_fix_sizes(self.program, prepared)
+        return Activation(self.compiled, entry, prepared, dtype, device, self.vocabulary.declared)
+
+    def _given(self, act: Activation) -> list[Given]:
+        return [Given(act.prepared.sites, rows_reported=act.entry.one_row)]
+
+    def _run(
+        self,
+        act: Activation,
+        answerers: list[Any],
+        *,
+        stack: tuple[int, ...] = (),
+        generator: Generator | None = None,
+    ) -> Run:
+        weights = {key: parameter.to(act.dtype) for key, parameter in self.storage().items()}
+        return Run(
+            tuple(answerers),
+            weights,
+            act.entry.batch_shape,
+            act.dtype,
+            act.device,
+            stack,
+            generator=generator,
+        )
+
+    def _output(self, env: Mapping[str, Any], act: Activation, stack: tuple[int, ...] = ()) -> Any:
+        program = self.program
+        values = {label: _plain(env[name], act, stack) for label, name in program.returns}
+        return values if program.returns_tuple else next(iter(values.values()))
+
+
+def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:
+    if not isinstance(value, Value):
+        return value
+    tensor = act.report(value.tensor, rows=value.rows) if not stack else value.tensor
+    if stack and value.lead < len(stack):
+        tensor = tensor.expand(*stack, *tensor.shape[value.lead :])
+    return tensor
+
+
+def _per_row(terms: Terms, act: Activation) -> Tensor:
+    if terms.row is None:
+        return terms.shared.reshape(1) if act.entry.one_row else terms.shared
+    return terms.row + terms.shared
+
+
+def _inner(term: Tensor, batch_rank: int) -> Tensor:
+    """Log-sum-exp over inner draws, where the term depends on them."""
+    return torch.logsumexp(term, 0) if term.ndim > batch_rank else term
+
+
+__all__ = ["Model", "Prepared", "Site"]

@@ -1,0 +1,203 @@
+"""A compiled module: its exports as torch modules, and how to reach them (section 11)."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.answers import FixedNoise, FreshNoise, Given, Prior
+from quivers_nb.lower.compile import compile_term
+from quivers_nb.lower.inputs import fit_input
+from quivers_nb.lower.model import Model
+from quivers_nb.lower.nodes import Flow, deterministic, flow, head, scans
+from quivers_nb.lower.run import Run
+from quivers_nb.lower.storage import Storage
+from quivers_nb.spaces.space import Object, is_finite
+
+
+class Kernel(nn.Module):
+    """An exported morphism ``dom -> cod`` that is not a program: `rsample` and `log_prob`."""
+
+    def __init__(self, name: str, term: ir.Term, storage: Storage) -> None:
+        super().__init__()
+        self.name = name
+        self.term = term
+        self.node, work = compile_term(term, storage, name)
+        self._names: list[tuple[str, str]] = []
+        for key, parameter in storage.items(work.keys):
+            registered = key.replace(".", "/")
+            self.register_parameter(registered, parameter)
+            self._names.append((key, registered))
+
+    @property
+    def domain(self) -> Object:
+        return self.term.dom
+
+    @property
+    def codomain(self) -> Object:
+        return self.term.cod
+
+    def __repr__(self) -> str:
+        return f"<morphism {self.name} : {self.domain} -> {self.codomain}>"
+
+    def rsample(
+        self, x: Any, sample_shape: Iterable[int] = (), *, generator: Generator | None = None
+    ) -> Tensor:  # (*b, d) -> (*sample_shape, *b, *event)
+        """Draws of the whole chain, reparameterized where the families allow it."""
+        run, tensor, lead = self._run(x, tuple(sample_shape), (Prior(generator),))
+        value = flow(self.node, run, Flow(tensor), lead).value
+        if is_finite(self.codomain):
+            value = value.long()
+        return value.expand(*run.stack, *value.shape[max(0, value.ndim - self._rank(lead)) :])
+
+    def log_prob(
+        self, x: Any, y: Any, *, generator: Generator | None = None, num_inner: int = 1
+    ) -> Tensor:  # (*b, d), (*b, *event) -> (*b,)
+        """Log density of ``y``: finite middles summed, continuous ones drawn (R3, R6)."""
+        if deterministic(self.node):
+            raise UserError(f"`{self.name}` is deterministic in part: it has no density")
+        stack = (num_inner,) if num_inner > 1 else ()
+        tensor = torch.as_tensor(y)
+        noise = (
+            FixedNoise(self._dtype(), tensor.device, num_inner)
+            if generator is None
+            else FreshNoise(generator)
+        )
+        run, x, lead = self._run(x, stack, (noise,))
+        dist = head(self.node, run, Flow(x), lead)
+        given = Given({self.name: tensor if is_finite(self.codomain) else tensor.to(run.dtype)})
+        from quivers_nb.lower.answers import Kind, SiteKey  # noqa: PLC0415
+
+        site = SiteKey(self.name, Kind.DECLARED, kernel=True, batch_rank=len(lead))
+        answer = given.answer(site, dist, stack)
+        assert answer is not None
+        assert answer.term is not None
+        if not stack or answer.term.ndim == len(lead):
+            return answer.term
+        return torch.logsumexp(answer.term, 0) - torch.log(
+            torch.tensor(float(num_inner), dtype=answer.term.dtype)
+        )
+
+    def _rank(self, lead: tuple[int, ...]) -> int:
+        return len(lead) + (0 if is_finite(self.codomain) else 1)
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    def _run(
+        self, x: Any, stack: tuple[int, ...], answerers: tuple[Any, ...]
+    ) -> tuple[Run, Tensor, tuple[int, ...]]:
+        reader = ir.Program(
+            self.name,
+            self.domain,
+            self.codomain,
+            (),
+            (),
+            (),
+            False,
+            True,
+            scans(self.node),
+            frozenset(),
+            (),
+            (),
+        )
+        dtype = self._dtype()
+        device = next((p.device for p in self.parameters()), torch.get_default_device())
+        entry = fit_input(reader, x, dtype, device)
+        assert entry.raw is not None
+        weights = {key: self.get_parameter(registered) for key, registered in self._names}
+        run = Run(answerers, weights, entry.batch_shape, dtype, device, stack)
+        return run, entry.raw.tensor, entry.batch_shape
+
+
+class Module(nn.Module):
+    """A loaded module (11.2). ``exports`` maps names to models and kernels, the first is
+    ``morphism``; ``checked`` holds the typed term, ``source`` the text.
+    """
+
+    def __init__(self, checked: ir.CheckedModule, sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.checked = checked
+        storage = Storage()
+        self._storage = storage
+        built: dict[str, nn.Module] = {}
+        for export in checked.exports:
+            built[export.key] = build(export.key, export.value, checked, storage, sizes)
+        self._exports = nn.ModuleDict({key.replace(".", "/"): m for key, m in built.items()})
+        self._by_key = built
+
+    @property
+    def source(self) -> str:
+        return self.checked.source.text
+
+    @property
+    def exports(self) -> Mapping[str, nn.Module]:
+        """Every export by its name, or by its text where it has none (R9)."""
+        return MappingProxyType(self._by_key)
+
+    @property
+    def morphism(self) -> Any:
+        """The first export, or None."""
+        return next(iter(self._by_key.values()), None)
+
+    @property
+    def domain(self) -> Object:
+        return self._first().domain  # type: ignore[no-any-return]
+
+    @property
+    def codomain(self) -> Object:
+        return self._first().codomain  # type: ignore[no-any-return]
+
+    def rsample(self, x: Any, sample_shape: Iterable[int] = (), **options: Any) -> Any:
+        """`rsample` of the first export."""
+        return self._first().rsample(x, sample_shape, **options)
+
+    def log_prob(self, x: Any, y: Any, **options: Any) -> Tensor:
+        """`log_prob` of the first export; a program has none (its density is `log_joint`)."""
+        first = self._first()
+        if isinstance(first, Model):
+            raise UserError(
+                f"`{first.name}` is a program: its own log_prob is intractable; use log_joint"
+            )
+        return first.log_prob(x, y, **options)  # type: ignore[no-any-return]
+
+    def _first(self) -> Any:
+        if not self._by_key:
+            raise AttributeError("the module exports nothing: add a line `export NAME`")
+        return self.morphism
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._by_key) or "nothing"
+        return f"<module exporting {names}>"
+
+
+def build(
+    key: str,
+    value: ir.Term | ir.Program,
+    checked: ir.CheckedModule,
+    storage: Storage,
+    sizes: Mapping[str, int],
+) -> Model | Kernel:
+    """The torch module of one export."""
+    if isinstance(value, ir.Program):
+        return Model(value, checked, storage, sizes)
+    inner = value
+    while isinstance(inner, ir.Named):
+        inner = inner.body
+    if isinstance(inner, ir.ProgramTerm):
+        return Model(inner.program, checked, storage, sizes)
+    return Kernel(key, value, storage)
+
+
+def lower(checked: ir.CheckedModule, sizes: Mapping[str, int] | None = None) -> Module:
+    """The torch modules of a checked module. ``sizes`` fixes late-bound sizes (R8)."""
+    given = dict(sizes or {})
+    for name in given:
+        if name not in checked.sizes:
+            known = ", ".join(checked.sizes) or "none"
+            raise UserError(f"`{name}` is not a size of this module; sizes: {known}")
+    return Module(checked, given)

@@ -1,0 +1,414 @@
+"""Morphism terms in torch: what a kernel expression draws and how dense it is.
+
+A term is evaluated on ``x`` of shape ``(*s, *lead, d)`` (indices ``(*s, *lead)`` for a finite
+domain): ``lead`` are the batch rows and left-over axes, one independent evaluation each. Two
+readings of a term:
+
+    head(term, x)  the distribution of its *last* kernels, every earlier one (middle) answered for;
+    flow(term, x)  its value, every kernel answered for as a middle (R3).
+
+A finite middle that nobody gives a value for is summed: the flow then carries one branch per
+element in front of the stack, with log weights, and a later kernel's density folds them, along the
+chain and factor by factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.answers import Kind, SiteKey
+from quivers_nb.lower.dists import Branched, Dist, Joint, Simple, side_by_side
+from quivers_nb.lower.parameters import KernelPlan
+from quivers_nb.lower.run import MAX_BRANCHES, Run, unanswered
+from quivers_nb.spaces.space import Object, is_finite, width
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A value on its way. With ``weights`` ``(K, *s, *lead)`` the value has K branches in front."""
+
+    value: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One kernel occurrence, or k equal ones of a group evaluated as one batched product.
+
+    ``columns`` lists ``(path, width)`` of the members in the second case.
+    """
+
+    path: str
+    plan: KernelPlan
+    cod: Object
+    columns: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """``identity``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Parts in the order of data flow. ``before`` counts the parts that stand before a scan."""
+
+    parts: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """``f @ g``: input columns are split by ``doms``."""
+
+    parts: tuple["Node", ...]
+    doms: tuple[Object, ...]
+    cods: tuple[Object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """``fan``: every part sees the same input."""
+
+    parts: tuple["Node", ...]
+    cods: tuple[Object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recur:
+    """``scan(cell)``; ``init`` is the storage key of a learned start, or None for zeros."""
+
+    cell: "Node"
+    state_width: int
+    init: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sub:
+    """A program inside an expression; ``body`` runs it, see `quivers_nb.lower.steps`."""
+
+    path: str
+    body: "ProgramBody"
+
+
+class ProgramBody:
+    """What `Sub` calls: runs a program on flattened inputs and returns its output vector."""
+
+    def flow(self, run: Run, x: Tensor, lead: tuple[int, ...], path: str) -> Tensor:
+        """``(*s, *lead, d) -> (*s, *lead, width)``; the sites inside are middles under ``path``."""
+        raise NotImplementedError
+
+
+Node = Leaf | Wire | Chain | Beside | Spread | Recur | Sub
+
+
+def deterministic(node: Node) -> bool:
+    """Whether any part of the result carries no density of its own (R3)."""
+    match node:
+        case Wire() | Sub():
+            return True
+        case Chain(parts=parts):
+            return deterministic(parts[-1])
+        case Beside(parts=parts) | Spread(parts=parts):
+            return any(deterministic(part) for part in parts)
+        case Recur(cell=cell):
+            return deterministic(cell)
+        case _:
+            return False
+
+
+def scans(node: Node) -> bool:
+    """Whether the node consumes a sequence axis."""
+    match node:
+        case Recur():
+            return True
+        case Chain(parts=parts) | Beside(parts=parts) | Spread(parts=parts):
+            return any(scans(part) for part in parts)
+        case _:
+            return False
+
+
+# --- head ---------------------------------------------------------------------------------------
+
+
+def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> Dist:
+    """The distribution of the last kernels of ``node`` at ``x``."""
+    match node:
+        case Leaf():
+            return _branched(node.plan.dist(run.parameters, x.value, lead), x.weights)
+        case Chain(parts=parts):
+            middle = _chain(parts[:-1], parts[-1], run, x, lead, t)
+            return head(parts[-1], run, middle, lead, t)
+        case Beside():
+            inputs = _split_input(x, node.doms)
+            heads = [head(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
+            return Joint(tuple(heads), lead)
+        case Spread(parts=parts):
+            return Joint(tuple(head(part, run, x, lead, t) for part in parts), lead)
+        case Recur():
+            last, state, length = _steps(node, run, x, lead, t)
+            return head(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
+        case _:
+            raise AssertionError(node)
+
+
+def _branched(dist: Dist, weights: Tensor | None) -> Dist:
+    return dist if weights is None else Branched(dist, weights)
+
+
+# --- flow ---------------------------------------------------------------------------------------
+
+
+def flow(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> Flow:
+    """The value of ``node`` at ``x``, its kernels answered for as middles."""
+    if isinstance(node, Leaf):
+        return _draw(node, run, head(node, run, x, lead, t), t)
+    if isinstance(node, Sub):
+        return _through_program(node, run, x, lead, t)
+    return _flow_composite(node, run, x, lead, t)
+
+
+def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str) -> Flow:
+    match node:
+        case Chain(parts=parts):
+            middle = _chain(parts[:-1], parts[-1], run, x, lead, t)
+            return flow(parts[-1], run, middle, lead, t)
+        case Beside():
+            inputs = _split_input(x, node.doms)
+            flows = [flow(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
+            return _merge(flows, node.cods)
+        case Spread(parts=parts):
+            return _merge([flow(part, run, x, lead, t) for part in parts], node.cods)
+        case Recur():
+            last, state, length = _steps(node, run, x, lead, t)
+            return flow(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
+        case _:
+            return x
+
+
+def _through_program(node: Sub, run: Run, x: Flow, lead: tuple[int, ...], t: str) -> Flow:
+    if x.weights is not None:
+        raise UserError(
+            f"the program at `{node.path}` depends on a finite middle that is summed: "
+            "give the middle's values"
+        )
+    return Flow(node.body.flow(run, x.value, lead, _timed(node.path, t)))
+
+
+def _draw(leaf: Leaf, run: Run, dist: Dist, t: str) -> Flow:
+    columns = tuple((_timed(path, t), size) for path, size in leaf.columns)
+    site = SiteKey(
+        _timed(leaf.path, t), Kind.MIDDLE, kernel=True, batch_rank=run.batch_rank, columns=columns
+    )
+    answer = run.ask(site, dist)
+    if answer is not None and not (isinstance(dist, Branched) and answer.term is None):
+        _count(run, site, dist, answer.value, answer.term, given=answer.given)
+        return Flow(answer.value)
+    if dist.discrete:
+        return _enumerate(site, run, dist, leaf.cod)
+    if not isinstance(dist, Branched):
+        raise unanswered(site)
+    branches = run.ask(site, dist.inner, (dist.weights.shape[0], *run.stack))
+    if branches is None:
+        raise unanswered(site)
+    weights = dist.weights if branches.term is None else dist.weights + branches.term
+    return Flow(branches.value, weights)
+
+
+def _count(
+    run: Run, site: SiteKey, dist: Dist, value: Tensor, term: Tensor | None, *, given: bool
+) -> None:
+    """Add a middle's term: rows keep theirs, left-over axes are summed."""
+    run.record(site, value, term, dist.label, given=given)
+    extra = len(dist.lead) - run.batch_rank
+    run.add(term, rows=run.batch_rank > 0, own_rank=extra)
+
+
+def _enumerate(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
+    """All elements of a finite middle as branches; earlier branches are folded in."""
+    if not is_finite(cod):
+        raise UserError(
+            f"the middle `{site.path}` is {dist.label}, which has no end: give its values "
+            f"under the key `{site.path}`"
+        )
+    size = int(cod.size)  # type: ignore[union-attr,arg-type]
+    if size > MAX_BRANCHES:
+        raise UserError(
+            f"summing the middle `{site.path}` needs {size} branches, more than {MAX_BRANCHES}: "
+            "give its values"
+        )
+    rank = len(run.stack) + len(dist.lead)
+    values = torch.arange(size, device=run.device).reshape(size, *((1,) * rank))
+    if isinstance(dist, Branched):
+        terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
+        return Flow(values, torch.logsumexp(terms, dim=1))
+    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead))
+
+
+def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor:
+    """Weights with one explicit axis for branches, stack and lead each."""
+    missing = 1 + len(run.stack) + len(lead) - weights.ndim
+    return weights.reshape(size, *((1,) * missing), *weights.shape[1:]) if missing else weights
+
+
+# --- wiring -------------------------------------------------------------------------------------
+
+
+def _chain(
+    parts: Sequence[Node], last: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str
+) -> Flow:
+    """Flow through ``parts``; those before a scan run once per sequence position."""
+    for i, part in enumerate(parts):
+        ahead = any(scans(later) for later in (*parts[i + 1 :], last))
+        if ahead:
+            length = _length(part, x)
+            x = flow(part, run, x, (*lead, length), t)
+        else:
+            x = flow(part, run, x, lead, t)
+    return x
+
+
+def _length(part: Node, x: Flow) -> int:
+    axis = -1 if _reads_index(part, x) else -2
+    return int(x.value.shape[axis])
+
+
+def _reads_index(part: Node, x: Flow) -> bool:
+    return not x.value.is_floating_point() and _takes_scalar(part)
+
+
+def _takes_scalar(part: Node) -> bool:
+    match part:
+        case Leaf(plan=plan):
+            return plan.scalar_index
+        case Chain(parts=parts) | Spread(parts=parts):
+            return _takes_scalar(parts[0])
+        case _:
+            return False
+
+
+def _split_input(x: Flow, doms: tuple[Object, ...]) -> list[Flow]:
+    """Columns per operand of ``@``; single finite sets are squeezed to indices (5.2)."""
+    pieces = x.value.split([width(dom) for dom in doms], dim=-1)
+    out = []
+    for piece, dom in zip(pieces, doms, strict=True):
+        value = piece
+        if is_finite(dom):
+            value = piece.long()
+            value = value.squeeze(-1) if width(dom) == 1 else value
+        out.append(Flow(value, x.weights))
+    return out
+
+
+def _merge(flows: Sequence[Flow], cods: tuple[Object, ...]) -> Flow:
+    """Values side by side; independent branches multiply out."""
+    branched = [flow for flow in flows if flow.weights is not None]
+    if len(branched) > 1:
+        values, weights = _cross(flows)
+        return Flow(_columns(values, cods), weights)
+    weight = branched[0].weights if branched else None
+    return Flow(_columns([flow.value for flow in flows], cods), weight)
+
+
+def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
+    """Branch axes of several flows as one: the product of their branches."""
+    count = sum(flow.weights is not None for flow in flows)
+    sizes = [flow.weights.shape[0] for flow in flows if flow.weights is not None]
+    if prod(sizes) > MAX_BRANCHES:
+        raise UserError(
+            f"summing finite middles side by side needs {prod(sizes)} branches, more than "
+            f"{MAX_BRANCHES}: give the values of one of them"
+        )
+    values: list[Tensor] = []
+    total: Tensor | None = None
+    seen = 0
+    for each in flows:
+        if each.weights is None:
+            values.append(each.value)
+            continue
+        grid = [1] * count
+        grid[seen] = each.weights.shape[0]
+        seen += 1
+        spread = each.value.reshape(*grid, *each.value.shape[1:])
+        values.append(spread.expand(*sizes, *each.value.shape[1:]).flatten(0, count - 1))
+        weight = each.weights.reshape(*grid, *each.weights.shape[1:])
+        total = weight if total is None else total + weight
+    assert total is not None
+    return values, total.flatten(0, count - 1)
+
+
+def _columns(values: Sequence[Tensor], cods: tuple[Object, ...]) -> Tensor:
+    shaped = [v.unsqueeze(-1) if is_finite(cod) else v for v, cod in zip(values, cods, strict=True)]
+    return side_by_side(shaped, [_ONE_VECTOR] * len(shaped))
+
+
+class _Vector:
+    event = (1,)
+
+
+_ONE_VECTOR: Dist = _Vector()  # type: ignore[assignment]
+
+
+# --- recurrence ---------------------------------------------------------------------------------
+
+
+def _steps(
+    node: Recur, run: Run, x: Flow, lead: tuple[int, ...], t: str
+) -> tuple[Tensor, Flow, int]:
+    """All states but the last: the last input, the state before it, and the length."""
+    if x.weights is not None:
+        raise UserError("a scan cannot read a finite middle that is summed: give its values")
+    inputs = x.value if x.value.is_floating_point() else x.value.to(run.dtype)
+    length = int(inputs.shape[-2])
+    start = torch.zeros(node.state_width, dtype=run.dtype, device=run.device)
+    if node.init is not None:
+        start = _per_row(run.parameters[node.init], len(lead))
+    state = Flow(start.expand(*inputs.shape[:-2], node.state_width) if node.init is None else start)
+    for step in range(length - 1):
+        state = flow(node.cell, run, _cell_input(inputs[..., step, :], state), lead, _at(t, step))
+    return inputs[..., length - 1, :], state, length
+
+
+def _per_row(parameter: Tensor, lead_rank: int) -> Tensor:  # (*s, d) -> (*s, 1…, d)
+    return parameter.reshape(*parameter.shape[:-1], *((1,) * lead_rank), parameter.shape[-1])
+
+
+def _cell_input(x: Tensor, state: Flow) -> Flow:
+    """``cat(x_t, h)``; a finite state is an index and takes one column."""
+    h = state.value
+    if not h.is_floating_point():
+        h = h.to(x.dtype).unsqueeze(-1)
+    return Flow(side_by_side([x, h], [_ONE_VECTOR, _ONE_VECTOR]), state.weights)
+
+
+def _at(t: str, step: int) -> str:
+    return f"{t},{step}" if t else str(step)
+
+
+def _timed(path: str, t: str) -> str:
+    """Fill the ``[t]`` marks of a path from the outside in."""
+    for step in t.split(",") if t else ():
+        path = path.replace("[t]", f"[{step}]", 1)
+    return path
+
+
+__all__ = [
+    "Beside",
+    "Chain",
+    "Flow",
+    "Leaf",
+    "Node",
+    "ProgramBody",
+    "Recur",
+    "Simple",
+    "Spread",
+    "Sub",
+    "Wire",
+    "deterministic",
+    "flow",
+    "head",
+    "scans",
+]

@@ -1,0 +1,89 @@
+"""One run of a program: the state that steps and kernels share while it lasts.
+
+A run fixes the batch of rows, the runtime stack, the dtype, the parameters and who answers for
+sites. It collects what the answers add: row terms, shared terms and the record of sites.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.trace import Site
+from quivers_nb.lower.answers import Answer, Answerer, SiteKey
+from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.noise import path_seed
+
+MAX_BRANCHES = 4096
+
+
+@dataclass
+class Run:
+    """See the module docstring. ``stack`` is the shape of the runtime stack of fresh draws."""
+
+    answerers: tuple[Answerer, ...]
+    parameters: Mapping[str, Tensor]  # storage key -> (*s, *storage shape)
+    batch_shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    stack: tuple[int, ...] = ()
+    checked: bool = True  # index ranges and host values are verified
+    masks: Mapping[str, Tensor] | None = None
+    generator: torch.Generator | None = None  # for random let-builtins; None: fixed by their path
+    row_terms: list[Tensor] = field(default_factory=list)  # (*s, *b)
+    shared_terms: list[Tensor] = field(default_factory=list)  # (*s,)
+    sites: dict[str, Site] = field(default_factory=dict)
+    internal_sites: dict[str, Site] = field(default_factory=dict)
+    recording: bool = False
+
+    @property
+    def batch_rank(self) -> int:
+        return len(self.batch_shape)
+
+    def ask(self, site: SiteKey, dist: Dist, stack: tuple[int, ...] | None = None) -> Answer | None:
+        """The first answer for ``site``; None when nobody knows it."""
+        for answerer in self.answerers:
+            answer = answerer.answer(site, dist, self.stack if stack is None else stack)
+            if answer is not None:
+                return answer
+        return None
+
+    def add(self, term: Tensor | None, *, rows: bool, own_rank: int = 0) -> None:
+        """Count a term: summed over ``own_rank`` trailing axes, per row or shared."""
+        if term is None:
+            return
+        if own_rank:
+            term = term.sum(tuple(range(-own_rank, 0)))
+        (self.row_terms if rows else self.shared_terms).append(term)
+
+    def record(
+        self, site: SiteKey, value: Tensor, term: Tensor | None, label: str, *, given: bool
+    ) -> None:
+        """Note a stochastic site for the trace."""
+        if not self.recording:
+            return
+        log_prob = torch.zeros((), dtype=self.dtype, device=self.device) if term is None else term
+        table = self.internal_sites if site.internal else self.sites
+        if site.columns:
+            start = 0
+            for path, width in site.columns:
+                piece = value[..., start : start + width]
+                table[path] = Site(piece, log_prob, given, False, label)
+                start += width
+            return
+        table[site.path] = Site(value, log_prob, given, False, label)
+
+    def mask(self, path: str, shape: tuple[int, ...], keep: float) -> Tensor:
+        """A 0/1 mask of ``shape`` for a random let-builtin; fixed by its path unless drawn."""
+        generator = self.generator
+        if generator is None:
+            generator = torch.Generator(device=self.device).manual_seed(path_seed(path) % 2**63)
+        uniform = torch.rand(shape, generator=generator, dtype=self.dtype, device=self.device)
+        return (uniform < keep).to(self.dtype)
+
+
+def unanswered(site: SiteKey) -> UserError:
+    """The error for a site that nobody answered for."""
+    return UserError(f"no value for `{site.path}`: give one under this key")

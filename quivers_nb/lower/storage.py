@@ -1,0 +1,76 @@
+"""Where the weights of a module live.
+
+Every parameter set has an owner (the term says which occurrences share one). Members of a
+replicated group that stand side by side in one ``fan`` are stored stacked, ``(k, *shape)``, so that
+they are evaluated by one batched product; every weight still has its own path and can be read, set
+and lifted by it.
+
+Copies made by ``stack`` are born equal: the initial values of a declared morphism are drawn once
+per module and cloned into every copy (section 5.4).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from quivers_nb.check.term import Generator, Morphism, Owner
+from quivers_nb.lower.parameters import initial_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An owner's place: the block's key, and its index in a stacked block."""
+
+    key: str
+    index: int | None
+
+
+@dataclass
+class Storage:
+    """The parameter tensors of one module, by ``block key -> tensor name -> Parameter``."""
+
+    slots: dict[Owner, Slot] = field(default_factory=dict)
+    blocks: dict[str, dict[str, Parameter]] = field(default_factory=dict)
+    births: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def place(self, generators: Sequence[Generator], key: str) -> None:
+        """Give the owners a block, stacked when there are several; known owners keep theirs."""
+        if any(generator.owner in self.slots for generator in generators):
+            for i, generator in enumerate(generators):
+                if generator.owner not in self.slots:
+                    self.place([generator], f"{key}[{i}]")
+            return
+        births = [self._birth(generator.morphism) for generator in generators]
+        stacked = len(generators) > 1
+        self.blocks[key] = {
+            name: Parameter(
+                torch.stack([b[name] for b in births]) if stacked else births[0][name].clone()
+            )
+            for name in births[0]
+        }
+        for i, generator in enumerate(generators):
+            self.slots[generator.owner] = Slot(key, i if stacked else None)
+
+    def place_tensor(self, owner: Owner, key: str, name: str, value: Tensor) -> None:
+        """Give a single tensor (a learned initial state) its block."""
+        if owner not in self.slots:
+            self.blocks[key] = {name: Parameter(value)}
+            self.slots[owner] = Slot(key, None)
+
+    def members(self, key: str) -> int:
+        """How many owners share a stacked block."""
+        return sum(slot.key == key and slot.index is not None for slot in self.slots.values())
+
+    def _birth(self, morphism: Morphism) -> dict[str, Tensor]:
+        if morphism.label not in self.births:
+            self.births[morphism.label] = initial_tensors(morphism)
+        return self.births[morphism.label]
+
+    def items(self, keys: Sequence[str]) -> Iterator[tuple[str, Parameter]]:
+        """``block key/tensor name`` and parameter, for the given blocks in order."""
+        for key in keys:
+            for name, parameter in self.blocks[key].items():
+                yield f"{key}.{name}", parameter

@@ -1,0 +1,271 @@
+"""A model opened up: its density over a flat unconstrained vector (R3, R14).
+
+Opening runs the program once with zeros to learn which sites need coordinates, of which shape and
+in which order; checks of data and index ranges happen there and are not repeated in the hot path.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.layout import Coordinate, Layout
+from quivers_nb.inference.model import Terms
+from quivers_nb.lower.activation import Activation, terms_of
+from quivers_nb.lower.answers import (
+    Answer,
+    Answerer,
+    Coordinates,
+    Discover,
+    FixedNoise,
+    FreshNoise,
+    Given,
+    SiteKey,
+)
+from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.run import Run
+from quivers_nb.lower.steps import execute
+
+if TYPE_CHECKING:
+    from quivers_nb.lower.model import Model
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The target of a model at a fixed input and observations.
+
+    ``columns`` says which coordinates hold several named sites side by side on their last axis.
+    """
+
+    model: "Model"
+    act: Activation
+    latents: Literal["all", "declared"]
+    layout: Layout
+    columns: Mapping[str, tuple[tuple[str, int], ...]]
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return self.act.entry.batch_shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.act.dtype
+
+    def terms(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        parameters: Mapping[str, Tensor] | None = None,
+        generator: Generator | None = None,
+    ) -> Terms:
+        """Log density at ``q`` with log-Jacobians; ``parameters`` replace weights by key."""
+        run = self._run(q, [], parameters, generator)
+        execute(self.act.frame(run), self.act.inputs)
+        row, shared = terms_of(run)
+        return Terms(row, shared, run.batch_rank)
+
+    def constrain(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        internal: bool = False,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Site values, each ``(*s, *value_shape)``; ``parameters`` as in `terms`."""
+        seen = _Watch()
+        with torch.no_grad():
+            run = self._run(q, [seen], parameters, None, fixed=True)
+            execute(self.act.frame(run), self.act.inputs)
+        out: dict[str, Tensor] = {}
+        stack = tuple(q.shape[:-1])
+        for coordinate in self.layout:
+            if coordinate.internal and not internal:
+                continue
+            value = seen.values[coordinate.name]
+            full = value.expand(*stack, *value.shape[len(stack) :]) if stack else value
+            out.update(self._split(coordinate, full))
+        return out
+
+    def _split(self, coordinate: Coordinate, value: Tensor) -> list[tuple[str, Tensor]]:
+        columns = self.columns.get(coordinate.name)
+        if not columns:
+            return [(coordinate.name, value)]
+        pieces = value.split([width for _, width in columns], dim=-1)
+        return [(path, piece) for (path, _), piece in zip(columns, pieces, strict=True)]
+
+    def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The ``q`` of given values; coordinates of noise and of sites not given are 0."""
+        stack = _stack_of(values, self.layout)
+        pinned = _Pinned(values, self.layout, len(stack))
+        with torch.no_grad():
+            run = self._run(
+                torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device),
+                [pinned],
+                None,
+                None,
+                fixed=True,
+            )
+            execute(self.act.frame(run), self.act.inputs)
+        q = torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device)
+        for name, u in pinned.found.items():
+            c = self.layout[name]
+            q[..., c.start : c.stop] = u.expand(*stack, *c.shape).reshape(*stack, c.size)
+        return q
+
+    def names_of(self, q: Tensor) -> str:
+        """For messages: sites whose terms are not finite at ``q`` ``(dim,)``, with their values."""
+        watch = _Watch()
+        with torch.no_grad():
+            run = self._run(q, [watch], None, None, fixed=True)
+            execute(self.act.frame(run), self.act.inputs)
+        bad = [
+            f"`{name}` = {_shown(watch.values[name])} (log density {_shown(term)})"
+            for name, term in watch.terms.items()
+            if not bool(torch.isfinite(term).all())
+        ]
+        return ", ".join(bad) or "no single site: a score or the sum of terms is not finite"
+
+    def _run(
+        self,
+        q: Tensor,
+        first: list["_Watch | _Pinned"],
+        parameters: Mapping[str, Tensor] | None,
+        generator: Generator | None,
+        *,
+        fixed: bool = False,
+    ) -> Run:
+        stack = tuple(q.shape[:-1])
+        table = {c.name: c for c in self.layout}
+        sources: list[Answerer] = [
+            Given(self.act.prepared.sites, rows_reported=self.act.entry.one_row),
+            Coordinates(table, q),
+        ]
+        if fixed:
+            sources.append(FixedNoise(self.act.dtype, self.act.device))
+        else:
+            sources.append(FreshNoise(generator, require_gradient=self.latents == "declared"))
+        if first:
+            watcher = first[0]
+            watcher.sources = tuple(sources)
+            sources = [watcher]
+        weights: dict[str, Tensor] = {}
+        for key, parameter in self.model.storage().items():
+            given = None if parameters is None else parameters.get(key)
+            weights[key] = parameter.to(self.act.dtype) if given is None else given
+        return Run(
+            tuple(sources),
+            weights,
+            self.act.entry.batch_shape,
+            self.act.dtype,
+            self.act.device,
+            stack,
+            checked=False,
+            generator=generator,
+        )
+
+
+@dataclass
+class _Watch:
+    """Passes every question on and notes the answers."""
+
+    sources: tuple[Answerer, ...] = ()
+    values: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        for source in self.sources:
+            answer = source.answer(site, dist, stack)
+            if answer is not None:
+                self.values[site.path] = answer.value
+                if answer.term is not None:
+                    self.terms[site.path] = answer.term
+                return answer
+        return None
+
+
+@dataclass
+class _Pinned:
+    """Answers sites of the layout with given values, noting their unconstrained coordinates."""
+
+    given: Mapping[str, Tensor]
+    layout: Layout
+    stack_rank: int
+    sources: tuple[Answerer, ...] = ()
+    found: dict[str, Tensor] = field(default_factory=dict)
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        coordinate = next((c for c in self.layout if c.name == site.path), None)
+        pinned = Given(self.given, self.stack_rank).answer(site, dist, stack)
+        if coordinate is not None and pinned is not None and not coordinate.standard_normal:
+            self.found[site.path] = dist.unconstrain(pinned.value.to(dist_dtype(pinned.value)))
+            return pinned
+        for source in self.sources:
+            answer = source.answer(site, dist, stack)
+            if answer is not None:
+                return answer
+        return None
+
+
+def dist_dtype(value: Tensor) -> torch.dtype:
+    """The dtype unconstrained coordinates of a value have."""
+    return value.dtype if value.is_floating_point() else torch.get_default_dtype()
+
+
+def _stack_of(values: Mapping[str, Tensor], layout: Layout) -> tuple[int, ...]:
+    for coordinate in layout:
+        value = values.get(coordinate.name)
+        if value is not None:
+            return tuple(value.shape[: value.ndim - len(coordinate.value_shape)])
+    return ()
+
+
+def _shown(tensor: Tensor) -> str:
+    flat = tensor.reshape(-1)
+    if flat.numel() == 1:
+        return f"{float(flat[0]):.6g}"
+    head = ", ".join(f"{float(v):.4g}" for v in flat[:4])
+    return f"[{head}{', …' if flat.numel() > 4 else ''}]"
+
+
+def open_target(model: "Model", act: Activation, latents: Literal["all", "declared"]) -> Opened:
+    """Learn the layout by one run, checking data on the way."""
+    found = _Discovery(latents, Generator().manual_seed(0))
+    sources: tuple[Answerer, ...] = (
+        Given(act.prepared.sites, rows_reported=act.entry.one_row),
+        found,
+        FixedNoise(act.dtype, act.device),
+    )
+    weights = {key: parameter.to(act.dtype) for key, parameter in model.storage().items()}
+    run = Run(sources, weights, act.entry.batch_shape, act.dtype, act.device)
+    with torch.no_grad():
+        execute(act.frame(run), act.inputs)
+    row, shared = terms_of(run)
+    for term in (row, shared):
+        if term is not None and bool(torch.isnan(term).any()):
+            bad = [name for name, t in found.nan_terms.items() if t]
+            raise UserError(
+                "the log density is NaN at the start point"
+                + (f" (site {', '.join(bad)})" if bad else "")
+                + ": check the data for values outside their range"
+            )
+    return Opened(model, act, latents, found.layout, found.columns)
+
+
+@dataclass
+class _Discovery(Discover):
+    """`Discover` that also remembers columns and NaN terms."""
+
+    columns: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    nan_terms: dict[str, bool] = field(default_factory=dict)
+
+    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
+        answer = super().answer(site, dist, stack)
+        if answer is not None:
+            if site.columns:
+                self.columns[site.path] = site.columns
+            if answer.term is not None:
+                self.nan_terms[site.path] = bool(torch.isnan(answer.term).any())
+        return answer

@@ -1,0 +1,129 @@
+"""The first notebook in a real JupyterLab, driven in headless Chromium.
+
+Chromium is a package of the system (``apt-get install chromium fonts-dejavu-core``, or
+``chromium-browser``): it is the one thing that this test needs and that ``make`` does not install.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.jupyterlab_driver import (
+    REPOSITORY,
+    Watch,
+    execute,
+    notebook_page,
+    saved_outputs,
+    server,
+)
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NOTEBOOK = "01-first-model.ipynb"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+]
+
+# Every run of text in our cards and errors must stand out from what is painted behind it: the
+# contrast ratio of WCAG 2, whose recommendation for text of normal size is 4.5.
+CONTRAST = """() => {
+    const parse = text => { const c = text.match(/[\\d.]+/g).map(Number); return [...c, 1].slice(0, 4); };
+    const light = ([r, g, b]) => {
+        const [x, y, z] = [r, g, b].map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const behind = node => {
+        for (let at = node; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour[3] > 0.99) return colour;
+        }
+        return [255, 255, 255, 1];
+    };
+    const seen = {};
+    for (const card of document.querySelectorAll('.jp-OutputArea-output .quivers')) {
+        for (const node of card.querySelectorAll('*')) {
+            const own = [...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+            if (!own) continue;
+            const [a, b] = [parse(getComputedStyle(node).color), behind(node)].map(light);
+            const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            const words = node.textContent.trim().slice(0, 30);
+            if (!(words in seen) || ratio < seen[words]) seen[words] = ratio;
+        }
+    }
+    return seen;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server over a copy of the notebooks, so that saving one changes nothing here."""
+    root = tmp_path / "notebooks"
+    shutil.copytree(REPOSITORY / "notebooks", root)
+    home = tmp_path / "home"
+    home.mkdir()
+    with server(root, home) as address:
+        yield address, root
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
+    lab: tuple[str, Path], browser: object, dark: bool, tmp_path: Path
+) -> None:
+    address, root = lab
+    shots = Path(os.environ.get("QUIVERS_SHOTS", tmp_path))
+    with notebook_page(browser, address, NOTEBOOK, dark=dark) as (page, watch):
+        execute(page, "notebook:restart-run-all" if False else "notebook:run-all-cells")
+        _shoot(page, shots, "dark" if dark else "light")
+        cards = page.locator(".jp-OutputArea-output .quivers")
+        assert cards.count() >= 2
+        assert "regression" in cards.first.text_content()
+        contrast = page.evaluate(CONTRAST)
+        execute(page, "docmanager:save")
+    _assert_quiet(watch)
+    assert len(contrast) > 10
+    assert {words: ratio for words, ratio in contrast.items() if ratio < 4.5} == {}
+    _assert_only_the_deliberate_error(saved_outputs(root / NOTEBOOK))
+
+
+def _assert_quiet(watch: Watch) -> None:
+    assert watch.errors == []
+    assert watch.foreign == []
+
+
+def _assert_only_the_deliberate_error(outputs: list[list[dict[str, object]]]) -> None:
+    errors = [o for cell in outputs for o in cell if o["output_type"] == "error"]
+    assert [error["ename"] for error in errors] == ["CompileError"]
+    traceback = "\n".join(errors[0]["traceback"])
+    assert "hint:" in traceback
+    assert "cell [" in traceback
+    assert "Traceback" not in traceback
+    assert "File " not in traceback
+
+
+def _shoot(page: object, folder: Path, theme: str) -> None:
+    """Pictures of the whole notebook, one screen after the other, to look at."""
+    area = page.locator(".jp-WindowedPanel-outer").first
+    height = area.evaluate("node => node.clientHeight")
+    total = area.evaluate("node => node.scrollHeight")
+    for number in range(-(-total // height)):
+        area.evaluate("(node, top) => node.scrollTo(0, top)", number * height)
+        page.wait_for_timeout(300)
+        page.screenshot(path=str(folder / f"{theme}-{number}.png"))

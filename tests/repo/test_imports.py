@@ -1,0 +1,47 @@
+"""What an import costs, counted in modules, in a fresh interpreter."""
+
+import json
+import subprocess
+import sys
+
+HEAVY = {"torch", "numpy", "IPython", "ipywidgets", "anywidget", "matplotlib", "lark", "scipy"}
+# the compiler stack of torch: a second of imports that compiling, drawing and NUTS do without
+COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "functorch")
+
+
+def modules_after(statement: str) -> set[str]:
+    """Names in ``sys.modules`` after ``statement`` in a new interpreter."""
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(done.stdout))
+
+
+def compiler_parts(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.startswith(COMPILER)}
+
+
+def test_importing_the_package_brings_nothing_heavy() -> None:
+    modules = modules_after("import quivers_nb")
+    assert modules & HEAVY == set()
+    assert len([name for name in modules if name.startswith("quivers_nb")]) == 1
+
+
+def test_checking_a_program_needs_no_torch_and_no_notebook() -> None:
+    modules = modules_after(
+        "from quivers_nb.check import check_source; check_source('object A : FinSet 2\\n')"
+    )
+    assert modules & (HEAVY - {"lark"}) == set()
+
+
+def test_inference_brings_nothing_of_the_compiler_that_torch_itself_does_not() -> None:
+    plain = compiler_parts(modules_after("import torch"))
+    ours = compiler_parts(modules_after("import quivers_nb.inference"))
+    assert ours - plain == set()
+
+
+def test_inference_knows_no_language() -> None:
+    modules = modules_after("import quivers_nb.inference")
+    upward = ("quivers_nb.syntax", "quivers_nb.check", "quivers_nb.lower", "lark", "IPython")
+    assert {name for name in modules if name.startswith(upward)} == set()

@@ -1,0 +1,30 @@
+"""The error budget of random tests: how often the whole suite may fail for no reason.
+
+With seeds fixed a test fails always or never; the budget says how likely that was when the seed was
+chosen. A random test takes a share by name and divides it among its comparisons.
+"""
+
+from collections.abc import Mapping
+from statistics import NormalDist
+
+TOTAL = 1e-2
+
+SHARES: Mapping[str, float] = {
+    "goodness of fit": 2e-3,
+    "stein": 1e-3,
+    "pathwise gradients": 1e-3,
+    "network starts": 5e-4,
+    "sampler moments": 1e-3,
+    "sampler invariance": 1e-3,
+    "posteriordb": 2e-3,
+}
+
+
+def alpha(name: str, comparisons: int) -> float:
+    """The size of one of so many comparisons of a test."""
+    return SHARES[name] / comparisons
+
+
+def critical_z(size: float) -> float:
+    """The two-sided bound on a standard normal statistic."""
+    return NormalDist().inv_cdf(1.0 - size / 2)

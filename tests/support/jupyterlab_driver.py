@@ -1,0 +1,158 @@
+"""A JupyterLab server of the test's own, and a page in headless Chromium that drives it.
+
+Nothing of the user's is read or written: configuration, data and home are temporary folders. The
+server listens on 127.0.0.1 and is ended by its process id.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START = 90  # seconds for a server, a kernel or an app to come up on a busy machine
+RUN = 240  # seconds for all cells of a notebook
+
+READY = """async () => {
+    const wait = () => new Promise(done => setTimeout(done, 100));
+    const app = window.jupyterapp;
+    await app.restored;
+    const shown = () => app.shell.currentWidget && app.shell.currentWidget.context;
+    for (let i = 0; i < 600 && !shown(); i++) await wait();
+    await shown().ready;
+    const session = shown().sessionContext;
+    await session.ready;
+    for (let i = 0; i < 600; i++) {
+        const kernel = session.session && session.session.kernel;
+        if (kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle') {
+            await kernel.info;
+            return;
+        }
+        await wait();
+    }
+    throw new Error('the kernel is not idle');
+}"""
+
+
+@contextmanager
+def server(root: Path, home: Path) -> Iterator[str]:
+    """A server that shows ``root``; its address without a final slash."""
+    port = _free_port()
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *("--expose-app-in-browser", "--LabApp.news_url=", "--ServerApp.ip=127.0.0.1"),
+        *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
+        *("--IdentityProvider.token=", "--ServerApp.password="),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=root, env=_environment(home), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api/status", process, home / "server.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@dataclass
+class Watch:
+    """What a page should never do: fail, or ask anybody but its own server."""
+
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self._console)
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+            self.foreign.append(request.url)
+
+
+@contextmanager
+def notebook_page(
+    browser: Browser, address: str, name: str, *, dark: bool = False
+) -> Iterator[tuple[Page, Watch]]:
+    """A page that shows notebook ``name`` with an idle kernel."""
+    context = browser.new_context(
+        viewport={"width": 1300, "height": 1800}, color_scheme="dark" if dark else "light"
+    )
+    page, watch = context.new_page(), Watch()
+    watch.attach(page)
+    page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=1000 * START)
+    page.evaluate(READY)
+    if dark:
+        execute(page, "apputils:change-theme", {"theme": "JupyterLab Dark"})
+        page.wait_for_selector("body[data-jp-theme-light=false]", timeout=1000 * START)
+    yield page, watch
+    context.close()
+
+
+def execute(page: Page, command: str, arguments: dict[str, object] | None = None) -> None:
+    """Execute a command of the application and wait for it."""
+    page.set_default_timeout(1000 * RUN)
+    script = "([name, options]) => window.jupyterapp.commands.execute(name, options).then(() => {})"
+    page.evaluate(script, [command, arguments or {}])
+
+
+def saved_outputs(path: Path) -> list[list[dict[str, object]]]:
+    """The outputs of a saved notebook's code cells."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    folders = {
+        "HOME": home,
+        "IPYTHONDIR": home / "ipython",
+        "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "runtime",
+        "MPLCONFIGDIR": home / "matplotlib",
+    }
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "magics")])
+    return {**os.environ, **{k: str(v) for k, v in folders.items()}, "PYTHONPATH": path}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + START
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended early:\n{log.read_text()}")
+        try:
+            with urlopen(url, timeout=2):
+                return
+        except (URLError, TimeoutError, ConnectionError):
+            time.sleep(0.2)
+    raise TimeoutError(f"no answer from {url}:\n{log.read_text()}")

@@ -1,0 +1,39 @@
+"""The public names of `quivers_nb`: lazy, complete, and honest about what is there."""
+
+import pytest
+
+import quivers_nb
+
+
+def test_every_listed_name_can_be_had() -> None:
+    missing = [name for name in dir(quivers_nb) if not hasattr(quivers_nb, name)]
+    assert missing == []
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted({*quivers_nb._HOME, *quivers_nb._SUBMODULES}) == [
+        "AutoNormalGuide",
+        "CompileError",
+        "ELBO",
+        "LanguageError",
+        "MCMC",
+        "NUTSKernel",
+        "ParseError",
+        "Predictive",
+        "SVI",
+        "Session",
+        "UserError",
+        "bayesian_lift_parameters",
+        "compat",
+        "condition",
+        "dsl",
+        "inference",
+        "load",
+        "loads",
+        "parse",
+    ]
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        quivers_nb.nonsense  # noqa: B018
