@@ -81,7 +81,10 @@ def hidden(path: Path = SANITIZE) -> Callable[[str], str]:
     """The replacements that the comparison of saved and new outputs makes."""
     config = configparser.RawConfigParser()
     config.read(path)
-    rules = [(re.compile(rule["regex"]), rule["replace"]) for rule in map(_rule(config), config.sections())]
+    rules = [
+        (re.compile(rule["regex"]), rule["replace"])
+        for rule in map(_rule(config), config.sections())
+    ]
 
     def hide(text: str) -> str:
         for pattern, replacement in rules:

@@ -45,7 +45,10 @@ class QvrMagics(Magics):
         shows a card. Your own variables and Python's builtins are never overwritten.
         `%qvr` lists the objects, `%qvr NAME` shows one again.
         """
-        options = parse_argstring(self.qvr, line)
+        try:
+            options = parse_argstring(self.qvr, line)
+        except ValueError as error:  # quotes that do not close
+            raise UsageError(f"the line {line!r} cannot be read: {error}") from error
         if cell is not None:
             self._run(cell, options.name, fresh=options.fresh)
         elif options.name is not None:

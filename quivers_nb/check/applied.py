@@ -257,15 +257,11 @@ def _program_draw(
     )  # fmt: skip
 
 
-def _as_called(
-    value: Value, args: dict[str, Value], rows: frozenset[str], *, plain: bool
-) -> Value:
+def _as_called(value: Value, args: dict[str, Value], rows: frozenset[str], *, plain: bool) -> Value:
     """A result of a program with the rows of the actual arguments in place of its inputs."""
     causes: set[str] = set()
     for cause in value.rows:
         causes |= args[cause].rows if cause in args else ({SITE} if cause == SITE else rows)
     if plain or not (value.rows - {SITE}):
         return replace(value, rows=frozenset(causes), host=False)
-    return replace(
-        UNKNOWN, rows=frozenset(causes), simplex=value.simplex, discrete=value.discrete
-    )
+    return replace(UNKNOWN, rows=frozenset(causes), simplex=value.simplex, discrete=value.discrete)

@@ -1,7 +1,8 @@
 """Step arguments: a literal, a bound name, or a name indexed by names (section 7.3)."""
 
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.lets import gathered, tensor
+from quivers_nb.check.lets import gathered
+from quivers_nb.check.tensors import tensor
 from quivers_nb.check.term import Argument, Indexed, Literal, Variable
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import NUMBER, UNKNOWN, Value

@@ -7,25 +7,22 @@ from quivers_nb.check.axes import Axes
 from quivers_nb.check.builtins import BUILTINS, Action, Builtin
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.higher_order import check_list_call
-from quivers_nb.check.term import Apply, LetTerm, Literal
+from quivers_nb.check.tensors import Infer, Typed, aligned, tensor, union
+from quivers_nb.check.term import Apply, Literal
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.syntax import tree
 
-Typed = tuple[LetTerm, Value]
 
-
-def check_call(expr: tree.LetCall, env: Environment) -> Typed:
+def check_call(expr: tree.LetCall, env: Environment, infer: Infer) -> Typed:
     """A built-in applied to arguments."""
-    from quivers_nb.check.lets import check_let, tensor  # noqa: PLC0415  (mutual recursion)
-
     row = BUILTINS.get(expr.name.text)
     if row is None:
         _unknown(expr, env)
         for arg in expr.args:
-            check_let(arg, env)
+            infer(arg, env)
         return Literal(0), UNKNOWN
     if row.action is Action.DEDUCTION:
         not_lowered(f"`{row.name}`", expr.span, env.scope.report)
@@ -33,11 +30,11 @@ def check_call(expr: tree.LetCall, env: Environment) -> Typed:
     if not row.least <= len(expr.args) <= row.most:
         _arity(expr, row, env)
         for arg in expr.args:
-            check_let(arg, env)
+            infer(arg, env)
         return Literal(0), UNKNOWN
     if row.action is Action.LIST:
-        return check_list_call(expr, env)
-    found = [check_let(arg, env) for arg in expr.args]
+        return check_list_call(expr, env, infer)
+    found = [infer(arg, env) for arg in expr.args]
     values = [
         tensor(value, arg.span, env) for (_, value), arg in zip(found, expr.args, strict=True)
     ]
@@ -46,8 +43,6 @@ def check_call(expr: tree.LetCall, env: Environment) -> Typed:
 
 
 def _point(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
-    from quivers_nb.check.lets import aligned, union  # noqa: PLC0415  (mutual recursion)
-
     spans = [arg.span for arg in expr.args]
     own = aligned(list(zip(values, spans, strict=True)), env)
     simplex = row.name == "where" and values[1].simplex and values[2].simplex
@@ -74,8 +69,6 @@ def _reduce(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environm
 
 
 def _matrix(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
-    from quivers_nb.check.lets import aligned, union  # noqa: PLC0415  (mutual recursion)
-
     rows = union(*values)
     if not _has_last_axis(row, expr, values[0], env):
         return replace(UNKNOWN, rows=rows)
@@ -138,7 +131,9 @@ def _rank_zero(
         f"`{function}` acts on the last own axis, and `{report.text(arg.span)}` has none",
         arg.span,
         labels=labels,
-        because=[Because("own axes come from plates, `factor`, vectors and data; rows are not one")],
+        because=[
+            Because("own axes come from plates, `factor`, vectors and data; rows are not one")
+        ],
     )
 
 

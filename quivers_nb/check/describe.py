@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from quivers_nb.check.expect import label, signature_texts
+from quivers_nb.check.expect import signature_texts
 from quivers_nb.check.paths import own_segment, step_paths
-from quivers_nb.check.report import Report
 from quivers_nb.check.term import (
     Arithmetic,
     Axis,
     CheckedModule,
     Compose,
-    Fan,
     FamilyCall,
+    Fan,
     Generator,
     Identity,
     Indexed,
@@ -34,7 +33,6 @@ from quivers_nb.check.term import (
     Term,
     VariableInfo,
 )
-from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.spaces.space import SizeVar
 
 LINES = 40  # of an outline
@@ -68,7 +66,7 @@ def signatures(module: CheckedModule) -> tuple[str, ...]:
     return tuple(signature(value, name) for name, value in module.morphisms)
 
 
-def sites(program: Program) -> tuple[SiteLine, ...]:
+def site_lines(program: Program) -> tuple[SiteLine, ...]:
     """The declared sites of a program, in order."""
     known = {variable.name: variable for variable in program.variables}
     lines: list[SiteLine] = []
@@ -86,11 +84,10 @@ def distribution(source: FamilyCall | MorphismCall) -> str:
     return name if source.args is None else f"{name}({', '.join(map(_argument, source.args))})"
 
 
-def outline(value: Term | Program, source: SourceText | None = None) -> str:
+def outline(value: Term | Program) -> str:
     """An indented tree of a term, cut at `LINES` lines."""
-    report = Report(source or SourceText(""))
     lines: list[str] = []
-    for depth, text in _outline(value, 0, report):
+    for depth, text in _outline(value, 0):
         if len(lines) == LINES - 1:
             lines.append("…")
             break
@@ -104,7 +101,9 @@ def kernel(morphism: Morphism) -> str:
         return "Markov table" if morphism.role.value == "kernel" else morphism.role.value
     source = morphism.source
     how = "" if source is None else f", {source.kind.value}"
-    widths = "" if source is None or not source.widths else f"({', '.join(map(str, source.widths))})"
+    widths = (
+        "" if source is None or not source.widths else f"({', '.join(map(str, source.widths))})"
+    )
     return f"{morphism.family} kernel{how}{widths}"
 
 
@@ -155,17 +154,17 @@ def _called(term: Term) -> str:
 # --- outline --------------------------------------------------------------------------------
 
 
-def _outline(value: Term | Program, depth: int, report: Report) -> Iterator[tuple[int, str]]:
+def _outline(value: Term | Program, depth: int) -> Iterator[tuple[int, str]]:
     if isinstance(value, Program):
         yield depth, f"program {signature(value)}"
         for step in value.steps:
-            yield from _step(step, depth + 1, report)
+            yield from _step(step, depth + 1)
         yield depth + 1, "return " + ", ".join(_returned(value))
         return
     head, parts = _head(value)
     yield depth, head
     for part in parts:
-        yield from _outline(part, depth + 1, report)
+        yield from _outline(part, depth + 1)
 
 
 def _returned(program: Program) -> Iterator[str]:
@@ -173,7 +172,7 @@ def _returned(program: Program) -> Iterator[str]:
         yield name if name == variable else f"{name}: {variable}"
 
 
-def _step(step: Step, depth: int, report: Report) -> Iterator[tuple[int, str]]:
+def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
     match step:
         case SampleStep():
             yield depth, f"sample {', '.join(step.names)} ~ {distribution(step.source)}"
@@ -185,7 +184,7 @@ def _step(step: Step, depth: int, report: Report) -> Iterator[tuple[int, str]]:
             yield depth, f"score {step.name} = {_short(step.value)}"
     if isinstance(step, SampleStep | ObserveStep) and isinstance(step.source, MorphismCall):
         if not isinstance(step.source.term, Generator):
-            yield from _outline(step.source.term, depth + 1, report)
+            yield from _outline(step.source.term, depth + 1)
 
 
 def _short(value: object) -> str:
@@ -233,8 +232,3 @@ def _fan(term: Fan, types: str) -> tuple[str, tuple[Term | Program, ...]]:
             count = len(term.parts)
             return f"fan of {count} {first.morphism.name} : {types}  ({kernel(first.morphism)})", ()
     return f"fan : {types}", term.parts
-
-
-def called(term: Term, source: SourceText) -> str:
-    """What to call a term: its name, or its text."""
-    return label(term, Report(source))

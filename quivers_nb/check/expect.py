@@ -57,7 +57,9 @@ def mismatch(cod: Object, dom: Object) -> str:
     if is_finite(dom):
         return f"{cod} is a space and {dom} a finite set"
     if is_finite(cod):
-        return f"{cod} is a finite set, which meets Real 1 only, and {dom} has dimension {width(dom)}"
+        return (
+            f"{cod} is a finite set, which meets Real 1 only, and {dom} has dimension {width(dom)}"
+        )
     return f"event dimensions {width(cod)} and {width(dom)} differ"
 
 
@@ -162,7 +164,9 @@ def _parts_add_up(term: Fan | Parallel, *, cod: bool) -> tuple[Because, ...]:
     kind = "fan" if isinstance(term, Fan) else "@"
     widths = " + ".join(str(width(side)) for side in sides)
     total = sum(width(side) for side in sides)
-    return (Because(f"the parts of `{kind}` side by side have dimension {widths} = {total}", term.span),)
+    return (
+        Because(f"the parts of `{kind}` side by side have dimension {widths} = {total}", term.span),
+    )
 
 
 def _written(term: Term, *, cod: bool) -> str:

@@ -14,6 +14,7 @@ from quivers_nb.check.expect import (
 )
 from quivers_nb.check.objects import check_object
 from quivers_nb.check.scope import Group, MorphismBinding, Scope, Template
+from quivers_nb.check.templates import check_template_call
 from quivers_nb.check.term import (
     Compose,
     Fan,
@@ -299,9 +300,7 @@ def _stack(expr: tree.ExprStack, scope: Scope) -> Term | None:
     inner = body.body if isinstance(body, Named) else body
     mark = scope.fresh()
     copies = tuple(copy_of(inner, ("stack", mark, i)) for i in range(count))
-    return Stack(
-        dom=body.dom, cod=body.cod, sequence=body.sequence, span=expr.span, copies=copies
-    )
+    return Stack(dom=body.dom, cod=body.cod, sequence=body.sequence, span=expr.span, copies=copies)
 
 
 def _repeat(expr: tree.ExprRepeat, scope: Scope) -> Term | None:
@@ -451,8 +450,6 @@ def _other(expr: tree.Expr, scope: Scope) -> None:
 
 
 def _call(expr: tree.ExprCall, scope: Scope) -> None:
-    from quivers_nb.check.templates import check_template_call  # noqa: PLC0415  (mutual recursion)
-
     binding = resolve(expr.name, scope)
     if binding is None or binding.value is None:
         return

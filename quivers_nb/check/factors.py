@@ -2,6 +2,7 @@
 
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.objects import check_finite
+from quivers_nb.check.tensors import Infer, Typed, aligned, tensor, union
 from quivers_nb.check.term import Axis, Factor, LetTerm, Literal
 from quivers_nb.check.values import UNKNOWN, Value, scalar
 from quivers_nb.diagnostics.diagnostic import Because, Label
@@ -9,17 +10,17 @@ from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import tree
 
 
-def check_factor(expr: tree.LetFactor, env: Environment) -> tuple[LetTerm, Value]:
+def check_factor(expr: tree.LetFactor, env: Environment, infer: Infer) -> Typed:
     """Both forms. The binders are whole numbers, visible in the body only."""
     axes = _binders(expr, env)
     known = [axis for axis in axes.values() if axis is not None]
     whole = len(known) == len(expr.binders)
     with env.local({name: scalar(discrete=True) for name in axes}):
         if isinstance(expr.body, tuple):
-            terms, body = _cases(expr, known[0] if whole else None, env)
+            terms, body = _cases(expr, known[0] if whole else None, env, infer)
             single = None
         else:
-            single, body = _let(expr.body, env)
+            single, body = _let(expr.body, env, infer)
             terms = None
     if not whole:
         return Literal(0), UNKNOWN
@@ -29,10 +30,8 @@ def check_factor(expr: tree.LetFactor, env: Environment) -> tuple[LetTerm, Value
     return Factor(binders, single, terms), value
 
 
-def _let(expr: tree.LetExpr, env: Environment) -> tuple[LetTerm, Value]:
-    from quivers_nb.check.lets import check_let, tensor  # noqa: PLC0415  (mutual recursion)
-
-    term, value = check_let(expr, env)
+def _let(expr: tree.LetExpr, env: Environment, infer: Infer) -> Typed:
+    term, value = infer(expr, env)
     return term, tensor(value, expr.span, env)
 
 
@@ -56,12 +55,10 @@ def _binders(expr: tree.LetFactor, env: Environment) -> dict[str, Axis | None]:
 
 
 def _cases(
-    expr: tree.LetFactor, axis: Axis | None, env: Environment
+    expr: tree.LetFactor, axis: Axis | None, env: Environment, infer: Infer
 ) -> tuple[tuple[LetTerm, ...], Value]:
-    from quivers_nb.check.lets import aligned, union  # noqa: PLC0415  (mutual recursion)
-
     assert isinstance(expr.body, tuple)
-    found = [_let(case.body, env) for case in expr.body]
+    found = [_let(case.body, env, infer) for case in expr.body]
     values = [value for _, value in found]
     spans = [case.body.span for case in expr.body]
     if axis is not None:

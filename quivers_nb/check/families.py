@@ -48,9 +48,7 @@ def find_family(name: tree.Name, scope: Scope) -> Family | None:
     return None
 
 
-def check_arguments(
-    call: tree.Call, family: Family, env: Environment
-) -> tuple[Given, ...] | None:
+def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[Given, ...] | None:
     """The arguments in the order of the parameters; None after an error."""
     report = env.scope.report
     before = len(report.errors)

@@ -3,24 +3,22 @@
 from dataclasses import replace
 
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.term import Apply, LetTerm
+from quivers_nb.check.tensors import Infer, Typed
+from quivers_nb.check.term import Apply, Lambda, LetTerm
 from quivers_nb.check.values import UNKNOWN, Shape, Value, scalar
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.syntax import tree
 
-Typed = tuple[LetTerm, Value]
 FORMS = {
     "map": "x -> …", "filter": "x -> …", "logsumexp_over": "x -> …",
     "fold": "acc -> x -> …", "scanl": "acc -> x -> …",
 }  # fmt: skip
 
 
-def check_list_call(expr: tree.LetCall, env: Environment) -> Typed:
+def check_list_call(expr: tree.LetCall, env: Environment, infer: Infer) -> Typed:
     """A call whose first argument is run over, and whose last is a function (but for `length`)."""
-    from quivers_nb.check.lets import check_let  # noqa: PLC0415  (mutual recursion)
-
     name = expr.name.text
-    first, items = check_let(expr.args[0], env)
+    first, items = infer(expr.args[0], env)
     items = _run_over(items, expr, env)
     if name == "length":
         return Apply(name, (first,), span=expr.span), scalar(discrete=True)
@@ -29,13 +27,25 @@ def check_list_call(expr: tree.LetCall, env: Environment) -> Typed:
     between: tuple[LetTerm, ...] = ()
     start = Value()
     if len(expr.args) == 3:
-        init, start = check_let(expr.args[1], env)
+        init, start = infer(expr.args[1], env)
         between = (init,)
         params = (replace(UNKNOWN, rows=start.rows | items.rows), element)
-    function, body = _function(expr, params, env)
+    function, body = _function(expr, params, env, infer)
     rows = items.rows | start.rows | body.rows
     term = Apply(name, (first, *between, function), span=expr.span)
     return term, replace(_result(name, items, body), rows=rows)
+
+
+def check_lambda(
+    expr: tree.LetLambda, params: tuple[Value, ...], env: Environment, infer: Infer
+) -> tuple[Lambda, Value]:
+    """A lambda whose first parameters have known values; the value is that of the inmost body."""
+    with env.local({expr.param.text: params[0] if params else UNKNOWN}):
+        if len(params) > 1 and isinstance(expr.body, tree.LetLambda):
+            inner, value = check_lambda(expr.body, params[1:], env, infer)
+            return Lambda(expr.param.text, inner), value
+        term, value = infer(expr.body, env)
+    return Lambda(expr.param.text, term), value
 
 
 def _run_over(items: Value, expr: tree.LetCall, env: Environment) -> Value:
@@ -68,17 +78,15 @@ def _element(items: Value) -> Value:
 
 
 def _function(
-    expr: tree.LetCall, params: tuple[Value, ...], env: Environment
-) -> tuple[LetTerm, Value]:
-    from quivers_nb.check.lets import check_lambda, check_let  # noqa: PLC0415  (mutual recursion)
-
+    expr: tree.LetCall, params: tuple[Value, ...], env: Environment, infer: Infer
+) -> Typed:
     arg = expr.args[-1]
     curried = isinstance(arg, tree.LetLambda) and (
         len(params) == 1 or isinstance(arg.body, tree.LetLambda)
     )
     if isinstance(arg, tree.LetLambda) and curried:
-        return check_lambda(arg, params, env)
-    term, value = check_let(arg, env)
+        return check_lambda(arg, params, env, infer)
+    term, value = infer(arg, env)
     if value.sort not in {Shape.FUNCTION, Shape.ANY} or isinstance(arg, tree.LetLambda):
         env.scope.report.error(
             "Q0709",

@@ -59,8 +59,7 @@ def check_kernel(
         return None
     check_axes(replace(decl, init=None), family, options, scope)
     settings = tuple(
-        (key, options[key].value if key in options else default)
-        for key, default in family.settings
+        (key, options[key].value if key in options else default) for key, default in family.settings
     )
     source = _source(decl, family, dom, cod, dict(settings), options, scope)
     _scale(family, source, options, scope)

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
-from quivers_nb.check.axes import Axes, Clash, align, shown
+from quivers_nb.check.axes import shown
 from quivers_nb.check.calls import check_call
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.factors import check_factor
+from quivers_nb.check.higher_order import check_lambda
+from quivers_nb.check.tensors import Typed, aligned, tensor, union
 from quivers_nb.check.term import (
     Arithmetic,
     Gather,
     Items,
-    Lambda,
     LetTerm,
     Literal,
     Negate,
@@ -23,7 +24,6 @@ from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import tree
 
-Typed = tuple[LetTerm, Value]
 NOTHING: LetTerm = Literal(0)
 
 
@@ -53,82 +53,17 @@ def check_let(expr: tree.LetExpr, env: Environment) -> Typed:
 def _scoped(expr: tree.LetExpr, env: Environment) -> Typed:
     match expr:
         case tree.LetCall():
-            return check_call(expr, env)
+            return check_call(expr, env, check_let)
         case tree.LetLambda():
-            term, body = check_lambda(expr, (UNKNOWN,), env)
+            term, body = check_lambda(expr, (UNKNOWN,), env, check_let)
             return term, Value(rows=body.rows, sort=Shape.FUNCTION)
         case tree.LetFactor():
-            return check_factor(expr, env)
+            return check_factor(expr, env, check_let)
         case tree.LetMethod():
             not_lowered(f"the method `.{expr.method.text}`", expr.method.span, env.scope.report)
             return NOTHING, UNKNOWN
         case _:
             raise TypeError(f"not a let expression: {expr!r}")
-
-
-def check_lambda(
-    expr: tree.LetLambda, params: tuple[Value, ...], env: Environment
-) -> tuple[Lambda, Value]:
-    """A lambda whose first parameters have known values; the value is that of the inmost body."""
-    with env.local({expr.param.text: params[0] if params else UNKNOWN}):
-        if len(params) > 1 and isinstance(expr.body, tree.LetLambda):
-            inner, value = check_lambda(expr.body, params[1:], env)
-            return Lambda(expr.param.text, inner), value
-        term, value = check_let(expr.body, env)
-    return Lambda(expr.param.text, term), value
-
-
-def tensor(value: Value, span: Span, env: Environment) -> Value:
-    """``value`` where a tensor is wanted; `UNKNOWN` after saying that it is not one."""
-    if value.sort in {Shape.TENSOR, Shape.ANY}:
-        return value
-    hint = "lists are for `map`, `fold` and indexing" if value.sort is Shape.LIST else None
-    env.scope.report.error(
-        "Q0709", f"{value.sort.value} stands where a number or a tensor is needed", span, hint=hint
-    )
-    return UNKNOWN
-
-
-def aligned(values: list[tuple[Value, Span]], env: Environment) -> Axes | None:
-    """The common own axes of several values, or None; a clash is reported at the later one."""
-    axes: Axes | None = ()
-    for i, (value, span) in enumerate(values):
-        merged = align(axes, value.own)
-        if isinstance(merged, Clash):
-            clash(merged, [s for _, s in values[:i]], span, env)
-            return None
-        axes = merged
-    return axes
-
-
-def clash(found: Clash, others: list[Span], span: Span, env: Environment) -> None:
-    """Report two axes that do not align."""
-    hint = None
-    because = [Because("own axes are aligned from the right")]
-    if found.named:
-        a, b = found.left, found.right
-        hint = (
-            f"say which is which: `factor g : {a.name}, h : {b.name} in …`, "
-            f"and index each value by its own binder"
-        )
-        because.append(Because("an axis remembers the object that made it"))
-    else:
-        sizes = f"{found.left.obj.size} and {found.right.obj.size}"
-        because.append(Because(f"the lengths {sizes} differ"))
-    report = env.scope.report
-    report.error(
-        "Q0704",
-        str(found),
-        span,
-        labels=[Label(other, f"has axis {shown(found.left)}") for other in others[-1:]],
-        because=because,
-        hint=hint,
-    )
-
-
-def union(*values: Value) -> frozenset[str]:
-    """Why a value computed from these is row-wise."""
-    return frozenset().union(*(value.rows for value in values))
 
 
 def _variable(name: tree.Name, env: Environment) -> Variable:
@@ -213,9 +148,7 @@ def gathered(
         return Value(rows=rows, sort=Shape.ANY, simplex=base.simplex, discrete=base.discrete)
     simplex = base.simplex and count < len(base.own)
     if base.axes is not None and count <= len(base.axes):
-        return replace(
-            base, rows=rows, axes=front + base.axes[count:], simplex=simplex, host=False
-        )
+        return replace(base, rows=rows, axes=front + base.axes[count:], simplex=simplex, host=False)
     return Value(rows=rows, axes=front + base.own[count:], simplex=simplex, discrete=base.discrete)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from quivers_nb.check.expressions import check_expression
 from quivers_nb.check.kernels import check_kernel
 from quivers_nb.check.objects import check_object, declared_label
 from quivers_nb.check.options import (
@@ -145,9 +146,7 @@ def _text(value: tree.OptionValue | None) -> str | None:
 def _by_role(declared: Declared, scope: Scope) -> Morphism | None:
     match declared.role:
         case Role.KERNEL:
-            return check_kernel(
-                declared.decl, declared.dom, declared.cod, declared.options, scope
-            )
+            return check_kernel(declared.decl, declared.dom, declared.cod, declared.options, scope)
         case Role.EMBED:
             return _embed(declared, scope)
         case Role.LATENT:
@@ -226,13 +225,11 @@ def _from_expression(d: Declared, scope: Scope) -> Morphism | None:
         return None
     if isinstance(decl.init, tree.Call):
         return None
-    from quivers_nb.check.expressions import check_expression  # noqa: PLC0415  (mutual recursion)
-
     before = len(report.errors)
     term = check_expression(decl.init, scope)
-    if term is not None and not _numel_fits(term.dom, d.dom):
-        _shape(d, f"{_size(term.dom)} -> {_size(term.cod)}", scope)
-    elif term is not None and not _numel_fits(term.cod, d.cod):
+    if (term is not None and not _numel_fits(term.dom, d.dom)) or (
+        term is not None and not _numel_fits(term.cod, d.cod)
+    ):
         _shape(d, f"{_size(term.dom)} -> {_size(term.cod)}", scope)
     if len(report.errors) == before:
         not_lowered(f"the role {role}", decl.options.span, report)

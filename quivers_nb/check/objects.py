@@ -9,8 +9,8 @@ from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.categories import OPS
 from quivers_nb.spaces.space import (
     EnumSet,
-    FinSet,
     Finite,
+    FinSet,
     FreeMonoid,
     FreeResiduated,
     Object,
@@ -149,9 +149,7 @@ def _undefined(name: tree.Name, scope: Scope) -> None:
     hint = scope.hint(name.text, (*scope.objects, *WORDS))
     if name.text in scope.morphisms:
         hint = f"`{name.text}` is a {scope.morphisms[name.text].kind}, not an object"
-    scope.report.error(
-        "Q0202", f"undefined object or space `{name.text}`", name.span, hint=hint
-    )
+    scope.report.error("Q0202", f"undefined object or space `{name.text}`", name.span, hint=hint)
 
 
 def _cardinality(number: tree.Number, scope: Scope) -> FinSet | None:
@@ -241,9 +239,7 @@ def _sizes_fit(obj: tree.ObjSpace, sizes: list[int | None], scope: Scope) -> boo
     least, most = CONSTRUCTORS[ctor]
     if not least <= len(sizes) <= most:
         wanted = f"{least} size" + ("s" if least > 1 else "")
-        scope.report.error(
-            "Q0210", f"{ctor} takes {wanted}, got {len(sizes)}", obj.span
-        )
+        scope.report.error("Q0210", f"{ctor} takes {wanted}, got {len(sizes)}", obj.span)
         return False
     if ctor == "Stiefel" and (sizes[1] or 0) > (sizes[0] or 0):
         scope.report.error(
@@ -255,15 +251,14 @@ def _sizes_fit(obj: tree.ObjSpace, sizes: list[int | None], scope: Scope) -> boo
     return True
 
 
-def _bounds(
-    obj: tree.ObjSpace, scope: Scope
-) -> tuple[float | None, float | None, float] | None:
+def _bounds(obj: tree.ObjSpace, scope: Scope) -> tuple[float | None, float | None, float] | None:
     """``(low, high, radius)`` of a constructor's own options; None after an error."""
     if obj.options is None:
         return None, None, 1.0
-    allowed: dict[str, Kind] = {"Real": {"low": BOUND, "high": BOUND}, "Ball": {"radius": NUMBER}}.get(
-        obj.ctor.text, {}
-    )
+    allowed: dict[str, Kind] = {
+        "Real": {"low": BOUND, "high": BOUND},
+        "Ball": {"radius": NUMBER},
+    }.get(obj.ctor.text, {})
     before = len(scope.report.errors)
     found = read_options(obj.options, allowed, scope.report, what=f"a {obj.ctor.text} space")
     if len(scope.report.errors) > before:

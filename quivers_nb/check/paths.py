@@ -89,7 +89,9 @@ def child_segments(term: Term) -> tuple[tuple[str, Term], ...]:
             inner = "" if isinstance(term.body, ProgramTerm) else own_segment(term.body)
             return ((inner, term.body),)
         case ProgramTerm():
-            return tuple((join(name, root_segment(inner)), inner) for name, inner in calls(term.program))
+            return tuple(
+                (join(name, root_segment(inner)), inner) for name, inner in calls(term.program)
+            )
         case _:
             return ()
 

@@ -30,9 +30,7 @@ def check_plate(
     return good
 
 
-def _row_wise(
-    left: Remainder, step: tree.SampleStep | tree.ObserveStep, env: Environment
-) -> None:
+def _row_wise(left: Remainder, step: tree.SampleStep | tree.ObserveStep, env: Environment) -> None:
     report = env.scope.report
     name = report.text(left.span)
     span = env.bound[name].span if name in env.bound else None
@@ -57,7 +55,9 @@ def _unmatched(
 ) -> None:
     report = env.scope.report
     text = report.text(left.span)
-    because = [Because(f"the step is over {shown_all(plate)}", step.index.span if step.index else None)]
+    because = [
+        Because(f"the step is over {shown_all(plate)}", step.index.span if step.index else None)
+    ]
     if isinstance(fault, Clash):
         message = f"`{text}` does not fit the plate: {fault}"
     else:

@@ -2,12 +2,13 @@
 
 from quivers_nb.check.effects import check_declared, step_effects, written_effects
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.lets import NOTHING, check_let, tensor
+from quivers_nb.check.lets import NOTHING, check_let
 from quivers_nb.check.objects import check_object, declared_label
 from quivers_nb.check.options import NAME, NAMES, Settings, read_options
 from quivers_nb.check.reading import reads_input
 from quivers_nb.check.scope import MorphismBinding, Scope, Template
 from quivers_nb.check.steps import check_observe, check_sample
+from quivers_nb.check.tensors import tensor
 from quivers_nb.check.term import InputSlot, LetStep, Program, ProgramTerm, ScoreStep, Step
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, info, of_object

@@ -34,7 +34,12 @@ def check_ranges(
     }
     for parameter, slot, span in zip(family.parameters, slots, spans, strict=False):
         numbers = _numbers(slot)
-        need = _violated(parameter.support, numbers, literals, whole=isinstance(slot, tuple) and len(slot) == len(numbers))
+        need = _violated(
+            parameter.support,
+            numbers,
+            literals,
+            whole=isinstance(slot, tuple) and len(slot) == len(numbers),
+        )
         if need is not None:
             shown = ", ".join(str(number) for number in numbers)
             report.error(

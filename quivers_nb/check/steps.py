@@ -8,12 +8,12 @@ from quivers_nb.check.draw import Draw
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.families import MEASURES
 from quivers_nb.check.inline import SizeHint, inline_draw
-from quivers_nb.check.lets import aligned
 from quivers_nb.check.objects import axes_of, check_object
 from quivers_nb.check.options import NAME, NAMES, Kind, Setting, Settings, read_options
 from quivers_nb.check.plates import check_plate
 from quivers_nb.check.scope import Group, Template
 from quivers_nb.check.templates import check_template_step
+from quivers_nb.check.tensors import aligned
 from quivers_nb.check.term import Axis, ObserveStep, SampleStep, Step
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object, own_axes
@@ -22,8 +22,6 @@ from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import (
-    UNIT,
-    Object,
     ProductSpace,
     Space,
     factors,
@@ -143,9 +141,7 @@ def _undefined_head(name: tree.Name, env: Environment) -> None:
         not_lowered(f"the measure operator {name.text}", name.span, scope.report)
         return
     hint = scope.hint(name.text, (*scope.morphisms, *FAMILIES))
-    scope.report.error(
-        "Q0504", f"undefined morphism or family `{name.text}`", name.span, hint=hint
-    )
+    scope.report.error("Q0504", f"undefined morphism or family `{name.text}`", name.span, hint=hint)
 
 
 def _size_hint(options: Settings, index: Index | None, env: Environment) -> SizeHint:
@@ -366,5 +362,3 @@ def _warn_one_per_row(
         because=[Because("the program reads its input, and nothing row-wise enters this draw")],
         hint=f"`sample {name.text} : 1 <- …` shares it; `[per=row]` keeps one per row",
     )
-
-

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.scope import Scope, Template
+from quivers_nb.check.scope import Pattern, Scope, Template
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import is_finite
@@ -78,9 +78,9 @@ def _object_fault(kind: str, arg: tree.Name, scope: Scope) -> str | None:
     if binding is None:
         return f"`{arg.text}` is not an object"
     value = binding.value
-    if value is None or not hasattr(value, "dim") and not hasattr(value, "size"):
+    if value is None or isinstance(value, Pattern):
         return None
-    finite = is_finite(value)  # type: ignore[arg-type]
+    finite = is_finite(value)
     if kind == "FinSet" and not finite:
         return f"`{arg.text}` is not a finite set, but {value}"
     if kind == "Space" and finite:

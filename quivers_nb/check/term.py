@@ -5,8 +5,8 @@ Everything downstream is a reading of these frozen values: `lower` turns them in
 into pictures, cards into signatures. Nothing here imports torch, and nobody else makes names.
 
 Two kinds of names are made once, in `quivers_nb.check.paths` (ruling R13):
-    occurrence path  where a morphism stands: ``h/backbone/@[0]/encoder/stack[0]/fan[2]/enc_head[2]``;
-    parameter path   whose weights it uses: ``backbone.encoder.stack[0].enc_head[2]`` (+ tensor).
+    occurrence path  where a morphism stands: ``h/backbone/@[0]/encoder/stack[0]/enc_attn_proj``;
+    parameter path   whose weights it uses: ``backbone.encoder.stack[0].enc_attn_proj`` (+ tensor).
 
 Laws, checked by `quivers_nb.check.verify` and tested on every program of the suite:
     types meet     in a chain, cod of each part is compatible with dom of the next (3.5, 3.6);
@@ -378,7 +378,7 @@ Step = SampleStep | ObserveStep | LetStep | ScoreStep
 
 @dataclass(frozen=True, slots=True)
 class InputSlot:
-    """A named component of the program input: columns ``start:start+width``; ``whole`` if single."""
+    """A named part of the input: columns ``start:start+width``; ``whole`` if single."""
 
     name: str
     obj: Object

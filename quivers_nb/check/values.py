@@ -22,7 +22,7 @@ class Shape(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value. ``rows``: why it carries the batch (inputs by name, or `SITE`); empty if it does not.
+    """A value. ``rows``: why it carries the batch (inputs by name, or `SITE`); empty: it does not.
 
     ``axes``: own axes before the event; None where only data will tell. ``discrete``: True for
     indices and whole numbers, False for a value known to be continuous, None if not known.

@@ -96,8 +96,8 @@ def _positive(raw: Tensor) -> Tensor:
 
 def _tril(block: Block) -> Tensor:
     matrix = fill_lower(block.raw, matrix_size(block.raw.shape[-1], diagonal=True), diagonal=True)
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    return matrix.tril(-1) + torch.diag_embed(_positive(diagonal))
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return matrix.tril(-1) + identity * _positive(matrix)
 
 
 def _ordered(block: Block) -> Tensor:

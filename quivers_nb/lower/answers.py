@@ -106,7 +106,7 @@ class Given:
         if want[-1:] == (1,) and _fits(have, want[:-1]):
             return value.unsqueeze(-1)
         if have[:1] == (1,) and self.rows_reported and _fits(have[1:], want):
-            return value.reshape(*front, *have[1:])
+            return value.reshape((*front, *have[1:]))
         raise UserError(
             f"the value of `{site.path}` has shape {have}, but {_shape_text(want, site)} is wanted"
         )

@@ -204,7 +204,7 @@ def match_to_factors(param: Param, axes: Sequence[str | None], where: str) -> Pa
         elif started:
             shape.append(1)
             picked.append(None)
-    tensor = tensor.reshape(*tensor.shape[:front], *shape, *tensor.shape[front + count :])
+    tensor = tensor.reshape((*tensor.shape[:front], *shape, *tensor.shape[front + count :]))
     event_names = value.names[count:]
     return Param(Value(tensor, (*picked, *event_names), value.rows, value.batch_rank), param.rank)
 
@@ -222,7 +222,7 @@ def place(param: Param, own_rank: int, *, rows: bool) -> Tensor:
     if not missing and not ones:
         return tensor
     return tensor.reshape(
-        *shape[:lead], *ones, *shape[lead:front], *((1,) * missing), *shape[front:]
+        (*shape[:lead], *ones, *shape[lead:front], *((1,) * missing), *shape[front:])
     )
 
 
@@ -309,12 +309,14 @@ def _front(value: Value, own: int, rows: bool, lead: int) -> Tensor:
     missing = own - (value.own_rank - 1)
     ones = (1,) * value.batch_rank if rows and not value.rows else ()
     return value.tensor.reshape(
-        *((1,) * (lead - have)),
-        *shape[:have],
-        *ones,
-        *shape[have:front],
-        *((1,) * missing),
-        *shape[front:],
+        (
+            *((1,) * (lead - have)),
+            *shape[:have],
+            *ones,
+            *shape[have:front],
+            *((1,) * missing),
+            *shape[front:],
+        )
     )
 
 

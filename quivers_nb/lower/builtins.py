@@ -180,7 +180,9 @@ LAST_AXIS: Mapping[str, Function] = {
 def cholesky_quad_form(factor: Tensor, scale: Tensor) -> Tensor:
     """``diag(s) L Lᵀ diag(s)``, flat: ``(*n, K*K) or (*n, K, K), (*n, K) -> (*n, K*K)``."""
     size = scale.shape[-1]
-    square = factor.reshape(*factor.shape[:-1], size, size) if factor.shape[-1] != size else factor
+    square = (
+        factor.reshape((*factor.shape[:-1], size, size)) if factor.shape[-1] != size else factor
+    )
     scaled = scale.unsqueeze(-1) * square.tril()
     return (scaled @ scaled.mT).flatten(-2)
 

@@ -5,7 +5,7 @@ Members of a replicated group side by side in one ``fan`` become a single leaf, 
 batched product.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,9 +26,9 @@ class Compilation:
 
     storage: Storage
     names: Iterator[Occurrence]
+    owners: Mapping[ir.Owner, str]  # parameter paths, learned starts of scans included
     paths: dict[ir.Owner, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)  # storage blocks in use, by first occurrence
-    inits: dict[str, str] = field(default_factory=dict)
     middle_paths: list[str] = field(default_factory=list)
 
     # --- programs
@@ -99,7 +99,10 @@ class Compilation:
             keys = _keys(first, slots[0].key)
             columns = tuple((n.path, width(g.cod)) for n, g in zip(names, generators, strict=True))
             return Leaf(
-                _group_path(names[0].path), KernelPlan(first, keys, members=len(slots)), first.cod, columns
+                _group_path(names[0].path),
+                KernelPlan(first, keys, members=len(slots)),
+                first.cod,
+                columns,
             )
         leaves = tuple(
             Leaf(n.path, KernelPlan(g.morphism, _keys(g.morphism, s.key), s.index), g.cod)
@@ -111,7 +114,7 @@ class Compilation:
         cell = self.node(term.cell)
         init = None
         if term.learned_init:
-            key = f"scan{len(self.inits)}" if not self.keys else f"{self.keys[-1]}.scan"
+            key = self.owners[term.owner].removesuffix(".init")
             self.storage.place_tensor(term.owner, key, "init", torch.zeros(width(term.cod)))
             slot = self.storage.slots[term.owner]
             self._note(slot.key)
@@ -177,7 +180,8 @@ def _keys(morphism: ir.Morphism, key: str) -> tuple[tuple[str, str], ...]:
 
 def compile_program(program: ir.Program, storage: Storage) -> tuple[CompiledProgram, Compilation]:
     """A program's nodes, with its weights placed in ``storage``."""
-    work = Compilation(storage, iter(occurrences(program)))
+    paths = parameter_paths(program)
+    work = Compilation(storage, iter(occurrences(program, paths)), paths)
     return work.program(program), work
 
 
@@ -185,5 +189,5 @@ def compile_term(term: ir.Term, storage: Storage, name: str) -> tuple[Node, Comp
     """The node of a bare expression exported as ``name``."""
     paths = parameter_paths(term)
     names = [Occurrence(path, name, g, paths[g.owner]) for path, g in leaf_paths(term)]
-    work = Compilation(storage, iter(names))
+    work = Compilation(storage, iter(names), paths)
     return work.node(term), work

@@ -4,6 +4,7 @@ Values may be tensors, numpy arrays, pandas columns, lists or numbers. Every key
 program: a site, a let, a score, or host data; anything else is an error with the nearest name.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.lower.frame import CompiledProgram
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import SizeVar, Space, is_finite, width
+
+STEP = re.compile(r"(?<=/)\[\d+\](?=/|$)")  # one step of a scan in a site's path
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def prepare(
     sites: dict[str, Tensor] = {}
     host: dict[str, Any] = {}
     for key, value in values.items():
-        if key in words.sites:
+        if key in words.sites or STEP.sub("[t]", key) in words.sites:
             sites[key] = _site_tensor(key, value, dtype, device)
         elif key in words.host or key in words.lets:
             host[key] = _host_value(key, value, words, dtype, device, batch_rank)
@@ -104,7 +107,9 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
     """A tensor or a numeric numpy array, or a clear refusal."""
     if isinstance(value, Tensor):
         return value
-    array = np.asarray(value)
+    array = np.array(value)  # a copy: pandas columns may be read-only
+    if array.dtype.kind == "c":
+        raise UserError(f"`{key}` is complex: give its real part")
     if array.dtype.kind in "OUSMm":
         shown = getattr(value, "dtype", None) or array.dtype
         raise UserError(

@@ -181,7 +181,7 @@ class Joint:
         sizes = [prod(part.noise_event or ()) for part in self.parts]
         pieces = noise.split(sizes, dim=-1)
         values = [
-            part.from_noise(piece.reshape(*piece.shape[:-1], *(part.noise_event or ())))
+            part.from_noise(piece.reshape((*piece.shape[:-1], *(part.noise_event or ()))))
             for part, piece in zip(self.parts, pieces, strict=True)
         ]
         return side_by_side(values, self.parts)
@@ -193,7 +193,7 @@ class Joint:
         sizes = [prod(part.unconstrained_event()) for part in self.parts]
         values, total = [], None
         for part, piece in zip(self.parts, u.split(sizes, dim=-1), strict=True):
-            shaped = piece.reshape(*piece.shape[:-1], *part.unconstrained_event())
+            shaped = piece.reshape((*piece.shape[:-1], *part.unconstrained_event()))
             value, log_det = part.constrain(shaped)
             values.append(value)
             total = log_det if total is None else total + log_det
@@ -202,7 +202,7 @@ class Joint:
 
     def unconstrain(self, value: Tensor) -> Tensor:
         pieces = [p.unconstrain(v) for p, v in zip(self.parts, self.split(value), strict=True)]
-        return torch.cat([p.reshape(*p.shape[: value.ndim - 1], -1) for p in pieces], dim=-1)
+        return torch.cat([p.reshape((*p.shape[: value.ndim - 1], -1)) for p in pieces], dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class Branched:
         flat = weights.movedim(0, -1).softmax(-1).reshape(-1, weights.shape[0])
         branch = torch.multinomial(flat, 1, generator=generator).reshape(weights.shape[1:])
         values = self.inner.sample((weights.shape[0], *stack), generator)
-        index = branch.reshape(1, *branch.shape, *((1,) * len(self.event)))
+        index = branch.reshape((1, *branch.shape, *((1,) * len(self.event))))
         return values.gather(0, index.expand(1, *values.shape[1:])).squeeze(0)
 
     def from_noise(self, noise: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.nodes import Node
+from quivers_nb.lower.ranges import check_given
 from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.lower.scope import Scope
 from quivers_nb.lower.values import Value
@@ -57,6 +58,8 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
     answer = run.ask(site, dist)
     if answer is None:
         raise unanswered(site)
+    if run.checked and answer.given and (site.observe or dist.discrete):
+        check_given(site, dist, answer.value)
     own = len(dist.lead) - (run.batch_rank if rows else 0)
     term = answer.term
     if term is not None and own:

@@ -162,7 +162,7 @@ def _expand(
                 f"`{name}` has shape {lead} over its plate, but its argument has own shape {have}"
             )
     missing = len(lead) - len(have)
-    shaped = tensor.reshape(*tensor.shape[:front], *((1,) * missing), *tensor.shape[front:])
+    shaped = tensor.reshape((*tensor.shape[:front], *((1,) * missing), *tensor.shape[front:]))
     tail = shaped.shape[shaped.ndim - event :] if event else ()
     return KernelInput(shaped.expand(*shaped.shape[:front], *lead, *tail), axes, lead, False)
 

@@ -83,7 +83,7 @@ def _cholesky_call(function: str, args: Args, scope: Scope) -> Value:
     matrix = k.tensor
     if k.own_rank == 1:
         size = round(matrix.shape[-1] ** 0.5)
-        matrix = matrix.reshape(*matrix.shape[:-1], size, size)
+        matrix = matrix.reshape((*matrix.shape[:-1], size, size))
     factor, info = torch.linalg.cholesky_ex(matrix)
     nan = torch.full((), float("nan"), dtype=factor.dtype, device=factor.device)
     factor = torch.where((info > 0)[..., None, None], nan, factor)

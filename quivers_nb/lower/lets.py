@@ -52,10 +52,10 @@ def _gather(expr: ir.Gather, scope: Scope) -> Any:
         return base[int(indices[0])]
     if not isinstance(base, Value):
         raise UserError(f"`{name}` is {kind(base)} and cannot be indexed")
-    readable = [readable(index, f"{name}[…]") for index in indices]
+    picks = [readable(index, f"{name}[…]") for index in indices]
     if scope.run.checked:
-        check_range(name, base, readable)
-    return gather(base, readable)
+        check_range(name, base, picks)
+    return gather(base, picks)
 
 
 # --- built-ins ----------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _factor(expr: ir.Factor, scope: Scope) -> Value:
     for k, (name, _) in enumerate(expr.binders):
         steps = torch.arange(sizes[k], device=run.device)
         behind = len(sizes) - k - 1 + rank
-        index = Value(steps.reshape(-1, *((1,) * behind)), (), False, run.batch_rank)
+        index = Value(steps.reshape((-1, *((1,) * behind))), (), False, run.batch_rank)
         inner = inner.bind(name, index)
     inner = inner.bind(_DEPTH, _outer_binders(scope) + len(sizes))
     body = _as_value(evaluate(expr.body, inner), scope)
@@ -147,11 +147,11 @@ def _binders_to_own(body: Value, sizes: list[int], names: list[str | None], rank
     count, tensor, front = len(sizes), body.tensor, body.front
     own = tensor.shape[front:]
     if body.lead <= rank:
-        spread = tensor.reshape(*tensor.shape[:front], *((1,) * count), *own)
+        spread = tensor.reshape((*tensor.shape[:front], *((1,) * count), *own))
         moved = spread.expand(*tensor.shape[:front], *sizes, *own)
     else:
         missing = count + rank - body.lead
-        full = tensor.reshape(*((1,) * missing), *tensor.shape)
+        full = tensor.reshape((*((1,) * missing), *tensor.shape))
         full = full.expand(*sizes, *full.shape[count:])
         last = full.ndim - len(own)
         moved = full.movedim(tuple(range(count)), tuple(range(last - count, last)))

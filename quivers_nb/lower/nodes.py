@@ -241,7 +241,7 @@ def _enumerate(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
             "give its values"
         )
     rank = len(run.stack) + len(dist.lead)
-    values = torch.arange(size, device=run.device).reshape(size, *((1,) * rank))
+    values = torch.arange(size, device=run.device).reshape((size, *((1,) * rank)))
     if isinstance(dist, Branched):
         terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
         return Flow(values, torch.logsumexp(terms, dim=1))
@@ -251,7 +251,7 @@ def _enumerate(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
 def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor:
     """Weights with one explicit axis for branches, stack and lead each."""
     missing = 1 + len(run.stack) + len(lead) - weights.ndim
-    return weights.reshape(size, *((1,) * missing), *weights.shape[1:]) if missing else weights
+    return weights.reshape((size, *((1,) * missing), *weights.shape[1:])) if missing else weights
 
 
 # --- wiring -------------------------------------------------------------------------------------
@@ -332,9 +332,9 @@ def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
         grid = [1] * count
         grid[seen] = each.weights.shape[0]
         seen += 1
-        spread = each.value.reshape(*grid, *each.value.shape[1:])
+        spread = each.value.reshape((*grid, *each.value.shape[1:]))
         values.append(spread.expand(*sizes, *each.value.shape[1:]).flatten(0, count - 1))
-        weight = each.weights.reshape(*grid, *each.weights.shape[1:])
+        weight = each.weights.reshape((*grid, *each.weights.shape[1:]))
         total = weight if total is None else total + weight
     assert total is not None
     return values, total.flatten(0, count - 1)
@@ -373,7 +373,7 @@ def _steps(
 
 
 def _per_row(parameter: Tensor, lead_rank: int) -> Tensor:  # (*s, d) -> (*s, 1…, d)
-    return parameter.reshape(*parameter.shape[:-1], *((1,) * lead_rank), parameter.shape[-1])
+    return parameter.reshape((*parameter.shape[:-1], *((1,) * lead_rank), parameter.shape[-1]))
 
 
 def _cell_input(x: Tensor, state: Flow) -> Flow:

@@ -204,7 +204,7 @@ def _behind(x: Tensor, depth: int, lead: int, event: int, *, side: bool) -> Tens
     front = x.ndim - lead - event  # branch and stack axes that x has
     if depth:
         if front < depth:
-            x = x.reshape(*((1,) * (depth - front)), *x.shape)
+            x = x.reshape((*((1,) * (depth - front)), *x.shape))
             front = depth
         branches = front - depth
         if branches:

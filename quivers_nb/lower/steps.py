@@ -179,7 +179,7 @@ def _joined(
 
 
 def _as_input(value: Any, obj: Object) -> Any:
-    """An argument as the component it is bound to; a scalar given for a ``Real 1`` gets its axis."""
+    """An argument as its component: a scalar given for a ``Real 1`` gets the axis."""
     if isinstance(value, Value) and width_one(obj) and value.own_rank == 0:
         return replace(value, tensor=value.tensor.unsqueeze(-1), names=(None,), unit=True)
     return value

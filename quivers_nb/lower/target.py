@@ -112,7 +112,7 @@ class Opened:
         q = torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device)
         for name, u in pinned.found.items():
             c = self.layout[name]
-            q[..., c.start : c.stop] = u.expand(*stack, *c.shape).reshape(*stack, c.size)
+            q[..., c.start : c.stop] = u.expand(*stack, *c.shape).reshape((*stack, c.size))
         return q
 
     def names_of(self, q: Tensor) -> str:

@@ -100,7 +100,7 @@ def _stretch(value: Value, rank: int, rows: bool) -> Tensor:
         return tensor  # own axes only: broadcasting from the right does it all
     ones = (1,) * (value.batch_rank if need_rows else 0)
     return tensor.reshape(
-        *shape[:lead], *ones, *shape[lead:front], *((1,) * missing), *shape[front:]
+        (*shape[:lead], *ones, *shape[lead:front], *((1,) * missing), *shape[front:])
     )
 
 
@@ -144,7 +144,7 @@ def to_front(value: Value, rows: bool, lead: int) -> Tensor:
     shape, have, front = tensor.shape, value.lead, value.front
     ones = () if value.rows or not rows else (1,) * value.batch_rank
     return tensor.reshape(
-        *((1,) * (lead - have)), *shape[:have], *ones, *shape[have:front], *shape[front:]
+        (*((1,) * (lead - have)), *shape[:have], *ones, *shape[have:front], *shape[front:])
     )
 
 
@@ -202,12 +202,12 @@ def _batched_gather(
     for axis in range(front):
         size = source.shape[axis]
         steps = torch.arange(size, device=source.device)
-        spread.append(steps.reshape(-1, *((1,) * (index_rank - axis - 1))))
+        spread.append(steps.reshape((-1, *((1,) * (index_rank - axis - 1)))))
     picks = []
     for w in where:
         index_front = w.ndim - own_index_rank
         no_rows = front_rows and not rows and index_front > 0
         ones = (1,) * base.batch_rank if no_rows else ()
-        picks.append(w.reshape(*w.shape[:index_front], *ones, *w.shape[index_front:]))
+        picks.append(w.reshape((*w.shape[:index_front], *ones, *w.shape[index_front:])))
     result = source[(*spread, *picks)]
     return Value(result, names, front_rows, base.batch_rank)

@@ -351,5 +351,5 @@ export p
         compiled(source, sizes={"n": 2}).log_joint(None, values),
     )
     message = refusal(compiled(source), None, values | {"y": tensor([0.0, 0.1, 0.2])})
-    assert "y" in message
-    assert "w" in message or "Obs" in message
+    assert "`y` has length 3" in message
+    assert "2" in message

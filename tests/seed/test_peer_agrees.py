@@ -49,11 +49,11 @@ def middles(noise: list[torch.Tensor]) -> list[tuple[set[str], torch.Tensor]]:
     left = iter(noise[1:])
     for layer in range(peer.LAYERS):
         for name, copies, *_ in peer.KERNELS:
-            block = next(left)
-            for c in range(copies):
-                tower, short, _ = TOWERS[c // peer.H if name == "head" else c]
-                member = f"[{c % peer.H}]" if name == "head" else ""
-                found.append(({tower, f"stack[{layer}]", f"{short}_{name}{member}"}, block[c]))
+            # heads lie side by side on the last axis of one coordinate
+            towers = next(left).unflatten(0, (peer.S, copies // peer.S))
+            for block, (tower, short, _) in zip(towers, TOWERS, strict=True):
+                wide = block.transpose(0, 1).flatten(1)
+                found.append(({tower, f"stack[{layer}]", f"{short}_{name}"}, wide))
     return found
 
 

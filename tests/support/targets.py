@@ -37,12 +37,11 @@ class HandTarget:
         }
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
-        parts = [
-            (values[c.name].log() if c.name in self.positive else values[c.name])
-            .flatten(-len(c.shape) or values[c.name].ndim)
-            .reshape(*values[c.name].shape[: values[c.name].ndim - len(c.shape)], c.size)
-            for c in self.layout
-        ]
+        parts = []
+        for c in self.layout:
+            value = values[c.name].log() if c.name in self.positive else values[c.name]
+            stack = value.shape[: value.ndim - len(c.shape)]
+            parts.append(value.reshape((*stack, c.size)))
         return torch.cat(parts, -1)
 
     def terms(self, q, *, parameters=None, generator=None) -> Terms:

@@ -186,11 +186,14 @@ class NativeEngine:
         piece = _WATCHED_PIECE if task.watch is not None else task.store.block
         until = first if first else min(piece, task.total)
         stopped = False
-        while not stopped:
-            stopped = self._advance(task, chains, until, first)
-            if until >= task.total:
-                break
-            until = min(until + piece, task.total)
+        try:
+            while not stopped:
+                stopped = self._advance(task, chains, until, first)
+                if until >= task.total:
+                    break
+                until = min(until + piece, task.total)
+        except KeyboardInterrupt:
+            stopped = True
         return Outcome(tuple(chains.positions()), stopped)
 
     def _advance(self, task: Task, chains: NutsChains, until: int, first: int) -> bool:
@@ -199,7 +202,7 @@ class NativeEngine:
         stopped = False
         try:
             chains.advance(until, first)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the chains have stopped, their finished rows are there
             stopped = True
         failed = [reason for reason in chains.failures() if reason is not None]
         if failed:
@@ -210,12 +213,12 @@ class NativeEngine:
 
 
 def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
-    stopped = False
+    """Hand finished rows on; rows after one that stops the run are forgotten."""
     columns = [draws.stats[name].tolist() for name in Stats._fields]
-    for row, values in enumerate(zip(*columns, strict=True)):
-        position = draws.position[row]
-        stopped |= task.finished(i, start + row, position, Stats(*values))
-    return stopped
+    return any(
+        task.finished(i, start + row, draws.position[row], Stats(*values))
+        for row, values in enumerate(zip(*columns, strict=True))
+    )
 
 
 def on_arrays(evaluate: ValueAndGrad) -> Callable[[Vector], tuple[Vector, Vector]]:

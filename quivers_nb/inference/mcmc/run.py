@@ -128,7 +128,6 @@ class Part:
     """What one job returns: the store of its chains, and where they began and ended."""
 
     store: Store
-    count: int
     starts: tuple[Point, ...]
     outcome: Outcome
     tier: str
@@ -161,7 +160,8 @@ class Job:
         counts = (mcmc.num_warmup, mcmc.num_samples)
         task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch)
         outcome = engine.run(task)
-        return Part(store, store.finish(), points, outcome, engine.tier, engine.reason)
+        store.finish()
+        return Part(store, points, outcome, engine.tier, engine.reason)
 
 
 def chain_generator(seed: int, number: int) -> np.random.Generator:
@@ -187,23 +187,35 @@ def _guide_values(guide: Any, x: Tensor | None) -> DrawValues:
     return draw
 
 
+def keep_most(counts: Sequence[int]) -> tuple[list[int], int]:
+    """The chains and the number of draws of the largest full table of draws.
+
+    Chains are at different places when a run is interrupted; one that is still warming up must not
+    cost the others their draws. As many chains as possible, if there is a choice.
+    """
+    order = sorted(range(len(counts)), key=lambda chain: -counts[chain])
+    area, size = max(((k + 1) * counts[chain], k + 1) for k, chain in enumerate(order))
+    return sorted(order[:size]), area // size
+
+
 def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCMCResult:
-    count = min(part.count for part in parts)
     stores = [part.store for part in parts]
+    kept, count = keep_most([n for store in stores for n in store.counts])
     starts = [point for part in parts for point in part.starts]
     ends = [q for part in parts for q in part.outcome.ends]
     still = [np.array_equal(a.q, b) for a, b in zip(starts, ends, strict=True)]
+    densities = torch.tensor([s.log_density for s in starts], dtype=torch.float64)
     return MCMCResult(
         samples={
-            name: torch.cat([store.sites[name][:, :count] for store in stores])
+            name: _table([store.sites[name] for store in stores], kept, count)
             for name in stores[0].sites
         },
         stats={
-            name: torch.from_numpy(np.concatenate([s.stats[name][:, :count] for s in stores]))
+            name: _table([torch.from_numpy(store.stats[name]) for store in stores], kept, count)
             for name in stores[0].stats
         },
-        start_log_densities=torch.tensor([s.log_density for s in starts], dtype=torch.float64),
-        stationary=torch.tensor(still),
+        start_log_densities=densities[kept],
+        stationary=torch.tensor(still)[kept],
         num_warmup=mcmc.num_warmup,
         max_tree_depth=mcmc.kernel.max_tree_depth if isinstance(mcmc.kernel, NUTSKernel) else None,
         dim=target.dim,
@@ -212,3 +224,9 @@ def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCM
         interrupted=any(part.outcome.stopped for part in parts),
         seed=seed,
     )
+
+
+def _table(parts: Sequence[Tensor], chains: Sequence[int], count: int) -> Tensor:
+    """Draws of several jobs as one tensor: these chains, this many draws; no copy if it is all."""
+    whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    return (whole if len(chains) == len(whole) else whole[list(chains)])[:, :count]

@@ -86,11 +86,10 @@ class Store:
         if len(self._blocks[chain]) == self.block:
             self._flush(chain)
 
-    def finish(self) -> int:
-        """Write what is pending; the number of draws that every chain has."""
+    def finish(self) -> None:
+        """Write what is pending."""
         for chain in range(self.chains):
             self._flush(chain)
-        return min(self.counts, default=0)
 
     def _flush(self, chain: int) -> None:
         block = self._blocks[chain]

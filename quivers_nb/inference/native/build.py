@@ -27,6 +27,7 @@ from quivers_nb.inference.native.program import Refusal
 
 COMPILE_SECONDS = 120
 VERSION_SECONDS = 30
+GREATEST_CACHE = 2000  # objects; some 60 MB
 # Not -ffast-math: NaN and infinity must survive, divergences are found by them.
 _BASE = (
     "-x", "c", "-std=gnu11", "-w", "-O3", "-fPIC", "-shared", "-fno-math-errno",
@@ -75,8 +76,10 @@ def cache_folder() -> Path:
     return base / "quivers-nb" / "native"
 
 
-def _open_cache() -> Path:
+def open_cache() -> Path:
     """The folder, made if need be, and refused unless it is the user's own."""
+    if os.name != "posix":
+        raise Refusal("native code is built on POSIX systems only")
     folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,7 +161,7 @@ def _key(source: str, compiler: Compiler) -> str:
 
 def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CDLL:
     """The compiled source, from the cache or built now, with ``symbols`` present."""
-    folder = _open_cache()
+    folder = open_cache()
     path = folder / f"{_key(source, compiler)}.so"
     if path.exists():
         try:
@@ -170,9 +173,18 @@ def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CD
             built = _compiled(source, compiler, Path(room))
             library = _loaded(built, symbols)
             built.replace(path)
+            _prune(folder)
     except OSError as error:
         raise Refusal(f"the cache folder {folder} cannot be written ({error.strerror})") from error
     return library
+
+
+def _prune(folder: Path) -> None:
+    """Drop the older half of a cache that has grown large."""
+    objects = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
+    if len(objects) > GREATEST_CACHE:
+        for path in objects[: GREATEST_CACHE // 2]:
+            path.unlink(missing_ok=True)
 
 
 def _compiled(source: str, compiler: Compiler, room: Path) -> Path:
@@ -206,9 +218,6 @@ def probe(source: str, symbols: tuple[str, ...]) -> tuple[Compiler, ctypes.CDLL]
 
     Raises `Refusal` with the last reason when none does.
     """
-    if os.name != "posix":
-        raise Refusal("native code is built on POSIX systems only")
-    _open_cache()
     reason = Refusal("there is no C compiler (none of $CC, cc, gcc, clang, ziglang)")
     for command in _candidates():
         try:

@@ -1,6 +1,6 @@
 """The text of a fused program: one C function, no headers but the C library's.
 
-    double density(const real *q, real *g, const void *const *data, real *w)
+    real density(const real *q, real *g, const void *const *data, real *w)
 
 ``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays; ``w`` is scratch.
 Everything a loop does not change is computed outside it.
@@ -44,7 +44,8 @@ def header(name: str) -> str:
 def literal(value: float, kind: str, real: str) -> str:
     """A number as C writes it."""
     if kind != "real":
-        return str(int(value))
+        extreme = "INT64_MAX" if value > 0 else "INT64_MIN"
+        return extreme if math.isinf(value) else str(int(value))
     if math.isnan(value):
         return "(real)NAN"
     if math.isinf(value):
@@ -280,8 +281,8 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             header("scalar.h"),
             header("linear.h"),
             _PREFACE,
-            "double density(const real *restrict q, real *restrict g,",
-            "               const void *const *restrict data, real *restrict w) {",
+            "real density(const real *restrict q, real *restrict g,",
+            "             const void *const *restrict data, real *restrict w) {",
             *body,
             "}\n",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from quivers_nb.inference.native.expression import Buffer
 from quivers_nb.inference.native.program import Call, Kernel, Program
 
-GREATEST_NEST = 40  # stores in one nest: beyond, registers spill and compilers slow down
+GREATEST_NEST = 40  # stores in one loop: beyond, registers spill and compilers slow down
 
 
 @dataclass(slots=True)
@@ -21,11 +21,12 @@ class Nest:
     extent: tuple[int, ...]
     in_order: bool
     kernels: list[Kernel] = field(default_factory=list)
+    stores: dict[Buffer, list[Kernel]] = field(default_factory=dict)
 
     def takes(self, kernel: Kernel) -> bool:
         """Whether the loops are the same."""
         same = self.extent == kernel.extent and self.in_order == kernel.in_order
-        return same and len(self.kernels) < GREATEST_NEST
+        return same and (not self.extent or len(self.kernels) < GREATEST_NEST)
 
     def admits(self, kernel: Kernel) -> bool:
         """Whether ``kernel`` may run here although it needs what this nest makes.
@@ -33,16 +34,17 @@ class Nest:
         What it reads must have been stored earlier in the same iteration; what it adds to must
         only be added to.
         """
-        for other in self.kernels:
-            store = other.store
-            if store.buffer is kernel.writes and not _commute(other, kernel):
-                return False
-            for load in kernel.loads:
-                if load.detail is store.buffer and (
-                    store.fold != "set" or load.args[0] is not store.index
-                ):
-                    return False
-        return True
+        if not all(_commute(other, kernel) for other in self.stores.get(kernel.writes, ())):
+            return False
+        return all(
+            other.store.fold == "set" and load.args[0] is other.store.index
+            for load in kernel.loads
+            for other in self.stores.get(load.detail, ())
+        )
+
+    def append(self, kernel: Kernel) -> None:
+        self.kernels.append(kernel)
+        self.stores.setdefault(kernel.writes, []).append(kernel)
 
 
 def _commute(first: Kernel, second: Kernel) -> bool:
@@ -78,9 +80,11 @@ def _place(steps: list[Step], kernel: Kernel, needed: int) -> int:
         if isinstance(nest, Nest) and nest.takes(kernel) and (
             place > needed or nest.admits(kernel)
         ):
-            nest.kernels.append(kernel)
+            nest.append(kernel)
             return place
-    steps.append(Nest(kernel.extent, kernel.in_order, [kernel]))
+    fresh = Nest(kernel.extent, kernel.in_order)
+    fresh.append(kernel)
+    steps.append(fresh)
     return len(steps) - 1
 
 

@@ -59,8 +59,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 # Recomputing this much where a value is used again is cheaper than memory.
 FREE_COST = 1
-# Expressions are cut here, so that no loop body grows without bound.
-GREATEST_COST = 400
+# Longer expressions are cut into stores, which a shared loop turns into variables again.
+GREATEST_COST = 60
 
 
 def kind_of(dtype: torch.dtype) -> Kind:
@@ -274,7 +274,8 @@ class Lowering:
 
     def run(self, node: Node) -> None:
         """Lower one node."""
-        found = RULES.get(f"{node.op._schema.name}.{node.op._schema.overload_name}")
+        overload = node.op._schema.overload_name or "default"
+        found = RULES.get(f"{node.op._schema.name}.{overload}")
         found = found or RULES.get(node.op._schema.name)
         if found is None:
             raise Refusal(f"the operation {node.op} has no native form")

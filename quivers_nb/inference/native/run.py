@@ -20,7 +20,7 @@ from torch import Tensor
 
 import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
 from quivers_nb.inference.graph import Graph
-from quivers_nb.inference.native.build import Compiler, load, probe
+from quivers_nb.inference.native.build import Compiler, load, open_cache, probe
 from quivers_nb.inference.native.emit import emit, header
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.lowering import lower
@@ -35,10 +35,14 @@ _DRIVER = ("chain_run", "chain_start", "state_bytes", "scratch_doubles")
 
 
 @cache
-def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL]:
+def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL] | Refusal:
+    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
     del environment  # part of the key: a changed $CC is looked at again
     parts = ("scalar.h", "probe.h", "random.h", "driver.c")
-    compiler, driver = probe("".join(map(header, parts)), _DRIVER)
+    try:
+        compiler, driver = probe("".join(map(header, parts)), _DRIVER)
+    except Refusal as refusal:
+        return refusal
     whole, address = ctypes.c_int64, ctypes.c_void_p
     driver.chain_run.restype = driver.state_bytes.restype = driver.scratch_doubles.restype = whole
     driver.chain_run.argtypes = [address] * 4 + [whole] + [address] * 4
@@ -51,8 +55,12 @@ def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CD
 
 def toolchain() -> tuple[Compiler, ctypes.CDLL]:
     """The compiler that works here and the compiled sampler. Raises `Refusal` if there is none."""
+    open_cache()
     names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
-    return _toolchain(tuple(map(os.environ.get, names)))
+    found = _toolchain(tuple(map(os.environ.get, names)))
+    if isinstance(found, Refusal):
+        raise Refusal(str(found))
+    return found
 
 
 def _aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:

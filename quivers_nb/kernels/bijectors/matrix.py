@@ -67,8 +67,9 @@ class CholeskyFactor:
 
     def forward_and_log_det(self, u: Tensor) -> tuple[Tensor, Tensor]:
         matrix = fill_lower(u, matrix_size(u.shape[-1], diagonal=True), diagonal=True)
-        logs = matrix.diagonal(dim1=-2, dim2=-1)
-        return matrix.tril(-1) + torch.diag_embed(logs.exp()), logs.sum(-1)
+        identity = torch.eye(matrix.shape[-1], dtype=u.dtype, device=u.device)
+        logs = matrix * identity
+        return matrix - logs + identity * logs.exp(), logs.sum((-2, -1))
 
     def inverse(self, y: Tensor) -> Tensor:
         logs = y.diagonal(dim1=-2, dim2=-1).log()

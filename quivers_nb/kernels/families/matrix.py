@@ -37,9 +37,9 @@ def _lkj_log_prob(y: Tensor, concentration: Tensor) -> Tensor:
 def _factor(y: Tensor) -> tuple[Tensor, Tensor]:
     """Where ``y`` is a correlation factor, and its diagonal with 1 put in elsewhere."""
     diagonal = y.diagonal(dim1=-2, dim2=-1)
-    lower = (y.triu(1) == 0).flatten(-2).all(-1)
-    unit = ((y.square().sum(-1) - 1.0).abs() < SUM_TOLERANCE).all(-1)
-    inside = lower & unit & (diagonal > 0).all(-1)
+    off = (y.square().sum(-1) - 1.0).abs() >= SUM_TOLERANCE  # rows off unit length
+    faults = (y.triu(1) != 0).sum((-2, -1)) + off.sum(-1) + (diagonal <= 0).sum(-1)
+    inside = faults == 0
     return inside, torch.where(inside.unsqueeze(-1), diagonal, 1.0)
 
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
 
 from quivers_nb.kernels.bijectors.simplex import StickBreaking
 from quivers_nb.kernels.families.discrete import race
@@ -25,7 +24,7 @@ _STICKS = StickBreaking()
 def _simplex(y: Tensor, param: Tensor) -> tuple[Tensor, Tensor]:
     """Where ``y`` lies inside the simplex, and ``y`` with the center put in elsewhere."""
     y = as_real(y, param)
-    inside = (y > 0).all(-1) & ((y.sum(-1) - 1.0).abs() < SUM_TOLERANCE)
+    inside = ((y <= 0).sum(-1) == 0) & ((y.sum(-1) - 1.0).abs() < SUM_TOLERANCE)
     return inside, torch.where(inside.unsqueeze(-1), y, 1.0 / y.shape[-1])
 
 
@@ -92,7 +91,7 @@ def _relaxed_one_hot_draw(params: Params, shape: Shape, generator: Generator | N
 
 def _one_hot_log_prob(y: Tensor, logits: Tensor) -> Tensor:
     hot = y == 1
-    inside = (hot | (y == 0)).all(-1) & (hot.sum(-1) == 1)
+    inside = ((hot | (y == 0)).sum(-1) == y.shape[-1]) & (hot.sum(-1) == 1)
     chosen = torch.where(hot, torch.log_softmax(logits, -1), 0.0).sum(-1)
     return where_inside(inside, chosen)
 
@@ -146,29 +145,35 @@ def _multivariate_draw(params: Params, shape: Shape, generator: Generator | None
 
 
 def _low_rank_log_prob(y: Tensor, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor) -> Tensor:
-    """Woodbury through the orthogonal factor of [D^-1/2 F; I], r columns wide.
-
-    The square is that of a residual, so it is never negative, and no factor is too large for it.
-    """
+    """Woodbury: with A = D^-1/2 F only the r x r matrix I + A'A is factored."""
     root = cov_diag.sqrt()
     scaled = cov_factor / root.unsqueeze(-1)
-    size, rank = scaled.shape[-2:]
-    identity = torch.eye(rank, dtype=scaled.dtype, device=scaled.device)
-    tall = torch.cat([scaled, identity.expand(*scaled.shape[:-2], rank, rank)], -2)
-    q, r = torch.linalg.qr(tall)
-    x = pad((y - loc) / root, (0, rank)).unsqueeze(-1)
-    square: Tensor = (x - q @ (q.mT @ x)).square().sum((-2, -1))
-    log_det: Tensor = root.log().sum(-1) + r.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-    return -0.5 * square - log_det - size * HALF_LOG_2PI
+    inner = _cholesky_above_identity(scaled.mT @ scaled)
+    x = (y - loc) / root
+    explained = solve_lower(inner, (scaled.mT @ x.unsqueeze(-1)).squeeze(-1))
+    square = (x.square().sum(-1) - explained.square().sum(-1)).clamp(min=0.0)
+    log_det = root.log().sum(-1) + inner.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * square - log_det - y.shape[-1] * HALF_LOG_2PI
 
 
 def _low_rank_from_noise(
     noise: Tensor, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor
 ) -> Tensor:
-    """Noise through the Cholesky factor of the covariance, taken from [F'; D^1/2] = Q R."""
-    _, r = torch.linalg.qr(torch.cat([cov_factor.mT, torch.diag_embed(cov_diag.sqrt())], -2))
-    signs = r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-1)
-    return _multivariate_from_noise(noise, loc, (signs * r).mT)
+    """Noise through the Cholesky factor of the covariance, D^1/2 times that of I + AA'."""
+    root = cov_diag.sqrt().unsqueeze(-1)
+    scaled = cov_factor / root
+    factor = root * _cholesky_above_identity(scaled @ scaled.mT)
+    return _multivariate_from_noise(noise, loc, factor)
+
+
+def _cholesky_above_identity(gram: Tensor) -> Tensor:  # (*n, d, d) -> (*n, d, d)
+    """The factor of I + gram, lifted so that rounding of its largest entries leaves it definite."""
+    size = gram.shape[-1]
+    rounding = 4.0 * size * torch.finfo(gram.dtype).eps
+    lift = 1.0 + rounding * gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    identity = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    factor: Tensor = torch.linalg.cholesky_ex(gram + lift[..., None, None] * identity).L
+    return factor
 
 
 def _low_rank_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:

@@ -52,7 +52,7 @@ GATHERS = {
     "index_select": lambda a: a.index_select(1, ROWS.clamp_min(0)).exp(),
     "gather": lambda a: a.exp().gather(0, GRID) + a.gather(1, GRID.t() % 5)[:2, :2].sum(),
     "take along": lambda a: torch.take_along_dim(a, GRID.t()[:, :1], 1),
-    "scatter_add": lambda a: torch.zeros(4, 5, dtype=a.dtype).scatter_add(0, GRID, a * a),
+    "scatter_add": lambda a: torch.zeros(4, 5, dtype=a.dtype).scatter_add(0, GRID, (a * a)[:2, :4]),
     "scatter": lambda a: a.scatter(1, torch.tensor([[0], [3], [1], [2]]), a[:, :1] * 3),
     "index_add": lambda a: a.index_add(0, torch.tensor([1, 1, 3]), a[:3].exp()),
     "index_put": lambda a: a.index_put((torch.tensor([0, 2]),), a[:2] * a[2:]),

@@ -260,7 +260,7 @@ for _name in ("atan2", "hypot"):
 
 def one_by_one(work: Lowering, node: Node, function: str, argument: Any) -> Dense:
     """A function without a vector form, in a loop of its own."""
-    value = work.value(argument)
+    value = argument if isinstance(argument, Dense) else work.value(argument)
     if work.cost(value) >= CALL_COST:
         value = work.keep(value)
     lazy = elementwise(work, node, lambda x, a: x.call(function, a), value)
@@ -281,6 +281,29 @@ def _polygamma(work: Lowering, node: Node) -> Value:
     if order not in (0, 1):
         raise Refusal(f"polygamma of order {order} has no native form")
     return one_by_one(work, node, ("q_digamma", "q_trigamma")[order], argument)
+
+
+@rule("mvlgamma")
+def _mvlgamma(work: Lowering, node: Node) -> Value:
+    argument, order = node.args
+    value = work.value(argument)
+    total = work.cheap(value)
+    terms = [
+        one_by_one(
+            work, node, "q_lgamma",
+            elementwise(work, node, Algebra.sub, total, 0.5 * k),
+        )
+        for k in range(order)
+    ]  # fmt: skip
+    constant = 0.25 * order * (order - 1) * math.log(math.pi)
+
+    def add(x: Algebra, *parts: Expression) -> Expression:
+        result = parts[0]
+        for part in parts[1:]:
+            result = x.add(result, part)
+        return result
+
+    return elementwise(work, node, add, *terms, constant)
 
 
 @pointwise(1, "special_ndtr")

@@ -9,7 +9,15 @@ from quivers_nb.inference.native.expression import Algebra, Expression, Kind
 from quivers_nb.inference.native.lowering import Lowering, kind_of, rule
 from quivers_nb.inference.native.ops.views import argument, reshape
 from quivers_nb.inference.native.program import Fold, Refusal
-from quivers_nb.inference.native.value import Dense, Fill, Shape, Strided, Value
+from quivers_nb.inference.native.value import (
+    Dense,
+    Fill,
+    Index,
+    Lazy,
+    Shape,
+    Strided,
+    Value,
+)
 
 
 def axes_of(shape: Shape, axes: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -88,14 +96,30 @@ _FOLDS: dict[str, Fold] = {
 }  # fmt: skip
 
 
-@rule("amax", "amin", "prod", "max.default", "min.default", "max", "min")
+@rule("amax", "amin", "prod", "max.default", "min.default")
 def _extreme(work: Lowering, node: Node) -> Value:
-    if len(node.results) > 1:
-        raise Refusal(f"{node.op} with places has no native form")
     value = work.value(node.args[0])
     axes = axes_of(value.shape, argument(node, 1, "dim"))
     fold = _FOLDS[node.op._schema.name]
     return _shaped(work, reduce(work, value, axes, fold, kind=kind_of(node.meta.dtype)), node)
+
+
+@rule("max.dim", "min.dim")
+def _extreme_and_place(work: Lowering, node: Node) -> tuple[Value, ...]:
+    value, x = work.cheap(work.value(node.args[0])), work.algebra
+    axes = axes_of(value.shape, node.args[1])
+    fold = _FOLDS[node.op._schema.name]
+    top = reduce(work, value, axes, fold, kind=kind_of(node.metas[0].dtype))
+    wide, last = _spread(work, top, value.shape, axes), prod(value.shape[d] for d in axes) - 1
+
+    def place(index: Index) -> Expression:
+        here = index[axes[0]] if axes else x.integer(0)
+        same = x.compare("eq", value.at(x, index), wide.at(x, index))
+        return x.where(same, here, x.integer(last))  # the last place if all are NaN
+
+    places = reduce(work, Lazy(value.shape, "int", place), axes, "min", kind="int")
+    results = zip((top, places), node.metas, strict=True)
+    return tuple(reshape(work, result, meta.shape) for result, meta in results)
 
 
 def _spread(work: Lowering, reduced: Dense, shape: Shape, axes: Sequence[int]) -> Dense:

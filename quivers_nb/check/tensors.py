@@ -1,0 +1,67 @@
+"""Values in company: what must be a tensor, and the own axes that several values share (R11)."""
+
+from collections.abc import Callable
+
+from quivers_nb.check.axes import Axes, Clash, align, shown
+from quivers_nb.check.environment import Environment
+from quivers_nb.check.term import LetTerm
+from quivers_nb.check.values import UNKNOWN, Shape, Value
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.source import Span
+from quivers_nb.syntax import tree
+
+Typed = tuple[LetTerm, Value]
+Infer = Callable[[tree.LetExpr, Environment], Typed]  # how a part of an expression is checked
+
+
+def tensor(value: Value, span: Span, env: Environment) -> Value:
+    """``value`` where a tensor is wanted; `UNKNOWN` after saying that it is not one."""
+    if value.sort in {Shape.TENSOR, Shape.ANY}:
+        return value
+    hint = "lists are for `map`, `fold` and indexing" if value.sort is Shape.LIST else None
+    env.scope.report.error(
+        "Q0709", f"{value.sort.value} stands where a number or a tensor is needed", span, hint=hint
+    )
+    return UNKNOWN
+
+
+def aligned(values: list[tuple[Value, Span]], env: Environment) -> Axes | None:
+    """The common own axes of several values, or None; a clash is reported at the later one."""
+    axes: Axes | None = ()
+    for i, (value, span) in enumerate(values):
+        merged = align(axes, value.own)
+        if isinstance(merged, Clash):
+            clash(merged, [s for _, s in values[:i]], span, env)
+            return None
+        axes = merged
+    return axes
+
+
+def clash(found: Clash, others: list[Span], span: Span, env: Environment) -> None:
+    """Report two axes that do not align."""
+    hint = None
+    because = [Because("own axes are aligned from the right")]
+    if found.named:
+        a, b = found.left, found.right
+        hint = (
+            f"say which is which: `factor g : {a.name}, h : {b.name} in …`, "
+            f"and index each value by its own binder"
+        )
+        because.append(Because("an axis remembers the object that made it"))
+    else:
+        sizes = f"{found.left.obj.size} and {found.right.obj.size}"
+        because.append(Because(f"the lengths {sizes} differ"))
+    report = env.scope.report
+    report.error(
+        "Q0704",
+        str(found),
+        span,
+        labels=[Label(other, f"has axis {shown(found.left)}") for other in others[-1:]],
+        because=because,
+        hint=hint,
+    )
+
+
+def union(*values: Value) -> frozenset[str]:
+    """Why a value computed from these is row-wise."""
+    return frozenset().union(*(value.rows for value in values))

@@ -1,0 +1,108 @@
+"""The Markdown cases: every block finds exactly what its marks say."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from quivers_nb.check import check_source
+from quivers_nb.check.describe import signatures
+from quivers_nb.check.term import CheckedModule
+from quivers_nb.check.verify import verify
+from quivers_nb.diagnostics.diagnostic import Diagnostic
+from quivers_nb.diagnostics.errors import LanguageError
+from quivers_nb.diagnostics.source import SourceText
+
+CASES = Path(__file__).parents[1] / "cases"
+BLOCK = re.compile(r"^```qvr( prelude)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+MARK = re.compile(
+    r"# (?P<severity>error|warning): (?P<code>Q\d{4})(?: \"(?P<words>[^\"]*)\")?"
+    r"(?: at \"(?P<at>[^\"]*)\")?"
+)
+TYPE = re.compile(r"# type: (.*\S)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What one mark expects, and on which line."""
+
+    line: int
+    severity: str
+    code: str
+    words: str
+    at: str | None
+
+    def meets(self, found: Diagnostic, source: SourceText) -> bool:
+        line, _ = source.line_column(found.span.start)
+        covered = source.text[found.span.start : found.span.stop]
+        return (
+            line == self.line
+            and found.code == self.code
+            and found.severity.value == self.severity
+            and self.words in found.message
+            and self.at in {None, covered}
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """One program of a case file; ``where`` is ``objects.md:40``."""
+
+    where: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for file in sorted(CASES.glob("*.md")):
+        content, prelude = file.read_text(encoding="utf-8"), ""
+        for match in BLOCK.finditer(content):
+            line = content.count("\n", 0, match.start()) + 1
+            if match[1]:
+                prelude = match[2]
+            else:
+                yield Block(f"{file.name}:{line}", prelude + match[2])
+
+
+def marks(text: str) -> list[Mark]:
+    return [
+        Mark(number, m["severity"], m["code"], m["words"] or "", m["at"])
+        for number, line in enumerate(text.split("\n"), start=1)
+        for m in MARK.finditer(line)
+    ]
+
+
+def check(text: str) -> tuple[CheckedModule | None, tuple[Diagnostic, ...]]:
+    try:
+        module = check_source(text)
+    except LanguageError as error:
+        return None, error.diagnostics
+    return module, module.warnings
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.where) for block in blocks()])
+def test_a_block_finds_what_its_marks_say(block: Block) -> None:
+    source = SourceText(block.text)
+    module, found = check(block.text)
+    unmet = marks(block.text)
+    extra: list[str] = []
+    for diagnostic in found:
+        mark = next((mark for mark in unmet if mark.meets(diagnostic, source)), None)
+        if mark is None:
+            line, column = source.line_column(diagnostic.span.start)
+            covered = block.text[diagnostic.span.start : diagnostic.span.stop]
+            extra.append(f"{line}:{column} {diagnostic.code} {diagnostic.message} at {covered!r}")
+        else:
+            unmet.remove(mark)
+    assert (extra, unmet) == ([], [])
+    types = TYPE.findall(block.text)
+    if module is not None:
+        verify(module)
+        assert set(types) <= set(signatures(module))
+    else:
+        assert not types
+
+
+def test_there_are_cases() -> None:
+    assert len(list(blocks())) > 100
