@@ -15,6 +15,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ METADATA = {
 
 def run(notebook: NotebookNode, folder: Path, timeout: int = 300) -> NotebookNode:
     """A copy with fresh outputs. Raises if a cell fails that is not tagged ``raises-exception``."""
-    fresh: NotebookNode = nbformat.from_dict(json.loads(nbformat.writes(notebook)))
+    fresh = deepcopy(notebook)
     NotebookClient(
         fresh,
         timeout=timeout,
@@ -47,7 +48,7 @@ def run(notebook: NotebookNode, folder: Path, timeout: int = 300) -> NotebookNod
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """The notebook in form. Doing it twice is doing it once."""
-    form: NotebookNode = nbformat.from_dict(json.loads(nbformat.writes(notebook)))
+    form = deepcopy(notebook)
     form.metadata = nbformat.from_dict(METADATA)
     form.nbformat, form.nbformat_minor = 4, 5
     for number, cell in enumerate(form.cells, start=1):

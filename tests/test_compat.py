@@ -1,4 +1,4 @@
-"""`quivers_nb.compat`: the alias is the real thing, comes and goes cleanly, and yields to others."""
+"""`quivers_nb.compat`: the alias is the real thing, comes and goes, and yields to others."""
 
 import subprocess
 import sys
@@ -31,11 +31,11 @@ def test_the_alias_and_its_submodules_are_the_modules_themselves() -> None:
 
 @pytest.mark.usefixtures("alias")
 def test_classes_imported_by_either_name_are_one_class() -> None:
-    from quivers.inference.trace import Site as by_alias  # noqa: PLC0415
+    from quivers.inference.trace import Site as Alias
 
-    from quivers_nb.inference.trace import Site  # noqa: PLC0415
+    from quivers_nb.inference.trace import Site
 
-    assert by_alias is Site
+    assert Alias is Site
 
 
 @pytest.mark.usefixtures("alias")

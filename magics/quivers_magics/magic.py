@@ -10,7 +10,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.display import display
 
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.session import Card, Session, card, cell_card, list_card
+from quivers_nb.session import Card, Made, Session, card, cell_card, list_card
 
 
 @magics_class
@@ -66,13 +66,15 @@ class QvrMagics(Magics):
         self.shell.InteractiveTB(type(error), error, error.__traceback__)
 
     def _run(self, text: str, name: str | None, *, fresh: bool) -> None:
-        label = f"cell [{self.shell.execution_count}]"
+        # execution_count is that of the next cell already
+        number = len(self.shell.user_ns["_ih"]) - 1
+        label = f"cell [{number}]"
         result = self.session.run_cell(text, name, label, fresh=fresh)
         binding = self.session.bind(result, self.shell.user_ns)
         self.shell.push(dict(binding.names))
         display(cell_card(result, binding.refused))
 
-    def _present(self) -> Mapping[str, object]:
+    def _present(self) -> Mapping[str, Made]:
         """The objects of the session that the user still has under the names we gave them."""
         space = self.shell.user_ns
         bound = self.session.bound.items()

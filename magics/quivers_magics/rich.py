@@ -4,6 +4,7 @@ The formatters are registered with the shell rather than written into the classe
 below the notebook surface knows that there is one.
 """
 
+from IPython.core.formatters import MimeBundleFormatter
 from IPython.core.interactiveshell import InteractiveShell
 
 from quivers_nb.session.card import SHOWN, card
@@ -11,13 +12,19 @@ from quivers_nb.session.card import SHOWN, card
 
 def register_cards(shell: InteractiveShell) -> None:
     """Show the card of every object that has one."""
-    formatter = shell.display_formatter.mimebundle_formatter
+    formatter = _formatter(shell)
     for kind in SHOWN:
         formatter.for_type(kind, lambda value: card(value)._repr_mimebundle_())
 
 
 def unregister_cards(shell: InteractiveShell) -> None:
     """Leave these objects to their `repr` again."""
-    formatter = shell.display_formatter.mimebundle_formatter
+    formatter = _formatter(shell)
     for kind in SHOWN:
         formatter.pop(kind, None)
+
+
+def _formatter(shell: InteractiveShell) -> MimeBundleFormatter:
+    assert shell.display_formatter is not None  # every shell has one from its start
+    formatter: MimeBundleFormatter = shell.display_formatter.mimebundle_formatter
+    return formatter

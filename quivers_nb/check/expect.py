@@ -20,6 +20,7 @@ from quivers_nb.spaces.space import (
     Object,
     ProductSet,
     Space,
+    factors,
     is_finite,
     width,
 )
@@ -185,6 +186,8 @@ def _written(term: Term, *, cod: bool) -> str:
             return _written(term.body, cod=cod)
         case Scan() if cod:
             return _written(term.cell, cod=True)
+        case Scan():
+            return _without_state(term)
         case Fan() if not cod:
             return _written(term.parts[0], cod=False)
         case Fan() | Parallel():
@@ -193,6 +196,12 @@ def _written(term: Term, *, cod: bool) -> str:
             return term.text
         case _:
             return ""
+
+
+def _without_state(term: Scan) -> str:
+    """The domain of a scan: that of its cell without the last factor."""
+    parts = _written(term.cell, cod=False).split(" * ")
+    return " * ".join(parts[:-1]) if len(parts) == len(factors(term.cell.dom)) else ""
 
 
 def _factor(text: str) -> str:

@@ -1,5 +1,7 @@
 """Morphism expressions: from `f >> g`, `fan(…)`, `stack(…)` to a typed term (section 5)."""
 
+from dataclasses import dataclass, replace
+
 from quivers_nb.check.copies import copy_of
 from quivers_nb.check.expect import (
     cod_text,
@@ -33,7 +35,9 @@ from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import Object, factors, is_finite, product, width
 from quivers_nb.syntax import tree
 
+FORWARD = frozenset({">>", ">=>"})
 TENSOR_OPERATORS = frozenset({"*>", "~>", "||>", "?>", "&&>", "+>", "$>", "%>"})
+COMBINATORS = ("fan", "stack", "repeat", "scan", "identity")
 INITS = ("zeros", "learned")
 
 
@@ -76,11 +80,16 @@ def check_expression(expr: tree.Expr, scope: Scope) -> Term | None:
             return _other(expr, scope)
 
 
-def resolve(name: tree.Name, scope: Scope) -> MorphismBinding | None:
-    """The binding of a name in morphism position, or None after reporting that there is none."""
+def resolve(
+    name: tree.Name, scope: Scope, also: tuple[str, ...] = ()
+) -> MorphismBinding | None:
+    """The binding of a name in morphism position, or None after reporting that there is none.
+
+    ``also``: words of the language that may have been meant.
+    """
     binding = scope.morphisms.get(name.text)
     if binding is None:
-        hint = scope.hint(name.text, tuple(scope.morphisms))
+        hint = scope.hint(name.text, (*also, *scope.morphisms))
         if name.text in FAMILIES:
             hint = f"`{name.text}` is a family: declare `morphism f : A -> B [role=kernel] ~ {name.text}`"
         elif name.text in scope.objects:
@@ -103,47 +112,90 @@ def _name(name: tree.Name, scope: Scope) -> Term | None:
             hint=f"write `fan({name.text})`, or one of its members, as in `{members[0]}`",
         )
         return None
-    return None if isinstance(binding.value, Template) else binding.value
+    if binding.value is None or isinstance(binding.value, Template):
+        return None
+    return replace(binding.value, span=name.span)
 
 
 # --- sequential and parallel composition ----------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One operand of a chain, with the operator that joins it to the one before."""
+
+    term: Term | None
+    op_span: Span
+    span: Span
+
+
 def _binary(expr: tree.ExprBinary, scope: Scope) -> Term | None:
-    left, right = check_expression(expr.left, scope), check_expression(expr.right, scope)
+    links = _links(expr, scope)
     if expr.op in TENSOR_OPERATORS or expr.op == ">>>":
         not_lowered(f"the operator `{expr.op}`", expr.op_span, scope.report)
         return None
-    if left is None or right is None:
-        return None
     if expr.op == "@":
-        return _parallel(expr, left, right, scope)
-    if expr.op == "<<":
-        left, right = right, left
-    return compose(left, right, expr.op_span, expr.span, scope)
+        return _parallel([link.term for link in links], expr.span, scope)
+    return _chain(links, expr.span, scope)
 
 
-def compose(left: Term, right: Term, op_span: Span, span: Span, scope: Scope) -> Term | None:
-    """``left >> right``, or None after saying why they do not meet."""
-    if not _types_meet(left, right, op_span, scope):
+def _links(expr: tree.ExprBinary, scope: Scope) -> list[_Link]:
+    """The operands of a chain in the order of data flow, without recursion along the left.
+
+    The link of an operand holds the operator between it and the operand before.
+    """
+    family = FORWARD if expr.op in FORWARD else frozenset({expr.op})
+    written: list[tuple[tree.Expr, Span]] = []
+    node: tree.Expr = expr
+    while isinstance(node, tree.ExprBinary) and node.op in family:
+        written.append((node.right, node.op_span))
+        node = node.left
+    written.append((node, expr.op_span))
+    written.reverse()
+    links = [_Link(check_expression(e, scope), op, e.span) for e, op in written]
+    if expr.op != "<<":
+        return links
+    ops = [link.op_span for link in links[1:]]
+    return [
+        replace(link, op_span=op)
+        for link, op in zip(reversed(links), [expr.op_span, *reversed(ops)], strict=True)
+    ]
+
+
+def _chain(links: list[_Link], span: Span, scope: Scope) -> Term | None:
+    """Check every joint; None if any operand is unknown or any joint fails."""
+    whole = all(link.term is not None for link in links)
+    consumer: Term | None = None
+    for left, right in zip(links, links[1:], strict=False):
+        if left.term is None or right.term is None:
+            continue
+        met = _types_meet(left.term, right.term, right.op_span, scope)
+        whole = met and _algebras_meet(left.term, right.term, right.op_span, scope) and whole
+    for link in links:
+        if link.term is not None and link.term.sequence:
+            whole = _first_to_consume(consumer, link, scope) and whole
+            consumer = consumer or link.term
+    if not whole:
         return None
-    if not _algebras_meet(left, right, op_span, scope):
-        return None
-    if left.sequence and right.sequence:
-        scope.report.error(
-            "Q0410",
-            f"`{label(right, scope.report)}` consumes a sequence, but "
-            f"`{label(left, scope.report)}` has already consumed it",
-            op_span,
-            labels=[Label(left.span, "consumes the sequence axis")],
-            hint="scan once, over one cell that does the work of both",
-        )
-        return None
-    parts = (*_parts(left), *_parts(right))
+    terms = [link.term for link in links if link.term is not None]
     return Compose(
-        dom=left.dom, cod=right.cod, sequence=left.sequence or right.sequence, span=span,
-        parts=parts,
+        dom=terms[0].dom, cod=terms[-1].cod, sequence=consumer is not None, span=span,
+        parts=tuple(part for term in terms for part in _parts(term)),
     )  # fmt: skip
+
+
+def _first_to_consume(consumer: Term | None, link: _Link, scope: Scope) -> bool:
+    if consumer is None or link.term is None:
+        return True
+    scope.report.error(
+        "Q0410",
+        f"`{label(link.term, scope.report)}` consumes a sequence, but "
+        f"`{label(consumer, scope.report)}` has already consumed it",
+        link.span,
+        labels=[Label(consumer.span, "consumes the sequence axis")],
+        hint="scan once, over one cell that does the work of both",
+    )
+    return False
 
 
 def _parts(term: Term) -> tuple[Term, ...]:
@@ -202,19 +254,20 @@ def _no_latent(terms: tuple[Term, ...], scope: Scope) -> bool:
     return True
 
 
-def _parallel(expr: tree.ExprBinary, left: Term, right: Term, scope: Scope) -> Term | None:
-    parts = (*_beside(left, expr.left), *_beside(right, expr.right))
-    if not _no_latent((left, right), scope):
+def _parallel(found: list[Term | None], span: Span, scope: Scope) -> Term | None:
+    terms = [term for term in found if term is not None]
+    if len(terms) < len(found) or not _no_latent(tuple(terms), scope):
         return None
+    parts = tuple(
+        part
+        for term in terms
+        for part in (term.parts if isinstance(term, Parallel) else (term,))
+    )
     return Parallel(
-        dom=product((left.dom, right.dom)), cod=product((left.cod, right.cod)),
-        sequence=_read_alike(parts, scope), span=expr.span, parts=parts,
+        dom=product(tuple(part.dom for part in parts)),
+        cod=product(tuple(part.cod for part in parts)),
+        sequence=_read_alike(parts, scope), span=span, parts=parts,
     )  # fmt: skip
-
-
-def _beside(term: Term, written: tree.Expr) -> tuple[Term, ...]:
-    flat = isinstance(term, Parallel) and isinstance(written, tree.ExprBinary)
-    return term.parts if flat and isinstance(term, Parallel) else (term,)
 
 
 def _read_alike(parts: tuple[Term, ...], scope: Scope) -> bool:
@@ -247,9 +300,9 @@ def _fan(expr: tree.ExprFan, scope: Scope) -> Term | None:
     first = parts[0]
     if not _no_latent(tuple(parts), scope):
         return None
-    for i, part in enumerate(parts[1:], start=1):
-        if not _same_input(first.dom, part.dom):
-            _component_differs(i, first, part, scope)
+    for i, other in enumerate(parts[1:], start=1):
+        if not _same_input(first.dom, other.dom):
+            _component_differs(i, first, other, scope)
             known = False
     if not known:
         return None
@@ -264,9 +317,9 @@ def _fan_parts(part: tree.Expr, scope: Scope) -> tuple[Term, ...] | None:
         binding = scope.morphisms.get(part.name.text)
         if binding is not None and isinstance(binding.value, Group):
             members = [scope.morphisms[name].value for name in binding.value.members]
-            if any(not isinstance(member, Term) for member in members):
-                return None
-            return tuple(member for member in members if isinstance(member, Term))
+            known = [m for m in members if isinstance(m, Term)]
+            at = tuple(replace(member, span=part.span) for member in known)
+            return at if len(at) == len(members) else None
     term = check_expression(part, scope)
     return None if term is None else (term,)
 
@@ -450,7 +503,7 @@ def _other(expr: tree.Expr, scope: Scope) -> None:
 
 
 def _call(expr: tree.ExprCall, scope: Scope) -> None:
-    binding = resolve(expr.name, scope)
+    binding = resolve(expr.name, scope, COMBINATORS)
     if binding is None or binding.value is None:
         return
     if isinstance(binding.value, Template):

@@ -77,7 +77,7 @@ def _plain(value: Value) -> Value:
 
 
 def _chain(expr: tree.LetBinary, env: Environment) -> Typed:
-    """``a + b - c …`` without recursion along the left: sums may be long."""
+    """``a + b - c …``, without recursion along the left."""
     spine: list[tree.LetBinary] = []
     left: tree.LetExpr = expr
     while isinstance(left, tree.LetBinary):

@@ -56,20 +56,20 @@ def check_module(
     report = Report(source)
     scope = Scope(report, data_keys, dict(sizes or {}))
     scope.later = _names_to_come(module)
-    exports: list[Export] = []
-    try:
-        for decl in module.declarations:
-            _declare(decl, scope)
-        exports = _exports(module, scope)
-    except RecursionError:
-        _too_deep(module, report)
+    for decl in module.declarations:
+        _declare(decl, scope)
+    exports = _exports(module, scope)
+    _uncalled_templates(scope)
     if report.errors:
-        raise CompileError(tuple(report.findings), source)
+        raise CompileError(report.errors, source)
     return _checked(scope, exports)
 
 
-def _too_deep(module: tree.Module, report: Report) -> None:
-    report.error("Q0903", "this module is nested too deeply to be checked", module.span)
+def _uncalled_templates(scope: Scope) -> None:
+    """A template that nobody calls is refused where it stands, so that it is not silently lost."""
+    for name, binding in scope.morphisms.items():
+        if isinstance(binding.value, Template) and name not in scope.called:
+            not_lowered("a program with typed parameters", binding.span, scope.report)
 
 
 def _names_to_come(module: tree.Module) -> dict[str, Span]:
@@ -174,6 +174,8 @@ def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
             )
             return None
         if isinstance(binding.value, Template):
+            scope.called.add(name)
+            not_lowered("exporting a program with typed parameters", expr.span, scope.report)
             return None
     term = check_expression(expr, scope)
     if term is None:

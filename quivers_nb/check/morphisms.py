@@ -97,12 +97,7 @@ def _options(decl: tree.MorphismDecl, scope: Scope) -> tuple[Role | None, Settin
     entry = next((e for e in decl.options.entries if e.key.text == "role"), None)
     report = scope.report
     if entry is None:
-        report.error(
-            "Q0301",
-            f"morphism `{decl.name.text}` misses the option `role`",
-            decl.options.span,
-            hint=f"write one of {', '.join(f'[role={r}]' for r in ROLES)}",
-        )
+        _no_role(decl, scope)
         return None, {}
     role = next((r for r in Role if _text(entry.value) == r.value), None)
     if role is None:
@@ -122,6 +117,30 @@ def _options(decl: tree.MorphismDecl, scope: Scope) -> tuple[Role | None, Settin
     if init is not None and init.name != "auto":
         report.error("Q0305", f"`init` expects auto, got `{init.name}`", init.span)
     return role, found
+
+
+def _no_role(decl: tree.MorphismDecl, scope: Scope) -> None:
+    """The role is missing: misspelled (`rol=embed`), bare (`[embed]`), or not there."""
+    for entry in decl.options.entries:
+        key = entry.key.text
+        if entry.value is not None and nearest(key, ("role",)) is not None:
+            scope.report.error(
+                "Q0303", f"unknown option `{key}` on a morphism", entry.key.span,
+                hint="did you mean `role`?",
+            )  # fmt: skip
+            return
+        if entry.value is None and key in ROLES:
+            scope.report.error(
+                "Q0301", f"morphism `{decl.name.text}` misses the option `role`", entry.key.span,
+                hint=f"write `role={key}`",
+            )  # fmt: skip
+            return
+    scope.report.error(
+        "Q0301",
+        f"morphism `{decl.name.text}` misses the option `role`",
+        decl.options.span,
+        hint=f"write one of {', '.join(f'[role={r}]' for r in ROLES)}",
+    )
 
 
 def _family_options(decl: tree.MorphismDecl, role: Role) -> dict[str, Kind]:
@@ -178,6 +197,7 @@ def _latent(d: Declared, scope: Scope) -> Morphism | None:
 
 
 def _discretize(d: Declared, scope: Scope) -> Morphism | None:
+    before = len(scope.report.errors)
     _no_initializer(d, scope)
     if "bins" not in d.options and "bins" not in _written(d.decl):
         scope.report.error(
@@ -199,7 +219,8 @@ def _discretize(d: Declared, scope: Scope) -> Morphism | None:
             "Q0306", f"{bins.integer} bins do not make {d.cod}", bins.span,
             because=[Because("the codomain is written here", d.decl.cod.span)],
         )  # fmt: skip
-    not_lowered("the role discretize", d.decl.options.span, scope.report)
+    if len(scope.report.errors) == before:
+        not_lowered("the role discretize", d.decl.options.span, scope.report)
     return None
 
 

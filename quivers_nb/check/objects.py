@@ -6,7 +6,7 @@ from quivers_nb.check.term import Axis
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.spaces.categories import OPS
+from quivers_nb.spaces.categories import MAX_CATEGORIES, OPS, at_most
 from quivers_nb.spaces.space import (
     EnumSet,
     Finite,
@@ -29,6 +29,7 @@ CONSTRUCTORS: dict[str, tuple[int, int]] = {  # least and greatest number of siz
     "Covariance": (1, 1), "Correlation": (1, 1), "Orthogonal": (1, 1), "Stiefel": (2, 2),
     "LowerTriangular": (1, 1), "Diagonal": (1, 1),
 }  # fmt: skip
+MAX_ELEMENTS = 100_000_000
 WORDS = (*CONSTRUCTORS, "FinSet", "FreeMonoid", "FreeResiduated")
 
 
@@ -332,7 +333,27 @@ def _free_monoid(obj: tree.ObjFreeMonoid, scope: Scope) -> FreeMonoid | None:
             labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
         )
         return None
+    if isinstance(generators.size, int) and _words(generators.size, int(length)) > MAX_ELEMENTS:
+        _too_many(obj.max_length, "words", scope)
+        return None
     return FreeMonoid(generators, int(length))
+
+
+def _words(letters: int, length: int) -> int:
+    """The number of words, counted until there are too many."""
+    total = power = 1
+    for _ in range(length):
+        power *= letters
+        total += power
+        if total > MAX_ELEMENTS:
+            break
+    return total
+
+
+def _too_many(number: tree.Number, what: str, scope: Scope) -> None:
+    scope.report.error(
+        "Q0208", f"{number.value} gives more than {MAX_ELEMENTS} {what}", number.span
+    )
 
 
 def _free_residuated(obj: tree.ObjFreeResiduated, scope: Scope) -> FreeResiduated | None:
@@ -360,6 +381,14 @@ def _free_residuated(obj: tree.ObjFreeResiduated, scope: Scope) -> FreeResiduate
             obj.generators.span,
             labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
             hint=f"declare `object {obj.generators.text} : {{a, b}}`",
+        )
+        return None
+    if at_most(len(generators.labels), depth, ops) > MAX_CATEGORIES:
+        assert obj.depth is not None
+        scope.report.error(
+            "Q0208",
+            f"depth {depth} gives more than {MAX_CATEGORIES} categories",
+            obj.depth.span,
         )
         return None
     return FreeResiduated(generators, depth, ops)

@@ -27,7 +27,6 @@ def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
     )
     value: ProgramTerm | Template | None = None
     if any(param.kind is not None for param in decl.params):
-        not_lowered("a program with typed parameters", decl.params[0].span, scope.report)
         value = Template(decl)
     elif "over" in options:
         _posterior(decl, options, scope)

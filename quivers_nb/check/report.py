@@ -30,7 +30,7 @@ class Report:
     ) -> None:
         """Add an error."""
         self._add(
-            Diagnostic(code, message, span, tuple(labels), tuple(because), hint, Severity.ERROR)
+            Diagnostic(code, message, span, tuple(labels), _once(because), hint, Severity.ERROR)
         )
 
     def warning(
@@ -45,7 +45,7 @@ class Report:
     ) -> None:
         """Add a warning."""
         self._add(
-            Diagnostic(code, message, span, tuple(labels), tuple(because), hint, Severity.WARNING)
+            Diagnostic(code, message, span, tuple(labels), _once(because), hint, Severity.WARNING)
         )
 
     @property
@@ -67,3 +67,8 @@ class Report:
     def _add(self, found: Diagnostic) -> None:
         if found not in self.findings:
             self.findings.append(found)
+
+
+def _once(because: Iterable[Because]) -> tuple[Because, ...]:
+    """The links of a chain without repetitions."""
+    return tuple(dict.fromkeys(because))

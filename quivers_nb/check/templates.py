@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.scope import Pattern, Scope, Template
+from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import is_finite
@@ -24,6 +25,8 @@ def check_template_step(
             labels=[Label(template.decl.name.span, "a program with typed parameters")],
             hint="pass the object as an argument, and draw the plate inside",
         )
+        env.scope.called.add(template.decl.name.text)
+        return
     check_template_call(template, step.call.name, step.call.args or (), env.scope)
 
 
@@ -35,6 +38,8 @@ def check_template_call(
 ) -> None:
     """Arity, and what each parameter's kind admits."""
     params = template.decl.params
+    scope.called.add(template.decl.name.text)
+    before = len(scope.report.errors)
     if len(args) != len(params):
         names = ", ".join(param.name.text for param in params)
         scope.report.error(
@@ -53,6 +58,8 @@ def check_template_call(
                 arg.span,
                 because=[_asked(param)],
             )
+    if len(scope.report.errors) == before:
+        not_lowered("calling a program with typed parameters", name.span, scope.report)
 
 
 def _asked(param: tree.Param) -> Because:

@@ -25,8 +25,9 @@ _TONES = {
     Tone.TYPE: "color:var(--jp-mirror-editor-keyword-color,#2e8540)",
     Tone.NUMBER: "color:var(--jp-mirror-editor-number-color,#2e8540)",
     Tone.ERROR: "color:var(--jp-error-color1,#d33f3f)",
-    Tone.WARNING: "color:var(--jp-warn-color1,#b8690b)",
-    Tone.HINT: "color:var(--jp-info-color1,#0a7f8f)",
+    # notebook themes paint these for backgrounds: some ink makes them legible on either ground
+    Tone.WARNING: "color:color-mix(in srgb,var(--jp-warn-color0,#b8690b) 75%,currentColor)",
+    Tone.HINT: "color:color-mix(in srgb,var(--jp-info-color0,#0a7f8f) 75%,currentColor)",
 }
 
 

@@ -190,10 +190,11 @@ def _chain(tensors: Tensors, x: Tensor) -> Tensor:
     stack = tensors["weight0"].shape[:-2]
     rows = x.shape[len(stack) : -1]
     x = _flat_rows(x, stack)
-    last = sum(name.startswith("weight") for name in tensors) - 1
-    for layer in range(last):
-        x = _affine(tensors[f"weight{layer}"], tensors[f"bias{layer}"], x).tanh()
-    x = _affine(tensors[f"weight{last}"], tensors[f"bias{last}"], x)
+    x = _affine(tensors["weight0"], tensors["bias0"], x)
+    layer = 1
+    while f"weight{layer}" in tensors:
+        x = _affine(tensors[f"weight{layer}"], tensors[f"bias{layer}"], x.tanh())
+        layer += 1
     return x.reshape(*stack, *rows, x.shape[-1]) if stack else x
 
 

@@ -170,7 +170,7 @@ class Cut:
         Those of rank 0 are ``(*n, d)``, or ``(*n,)`` where the block has the width "1".
         """
         blocks = self.row.kernel or ()
-        pieces = raw.split(self.widths, -1)
+        pieces = raw.split_with_sizes(self.widths, -1)
         raws = {block.parameter: piece for block, piece in zip(blocks, pieces, strict=True)}
         values: dict[str, Tensor] = {}
         for block, own in zip(blocks, pieces, strict=True):

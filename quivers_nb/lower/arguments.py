@@ -43,7 +43,7 @@ def read_argument(arg: ir.Argument, scope: Scope) -> Readable:
                 raise UserError(f"`{base.name}` is one number and cannot be indexed")
             picks = [_number_like(lookup(i.name, scope.env), i.name) for i in indices]
             if scope.run.checked:
-                check_range(base.name, source, picks)
+                check_range(base.name, source, picks, [i.name for i in indices])
             return gather(source, picks)
 
 

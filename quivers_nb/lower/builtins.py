@@ -42,9 +42,8 @@ def _clamp(x: Tensor, low: Any, high: Any) -> Tensor:
 
 def _compare(op: Callable[[Any, Any], Tensor]) -> Function:
     def compare(a: Any, b: Any) -> Tensor:
-        result = op(a, b)
-        floats = [v.dtype for v in (a, b) if isinstance(v, Tensor) and v.is_floating_point()]
-        return result.to(floats[0] if floats else torch.get_default_dtype())
+        dtype = next(v.dtype for v in (a, b) if isinstance(v, Tensor))
+        return op(a, b).to(dtype)
 
     return compare
 
@@ -58,11 +57,8 @@ def _tensor_first(function: Function) -> Function:
 
     def apply(x: Any, *rest: Any) -> Tensor:
         if not isinstance(x, Tensor):
-            like = next((r for r in rest if isinstance(r, Tensor)), None)
-            dtype = torch.get_default_dtype() if like is None else like.dtype
-            x = torch.as_tensor(float(x), dtype=dtype)
-        elif not x.is_floating_point():
-            x = x.to(torch.get_default_dtype())
+            like = next(r for r in rest if isinstance(r, Tensor))
+            x = like.new_tensor(float(x))
         return function(x, *rest)
 
     return apply

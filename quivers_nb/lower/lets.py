@@ -7,6 +7,7 @@ axis then moves in front of the body's own axes.
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,12 +34,18 @@ def evaluate(expr: ir.LetTerm, scope: Scope) -> Any:
 
 
 def _arithmetic(expr: ir.Arithmetic, scope: Scope) -> Readable:
-    left = readable(evaluate(expr.left, scope), expr.op)
-    return pointwise(OPERATORS[expr.op], left, readable(evaluate(expr.right, scope), expr.op))
+    left, right = _number(expr.left, scope, expr.op), _number(expr.right, scope, expr.op)
+    return pointwise(OPERATORS[expr.op], left, right)
 
 
 def _negate(expr: ir.Negate, scope: Scope) -> Readable:
-    return pointwise(operator.neg, readable(evaluate(expr.operand, scope), "-"))
+    return pointwise(operator.neg, _number(expr.operand, scope, "-"))
+
+
+def _number(expr: ir.LetTerm, scope: Scope, reader: str) -> Readable:
+    """An operand; a refusal names the variable it came from."""
+    what = f"{reader}` with `{expr.name}" if isinstance(expr, ir.Variable) else reader
+    return readable(evaluate(expr, scope), what)
 
 
 def _lambda(expr: ir.Lambda, scope: Scope) -> Callable[[Any], Any]:
@@ -54,7 +61,8 @@ def _gather(expr: ir.Gather, scope: Scope) -> Any:
         raise UserError(f"`{name}` is {kind(base)} and cannot be indexed")
     picks = [readable(index, f"{name}[…]") for index in indices]
     if scope.run.checked:
-        check_range(name, base, picks)
+        names = [i.name if isinstance(i, ir.Variable) else "" for i in expr.indices]
+        check_range(name, base, picks, names)
     return gather(base, picks)
 
 
@@ -66,7 +74,12 @@ def _apply(call: ir.Apply, scope: Scope) -> Any:
     args = [evaluate(arg, scope) for arg in call.args]
     if function in SPECIAL:
         return SPECIAL[function](function, args, scope)
-    numbers = [readable(arg, function) for arg in args]
+    numbers = [
+        readable(
+            arg, f"{function}` with `{expr.name}" if isinstance(expr, ir.Variable) else function
+        )
+        for arg, expr in zip(args, call.args, strict=True)
+    ]
     if function == "logsumexp" and len(numbers) > 1:
         return pointwise(lambda *xs: torch.logsumexp(stacked(xs), -1), *numbers)
     if function in builtins.POINTWISE:
@@ -75,12 +88,18 @@ def _apply(call: ir.Apply, scope: Scope) -> Any:
 
 
 def _with_tensor(args: list[Readable], scope: Scope) -> list[Readable]:
-    """All-literal arguments: give the first a tensor, in the dtype of the run."""
-    if any(isinstance(arg, Value) for arg in args):
-        return args
+    """Arguments of a pointwise built-in in the dtype of the run; at least one is a tensor (R12)."""
     run = scope.run
-    first = torch.as_tensor(args[0], dtype=run.dtype, device=run.device)
-    return [Value(first, (), rows=False, batch_rank=run.batch_rank), *args[1:]]
+    out: list[Readable] = [
+        replace(arg, tensor=arg.tensor.to(run.dtype))
+        if isinstance(arg, Value) and not arg.tensor.is_floating_point()
+        else arg
+        for arg in args
+    ]
+    if any(isinstance(arg, Value) for arg in out):
+        return out
+    first = torch.as_tensor(out[0], dtype=run.dtype, device=run.device)
+    return [Value(first, (), rows=False, batch_rank=run.batch_rank), *out[1:]]
 
 
 def _on_last_axis(call: ir.Apply, args: list[Readable], scope: Scope) -> Value:

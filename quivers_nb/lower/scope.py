@@ -51,24 +51,27 @@ def kind(value: Any) -> str:
     return "a function" if callable(value) else f"{type(value).__name__} `{value!r}`"
 
 
-def check_range(name: str, base: Value, indices: Sequence[Readable]) -> None:
-    """Refuse an index outside ``0 … n-1``, naming the first bad entry."""
-    for axis, index in enumerate(indices):
+def check_range(name: str, base: Value, indices: Sequence[Readable], names: Sequence[str]) -> None:
+    """Refuse an index that is not whole or outside ``0 … n-1``, naming its data and first entry."""
+    for axis, (index, who) in enumerate(zip(indices, names, strict=True)):
         if axis >= base.own_rank:
             return
         size = base.own_shape[axis]
         bad = _first_bad(index, size)
         if bad is not None:
-            raise UserError(
-                f"index {bad} of `{name}` is out of range: axis {axis} has length {size}"
-            )
+            shown = f"`{who}` holds {bad:g}, which" if who else f"{bad:g}"
+            fault = "is not a whole number" if bad != int(bad) else f"is outside 0 … {size - 1}"
+            raise UserError(f"{shown} {fault}: it indexes axis {axis} of `{name}`")
 
 
-def _first_bad(index: Readable, size: int) -> int | None:
+def _first_bad(index: Readable, size: int) -> float | None:
     if not isinstance(index, Value):
-        return None if 0 <= index < size else int(index)
-    bad = (index.tensor < 0) | (index.tensor >= size)
-    return int(index.tensor[bad].reshape(-1)[0]) if bool(bad.any()) else None
+        return None if 0 <= index < size else float(index)
+    tensor = index.tensor
+    bad = (tensor < 0) | (tensor >= size)
+    if tensor.is_floating_point():
+        bad = bad | (tensor != tensor.round())
+    return float(tensor[bad].reshape(-1)[0]) if bool(bad.any()) else None
 
 
 def axis_size(axis: ir.Axis, sizes: Mapping[str, int]) -> int:

@@ -5,7 +5,7 @@ card is shown, from the typed term; if that fails, the card is its sentence and 
 goes on: a notebook never dies of a picture.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from quivers_nb.check.describe import SiteLine, outline, signature, site_lines
@@ -15,7 +15,7 @@ from quivers_nb.display.html import mimebundle
 from quivers_nb.display.parts import Fold, Part, Row, Stack, Table, Text, Tone
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Kernel, Module
-from quivers_nb.session.cell import CellResult
+from quivers_nb.session.cell import CellResult, Exported, Made, exports
 from quivers_nb.session.namespace import Refusal
 
 SHOWN = (Module, Model, Kernel)  # what `card` knows how to draw
@@ -40,33 +40,35 @@ class Card:
         return self.sentence
 
 
-def card(value: Module | Model | Kernel) -> Card:
+def card(value: Made) -> Card:
     """The card of a module, a program or a morphism."""
     if not isinstance(value, Module):
         return Card(_sentence(value), lambda: _whole(value))
-    count = len(value.exports)
-    sentence = f"A module with {_count(count, 'export')}{_list(value.exports)}."
-    return Card(sentence, lambda: _stack([_line(sentence), *_exports(value.exports)]))
+    count = _count(len(value.exports), "export")
+    sentence = f"A module with {count}{_list(value.exports)}."
+    return Card(sentence, lambda: _stack([_line(sentence), *_exports(value)]))
 
 
 def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
     """The card of a cell that was just run; ``refused`` names could not be bound."""
-    exports = result.module.exports
-    bound = [name for name in result.names if name not in {refusal.name for refusal in refused}]
+    left_alone = {refusal.name for refusal in refused}
+    bound = [name for name in result.names if name not in left_alone]
     sentence = f"{_outcome(result)}{_list(bound, ': ')}."
 
     def draw() -> Part:
         parts: list[Part] = [_line(sentence)]
         if result.warnings:
             parts.append(render(result.warnings, result.module.checked.source))
-        parts.extend(_refusal(refusal, result) for refusal in refused)
-        parts.extend(_exports(exports))
+        parts.extend(_refusal(refusal, result, left_alone) for refusal in refused)
+        if result.name in result.module.exports:
+            parts.append(_note(f"`{result.name}` is also an export: it is that, not the module."))
+        parts.extend(_exports(result.module))
         return _stack(parts)
 
     return Card(sentence, draw)
 
 
-def list_card(objects: Mapping[str, object]) -> Card:
+def list_card(objects: Mapping[str, Made]) -> Card:
     """The card of what cells have made so far, by name."""
     if not objects:
         sentence = "No QVR cell has made anything yet: begin a cell with %%qvr."
@@ -83,10 +85,14 @@ def list_card(objects: Mapping[str, object]) -> Card:
 # --- one object -----------------------------------------------------------------------------------
 
 
-def _whole(value: Model | Kernel) -> Part:
+def _whole(value: Exported) -> Part:
     """A program or morphism in full."""
-    head = Row((Text(signature(_term(value), value.name), Tone.STRONG),))
-    parts: list[Part] = [head]
+    return _stack([_line(_brief(value), Tone.STRONG), _body(value)])
+
+
+def _body(value: Exported) -> Part:
+    """What there is to say of it beyond its signature."""
+    parts: list[Part] = []
     if isinstance(value, Model):
         parts.extend(_program(value.program))
     parts.append(_line(_weights(value), Tone.QUIET))
@@ -94,17 +100,14 @@ def _whole(value: Model | Kernel) -> Part:
     return _stack(parts)
 
 
-def _exports(exports: Mapping[str, Model | Kernel]) -> list[Part]:
+def _exports(module: Module) -> list[Part]:
     """One export in full, several folded."""
-    if not exports:
+    values = list(exports(module).values())
+    if not values:
         return [_line("Nothing is exported: add a line `export NAME`.", Tone.QUIET)]
-    if len(exports) == 1:
-        return [_whole(*exports.values())]
-    return [_fold(value) for value in exports.values()]
-
-
-def _fold(value: Model | Kernel) -> Part:
-    return Fold(_brief(value), _whole(value))
+    if len(values) == 1:
+        return [_whole(values[0])]
+    return [Fold(_brief(value), _body(value)) for value in values]
 
 
 def _program(program: Program) -> list[Part]:
@@ -133,11 +136,11 @@ def _site(site: SiteLine, *, reads_input: bool) -> tuple[Text, ...]:
     )
 
 
-def _term(value: Model | Kernel) -> Program | Term:
+def _term(value: Exported) -> Program | Term:
     return value.program if isinstance(value, Model) else value.term
 
 
-def _weights(value: Model | Kernel) -> str:
+def _weights(value: Exported) -> str:
     return _count(sum(p.numel() for p in value.parameters()), "parameter")
 
 
@@ -150,21 +153,30 @@ def _outcome(result: CellResult) -> str:
     return f"Compiled in {_time(result.seconds)}"
 
 
-def _sentence(value: Model | Kernel) -> str:
+def _sentence(value: Exported) -> str:
     kind = "program" if isinstance(value, Model) else "morphism"
-    return f"The {kind} {signature(_term(value), value.name)}, with {_weights(value)}."
+    return f"The {kind} {_brief(value)}, with {_weights(value)}."
 
 
-def _brief(value: object) -> str:
-    if isinstance(value, Model | Kernel):
-        return signature(_term(value), value.name)
-    return repr(value)
+def _brief(value: Made) -> str:
+    if isinstance(value, Module):
+        return f"module{_list(value.exports, ' exporting ')}"
+    return signature(_term(value), value.name)
 
 
-def _refusal(refusal: Refusal, result: CellResult) -> Part:
-    reach = f"{result.name}.exports[{refusal.name!r}]" if result.name else "%%qvr NAME"
-    how = f"it is {reach}" if result.name else f"begin the cell with {reach} to reach it there"
-    words = f"`{refusal.name}` {refusal.reason} and was left alone: {how}."
+def _refusal(refusal: Refusal, result: CellResult, refused: Container[str]) -> Part:
+    """Why a name was left alone, and how to reach the object all the same."""
+    reached = f"exports[{refusal.name!r}]"
+    if refusal.name == result.name and refusal.name not in result.module.exports:
+        how = "give the module another name"
+    elif result.name is None or result.name in refused or result.name in result.module.exports:
+        how = f"name the module, %%qvr NAME, and it is NAME.{reached}"
+    else:
+        how = f"it is {result.name}.{reached}"
+    return _note(f"`{refusal.name}` {refusal.reason} and was left alone: {how}.")
+
+
+def _note(words: str) -> Row:
     return Row((Text("note: ", Tone.WARNING), Text(words)))
 
 
@@ -186,4 +198,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

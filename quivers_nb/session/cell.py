@@ -3,19 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import cast
 
-from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.diagnostic import Diagnostic
+from quivers_nb.lower.model import Model
+from quivers_nb.lower.module import Kernel, Module
 
-
-class Module(Protocol):
-    """A compiled module, as far as a session looks into it."""
-
-    @property
-    def checked(self) -> CheckedModule: ...
-    @property
-    def exports(self) -> Mapping[str, object]: ...
+Exported = Model | Kernel
+Made = Module | Exported  # what cells put into a namespace, and what has a card
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +32,20 @@ class CellResult:
     unchanged: bool = False
 
     @property
-    def names(self) -> Mapping[str, object]:
-        """The objects the cell offers, by name: the module itself first, then its exports."""
-        named: dict[str, object] = {} if self.name is None else {self.name: self.module}
-        return MappingProxyType({**self.module.exports, **named})
+    def names(self) -> Mapping[str, Made]:
+        """The objects the cell offers, by name: the module, then its exports.
+
+        An export of the same name as the module comes before it.
+        """
+        named: dict[str, Made] = {} if self.name is None else {self.name: self.module}
+        return MappingProxyType({**named, **exports(self.module)})
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What the checker remarked."""
         return self.module.checked.warnings
+
+
+def exports(module: Module) -> Mapping[str, Exported]:
+    """The exports of a module; they are programs and morphisms, and nothing else."""
+    return cast("Mapping[str, Exported]", module.exports)

@@ -8,6 +8,9 @@ import builtins
 import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +22,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Generic[T]):
     """What to put into the namespace, and what not."""
 
-    names: Mapping[str, object]
+    names: Mapping[str, T]
     refused: tuple[Refusal, ...] = ()
 
 
 def bind(
-    names: Mapping[str, object], namespace: Mapping[str, object], ours: Mapping[str, object]
-) -> Binding:
+    names: Mapping[str, T], namespace: Mapping[str, object], ours: Mapping[str, object]
+) -> Binding[T]:
     """Sort ``names`` into those that may be bound and those that may not.
 
     ``ours`` are the objects bound before, by name. One of them may be replaced as long as the user
     has not put something else in its place.
     """
-    allowed: dict[str, object] = {}
+    allowed: dict[str, T] = {}
     refused: list[Refusal] = []
     for name, value in names.items():
         reason = _objection(name, namespace, ours)

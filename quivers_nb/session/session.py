@@ -11,7 +11,9 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
 
-from quivers_nb.session.cell import CellResult, Module
+from quivers_nb.dsl import loads
+from quivers_nb.lower.module import Module
+from quivers_nb.session.cell import CellResult, Made
 from quivers_nb.session.namespace import Binding, bind
 
 KEPT = 64  # cells whose objects are kept alive for reuse, the latest ones
@@ -26,13 +28,13 @@ class Compiler(Protocol):
 class Session:
     """The cells run so far and the names bound by them."""
 
-    def __init__(self, compiler: Compiler | None = None) -> None:
-        self._compile = _loads if compiler is None else compiler
+    def __init__(self, compiler: Compiler = loads) -> None:
+        self._compile = compiler
         self._cells: dict[str, CellResult] = {}
-        self._bound: dict[str, object] = {}
+        self._bound: dict[str, Made] = {}
 
     @property
-    def bound(self) -> Mapping[str, object]:
+    def bound(self) -> Mapping[str, Made]:
         """The objects that cells have put into the user's namespace, by name."""
         return MappingProxyType(self._bound)
 
@@ -53,7 +55,7 @@ class Session:
         self._remember(text, replace(result, unchanged=False))
         return result
 
-    def bind(self, result: CellResult, namespace: Mapping[str, object]) -> Binding:
+    def bind(self, result: CellResult, namespace: Mapping[str, object]) -> Binding[Made]:
         """What of a cell's names may enter ``namespace``; the caller puts it there."""
         binding = bind(result.names, namespace, self._bound)
         self._bound.update(binding.names)
@@ -64,9 +66,3 @@ class Session:
         self._cells[text] = result
         if len(self._cells) > KEPT:
             del self._cells[next(iter(self._cells))]
-
-
-def _loads(source: str, *, name: str) -> Module:
-    from quivers_nb.dsl import loads  # noqa: PLC0415  (brings torch: only when a cell is run)
-
-    return loads(source, name=name)

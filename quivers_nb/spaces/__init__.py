@@ -1,0 +1,1 @@
+"""What the language knows without tensors: objects, supports, families, effects."""

@@ -64,7 +64,7 @@ class FreeMonoid:
         g = self.generators.size
         if isinstance(g, SizeVar):
             return SizeVar(f"words({g})")
-        return sum(g**k for k in range(self.max_length + 1))
+        return sum(int(g**k) for k in range(self.max_length + 1))
 
     def __str__(self) -> str:
         return f"FreeMonoid({self.generators}, max_length={self.max_length})"

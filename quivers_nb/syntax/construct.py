@@ -157,7 +157,8 @@ def _flat(cls: type, name: str) -> Constructor:
         left, right = b.obj(children[0]), children[2]
         obj, blocks = b.claim(right)
         parts = [getattr(p, name) if isinstance(p, cls) else (p,) for p in (left, obj)]
-        whole = cls(**{name: (*parts[0], *parts[1])}, span=span)
+        place = span if blocks is None else Span(span.start, obj.span.stop)
+        whole = cls(**{name: (*parts[0], *parts[1])}, span=place)
         return whole if blocks is None else Trailing(obj=whole, block=blocks, span=span)
 
     return build
@@ -166,7 +167,8 @@ def _flat(cls: type, name: str) -> Constructor:
 def _quotient(b: Builder, children: list[Any], span: Span) -> object:
     argument, block = b.claim(children[2])
     op: Token = children[1]
-    whole = tree.ObjSlash(op=op.text, result=b.obj(children[0]), argument=argument, span=span)
+    place = span if block is None else Span(span.start, argument.span.stop)
+    whole = tree.ObjSlash(op=op.text, result=b.obj(children[0]), argument=argument, span=place)
     return whole if block is None else Trailing(obj=whole, block=block, span=span)
 
 

@@ -49,7 +49,7 @@ def _choice(code: str, what: str, name: tree.Name, choices: Sequence[str]) -> Di
     """A word that is not one of a closed list."""
     near = nearest(name.text, choices)
     hint = f"did you mean `{near}`?" if near else f"write {words(choices)}"
-    message = f"`{name.text}` is not {what}: expected {words(choices)}"
+    message = f"`{name.text}` is not {what}"
     return Diagnostic(code, message, name.span, hint=hint)
 
 

@@ -35,12 +35,12 @@ class Place:
 
     @property
     def span(self) -> Span:
-        """The token; at the end of a line, the last character before it."""
+        """The token; at the end of a line, the last token before it."""
         token = self.token
         if token.stop > token.start:
             return Span(token.start, token.stop)
         if self.read:
-            return Span(max(self.previous.stop - 1, 0), self.previous.stop)
+            return Span(self.previous.start, self.previous.stop)
         return Span(token.start, token.start)
 
     @property

@@ -87,7 +87,7 @@ class Reader:
         self.found: list[tuple[int, int, Diagnostic]] = []  # statement's offset, rank, finding
 
     def read(self) -> tuple[tree.Declaration, ...]:
-        """All declarations, or nonsense if there are findings."""
+        """All declarations; none if there are findings."""
         at = 0
         hard = self.lines.hard
         while at < len(self.tokens) and len(self.found) < MAX_FINDINGS:
@@ -104,6 +104,8 @@ class Reader:
                 continue
             self.note(token)
             at += 1
+        if self.count():
+            return ()
         declarations: tuple[tree.Declaration, ...] = self.machine.values[0]
         return declarations
 
@@ -158,8 +160,8 @@ class Reader:
         """Explain why token ``at`` does not fit; where to go on reading."""
         kind = self.tokens[at].kind
         at_boundary = at == self.begin and at not in self.lines.hard
-        self.machine = self.remembered.copy()
-        if at_boundary and self.accepts("_INDENT") and kind != "_INDENT":
+        self.machine, self.between = self.remembered.copy(), True
+        if at_boundary and self.machine.acceptable() == {"_INDENT"}:
             return self.without_block(at)
         if at_boundary and kind == "_INDENT":
             return self.indented(at)
@@ -177,8 +179,9 @@ class Reader:
             self.report(self.tokens[self.begin].start, 1, self.explanation(at))
         while self.tokens[at].kind != "_NL":
             at += 1
-        self.between, self.above = True, self.begin
+        self.above = self.begin
         if self.tokens[at + 1].kind != "_INDENT":
+            self.orphans = self.orphans or leader.text in HEADERS
             self.stand_in(leader.text)
             return at + 1
         if self.read_header(leader.text, at):
@@ -207,9 +210,8 @@ class Reader:
     def without_block(self, at: int) -> int:
         """A header, and nothing indented below it."""
         header = self.tokens[self.above]
-        if self.count() == 0 or not self.orphans:
-            name = self.tokens[self.above + 1]
-            self.report(header.start, 1, recovery_layout.missing_block(header, name))
+        name = self.tokens[self.above + 1]
+        self.report(header.start, 1, recovery_layout.missing_block(header, name))
         self.orphans = True
         for body in STAND_INS:
             if self.feed_kinds(f"_INDENT {body} _DEDENT"):
@@ -243,7 +245,6 @@ class Reader:
             depth += {"_INDENT": 1, "_DEDENT": -1}.get(self.tokens[at].kind, 0)
             at += 1
             if depth == 0:
-                self.between = True
                 return at
 
     def read_header(self, word: str, at: int) -> bool:
@@ -269,9 +270,6 @@ class Reader:
             return False
         self.machine = machine
         return True
-
-    def accepts(self, kind: str) -> bool:
-        return kind in self.machine.acceptable()
 
     def report(self, statement: int, rank: int, finding: Diagnostic) -> None:
         self.found.append((statement, rank, finding))

@@ -186,14 +186,16 @@ def _two_statements(p: Place) -> Diagnostic | None:
     return None
 
 
-def _arrow(p: Place) -> Diagnostic | None:
+def _sign(p: Place) -> Diagnostic | None:
     """The one thing that is missing is an arrow, a colon or an equals sign."""
     needed = p.expected - OPTIONAL
     for sign, (code, what) in SIGNS.items():
         if needed == {sign} or (sign in needed and p.token.kind in LOOKALIKES.get(sign, ())):
+            block = p.previous.kind == "]"
+            after = "the option block" if block else f"`{p.previous.text}`"
             return p.say(
-                code, f"`{sign}` is missing after `{p.previous.text}`, before {p.found}",
-                f"write `{p.previous.text} {sign} …`{what}",
+                code, f"`{sign}` is missing after {after}, before {p.found}",
+                f"write `{'' if block else p.previous.text + ' '}{sign} …`{what}",
             )  # fmt: skip
     return None
 
@@ -290,7 +292,7 @@ MISTAKES: tuple[Explanation, ...] = (
     _size,
     _empty,
     _two_statements,
-    _arrow,
+    _sign,
     _comma,
     _line_end,
     _reserved,

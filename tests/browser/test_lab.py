@@ -33,7 +33,7 @@ pytestmark = [
 # Every run of text in our cards and errors must stand out from what is painted behind it: the
 # contrast ratio of WCAG 2, whose recommendation for text of normal size is 4.5.
 CONTRAST = """() => {
-    const parse = text => { const c = text.match(/[\\d.]+/g).map(Number); return [...c, 1].slice(0, 4); };
+    const parse = text => [...text.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
     const light = ([r, g, b]) => {
         const [x, y, z] = [r, g, b].map(v => v / 255)
             .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
@@ -90,7 +90,7 @@ def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
     address, root = lab
     shots = Path(os.environ.get("QUIVERS_SHOTS", tmp_path))
     with notebook_page(browser, address, NOTEBOOK, dark=dark) as (page, watch):
-        execute(page, "notebook:restart-run-all" if False else "notebook:run-all-cells")
+        execute(page, "notebook:run-all-cells")
         _shoot(page, shots, "dark" if dark else "light")
         cards = page.locator(".jp-OutputArea-output .quivers")
         assert cards.count() >= 2

@@ -72,7 +72,9 @@ def test_every_colour_is_a_theme_variable_with_a_fallback() -> None:
     html = to_html(Stack(tuple(Text("a", tone) for tone in Tone)))
     colours = re.findall(r"(?<!-)\bcolor:([^;\"]+)", html)
     assert len(colours) >= len(Tone) - 2
-    assert all(re.fullmatch(r"var\(--jp-[\w-]+,[^)]+\)", colour) for colour in colours)
+    theme = r"var\(--jp-[\w-]+,[^)]+\)"
+    mixed = rf"color-mix\(in srgb,{theme} \d+%,currentColor\)"
+    assert all(re.fullmatch(f"{theme}|{mixed}", colour) for colour in colours)
 
 
 def test_the_bundle_has_text_first_and_both_say_the_same() -> None:

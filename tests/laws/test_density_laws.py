@@ -271,3 +271,6 @@ def test_extreme_parameters_and_values_never_give_nan(name: str, dtype: torch.dt
             got = log_prob(row, y, params)
             assert not got.isnan(), f"{name}{values} at {point}: {got}"
             assert got < INF, f"{name}{values} at {point}: {got}"
+            if got.requires_grad and got.isfinite():
+                grads = torch.autograd.grad(got, [y, *values], allow_unused=True)
+                assert not any(g is not None and bool(g.isnan().any()) for g in grads)

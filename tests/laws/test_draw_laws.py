@@ -21,7 +21,7 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.kernels import DENSITIES, bijector_for
 from quivers_nb.spaces.families import FAMILIES
-from quivers_nb.spaces.family import Clamp, Family
+from quivers_nb.spaces.family import Clamp, Family, Parameter
 from quivers_nb.spaces.support import Between, Counts, SimplexSupport, is_discrete
 from tests.laws.quadrature import grid, scalar_masses, to_t
 from tests.laws.registry import (
@@ -130,15 +130,21 @@ def test_draws_satisfy_the_stein_identities(name: str) -> None:
 
 
 def mutants(row: Family, params: Params) -> list[Params]:
-    """The parameters with one off by a fifth, by 0.3 if a location, reversed if a simplex."""
-    if any(isinstance(p.support, SimplexSupport) for p in row.parameters):
-        return [{key: value.flip(-1) for key, value in params.items()}]
+    """The parameters with one of them wrong at a time."""
     return [
-        {**params, p.name: params[p.name] * 1.2 if p.rank or p.clamp != Clamp.NONE else moved}
+        {**params, p.name: wrong(p, params[p.name])}
         for p in row.parameters
-        if not isinstance(p.support, Counts | Between)
-        for moved in [params[p.name] + 0.3]
-    ] or [{key: 0.8 * value for key, value in params.items()}]
+        if not isinstance(p.support, Counts)
+    ]
+
+
+def wrong(parameter: Parameter, value: Tensor) -> Tensor:
+    """Off by a fifth, or by 0.3 if a location; reversed if a simplex."""
+    if isinstance(parameter.support, SimplexSupport):
+        return value.flip(-1)
+    if isinstance(parameter.support, Between):
+        return 0.8 * value
+    return 1.2 * value if parameter.rank or parameter.clamp != Clamp.NONE else value + 0.3
 
 
 def caught(row: Family, params: Params, y: Tensor) -> bool:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {"torch", "numpy", "IPython", "ipywidgets", "anywidget", "matplotlib", "lark", "scipy"}
 # the compiler stack of torch: a second of imports that compiling, drawing and NUTS do without
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "functorch")
@@ -35,13 +37,16 @@ def test_checking_a_program_needs_no_torch_and_no_notebook() -> None:
     assert modules & (HEAVY - {"lark"}) == set()
 
 
-def test_inference_brings_nothing_of_the_compiler_that_torch_itself_does_not() -> None:
+EVERY_NAME = "import quivers_nb.inference as i; [getattr(i, name) for name in dir(i)]"
+
+
+@pytest.mark.parametrize("statement", [EVERY_NAME, "import quivers_nb.lower"])
+def test_nothing_brings_the_compiler_that_torch_itself_does_not_bring(statement: str) -> None:
     plain = compiler_parts(modules_after("import torch"))
-    ours = compiler_parts(modules_after("import quivers_nb.inference"))
-    assert ours - plain == set()
+    assert compiler_parts(modules_after(statement)) - plain == set()
 
 
 def test_inference_knows_no_language() -> None:
-    modules = modules_after("import quivers_nb.inference")
+    modules = modules_after(EVERY_NAME)
     upward = ("quivers_nb.syntax", "quivers_nb.check", "quivers_nb.lower", "lark", "IPython")
     assert {name for name in modules if name.startswith(upward)} == set()

@@ -31,7 +31,8 @@ GREATEST_CACHE = 2000  # objects; some 60 MB
 # Not -ffast-math: NaN and infinity must survive, divergences are found by them.
 _BASE = (
     "-x", "c", "-std=gnu11", "-w", "-O3", "-fPIC", "-shared", "-fno-math-errno",
-    "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math",
+    "-fno-trapping-math", "-fno-finite-math-only", "-fassociative-math", "-fno-signed-zeros",
+    "-freciprocal-math",
     # Threading jumps turns choices in a loop body into branches, which stops vectorisation.
     "-fno-thread-jumps",
 )  # fmt: skip

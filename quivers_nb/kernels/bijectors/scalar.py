@@ -9,6 +9,15 @@ from torch.nn.functional import logsigmoid
 Bound = float | Tensor
 
 
+def _positive(u: Tensor) -> Tensor:
+    """exp(u), kept positive where it underflows: rounding must not leave an open support.
+
+    There the log determinant goes on falling. Overflow is left alone: a greatest value of finite
+    density under a log determinant that goes on rising would make the target improper.
+    """
+    return u.exp().clamp(min=torch.finfo(u.dtype).tiny)
+
+
 class _Elementwise:
     """Shapes of a scalar support."""
 
@@ -41,7 +50,7 @@ class FromBelow(_Elementwise):
     low: Bound = 0.0
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.low + u.exp()
+        return self.low + _positive(u)
 
     def forward_and_log_det(self, u: Tensor) -> tuple[Tensor, Tensor]:
         y = self.forward(u)
@@ -58,7 +67,7 @@ class FromAbove(_Elementwise):
     high: Bound
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.high - u.exp()
+        return self.high - _positive(u)
 
     def forward_and_log_det(self, u: Tensor) -> tuple[Tensor, Tensor]:
         y = self.forward(u)
@@ -70,13 +79,15 @@ class FromAbove(_Elementwise):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interval(_Elementwise):
-    """``y = low + (high - low) sigmoid(u)``, computed from the nearer bound."""
+    """``y = low + (high - low) sigmoid(u)``."""
 
     low: Bound = 0.0
     high: Bound = 1.0
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * u.sigmoid()
+        info = torch.finfo(u.dtype)
+        share = u.sigmoid().clamp(info.tiny, 1.0 - info.eps)
+        return self.low + (self.high - self.low) * share
 
     def forward_and_log_det(self, u: Tensor) -> tuple[Tensor, Tensor]:
         log_slope = logsigmoid(u) + logsigmoid(-u)

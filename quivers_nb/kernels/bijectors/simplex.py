@@ -37,7 +37,7 @@ class StickBreaking:
         log_share, log_kept = logsigmoid(t), logsigmoid(-t)
         left = log_kept.cumsum(-1)  # log of what is left after each break
         before = pad(left, (1, 0))  # ... and before it, with log 1 in front
-        y = (pad(log_share, (0, 1)) + before).exp()
+        y = (pad(log_share, (0, 1)) + before).exp().clamp(min=torch.finfo(u.dtype).tiny)
         return y, (log_share + left).sum(-1)
 
     def inverse(self, y: Tensor) -> Tensor:

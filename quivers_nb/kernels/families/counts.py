@@ -19,6 +19,8 @@ from quivers_nb.kernels.families.numeric import (
 )
 from quivers_nb.kernels.family import Density, Params
 
+MOST = 2.0**62  # draws must fit into 64 bits
+
 
 def _count(y: Tensor, *params: Tensor) -> tuple[Tensor, Tensor]:
     """Where ``y`` is a count, and ``y`` as floats with 0 put in elsewhere."""
@@ -73,7 +75,8 @@ def _poisson_log_log_prob(y: Tensor, log_rate: Tensor) -> Tensor:
 
 
 def _poisson_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
-    return torch.poisson(params[0].expand(shape), generator=generator).long()
+    rate = params[0].clamp(max=MOST).expand(shape)
+    return torch.poisson(rate, generator=generator).long()
 
 
 def _poisson_log_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
@@ -117,7 +120,7 @@ def _geometric_log_prob(y: Tensor, probs: Tensor) -> Tensor:
 
 def _geometric_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
     waited = draw_exponential(params, shape, generator) / -torch.log1p(-params[0])
-    return waited.floor().long()
+    return waited.clamp(max=MOST).floor().long()
 
 
 def _negative_binomial_log_prob(y: Tensor, total_count: Tensor, probs: Tensor) -> Tensor:

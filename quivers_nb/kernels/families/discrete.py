@@ -40,22 +40,23 @@ def _bernoulli_logit_draw(params: Params, shape: Shape, generator: Generator | N
 # --- categories --------------------------------------------------------------------------------
 
 
-def _pick_label(log_probs: Tensor, y: Tensor) -> Tensor:  # (*n, k), (*n,) -> (*n,)
-    size = log_probs.shape[-1]
+def _label(y: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where ``y`` is one of 0 ... size - 1, and ``y`` as indices with 0 put in elsewhere."""
     inside = (y >= 0) & (y < size)
     if y.is_floating_point():
         inside = inside & (y == y.floor())
-    index = torch.where(inside, y, 0).long()
-    return where_inside(inside, pick(log_probs, index))
+    return inside, torch.where(inside, y, 0).long()
 
 
 def categorical_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:  # (*n,), (*n, k) -> (*n,)
     """The log probability of index ``y`` under softmax(logits)."""
-    return _pick_label(torch.log_softmax(logits, -1), y)
+    inside, index = _label(y, logits.shape[-1])
+    return where_inside(inside, pick(torch.log_softmax(logits, -1), index))
 
 
 def _categorical_probs_log_prob(y: Tensor, probs: Tensor) -> Tensor:
-    return _pick_label(probs.log() - probs.sum(-1, keepdim=True).log(), y)
+    inside, index = _label(y, probs.shape[-1])
+    return where_inside(inside, pick(probs, index).log() - probs.sum(-1).log())
 
 
 def race(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
@@ -77,11 +78,7 @@ def _ordered_log_prob(y: Tensor, predictor: Tensor, cutpoints: Tensor) -> Tensor
     edge = cutpoints.new_full((*cutpoints.shape[:-1], 1), INF)
     upper = torch.cat([cutpoints, edge], -1)
     lower = torch.cat([-edge, cutpoints], -1)
-    size = upper.shape[-1]
-    inside = (y >= 0) & (y < size)
-    if y.is_floating_point():
-        inside = inside & (y == y.floor())
-    index = torch.where(inside, y, 0).long()
+    inside, index = _label(y, upper.shape[-1])
     top, bottom = pick(upper, index), pick(lower, index)
     gap = bottom - top
     inside = inside & (gap < 0)

@@ -60,7 +60,7 @@ def student_log_prob(y: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tenso
 def _standard_student(df: Tensor, shape: Shape, generator: Generator | None) -> Tensor:
     log_gamma = draw_log_gamma(0.5 * df, shape, generator)  # half a Chi2 draw
     noise = draw_normal((df,), shape, generator)
-    bound = math.log(torch.finfo(noise.dtype).max) / 4
+    bound = 0.5 * math.log(torch.finfo(noise.dtype).max) - 8.0  # so that squares do not overflow
     return noise * (0.5 * ((0.5 * df).log() - log_gamma)).clamp(-bound, bound).exp()
 
 

@@ -128,8 +128,9 @@ def _truncated_draw(params: Params, shape: Shape, generator: Generator | None) -
 
 
 def _mixture_log_prob(y: Tensor, weights: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    parts = normal_log_prob(y.unsqueeze(-1), loc, scale)
-    return torch.logsumexp(parts + weights.log(), -1)
+    present = weights > 0
+    parts = normal_log_prob(y.unsqueeze(-1), loc, scale) + torch.where(present, weights, 1.0).log()
+    return torch.logsumexp(where_inside(present, parts), -1)
 
 
 def _mixture_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:

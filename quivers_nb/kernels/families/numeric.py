@@ -27,16 +27,17 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 @cache
-def _float_dtype(dtypes: tuple[torch.dtype, ...]) -> torch.dtype:
+def _widest(dtypes: tuple[torch.dtype, ...]) -> torch.dtype:
     wide = dtypes[0]
     for dtype in dtypes[1:]:
         wide = torch.promote_types(wide, dtype)
-    return wide if wide.is_floating_point else torch.get_default_dtype()
+    return wide
 
 
 def as_float(y: Tensor, *params: Tensor) -> Tensor:
     """``y`` in the widest floating dtype of the computation, so that counts may be int64."""
-    return y.to(_float_dtype((y.dtype, *(p.dtype for p in params))))
+    wide = _widest((y.dtype, *(p.dtype for p in params)))
+    return y.to(wide if wide.is_floating_point else torch.get_default_dtype())
 
 
 def as_real(y: Tensor, param: Tensor) -> Tensor:

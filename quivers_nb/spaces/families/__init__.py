@@ -2,7 +2,8 @@
 
 A row is all that the checker, the kernels, inline steps and priors know of a family. To add one,
 add a row in the file of its kind and, under the same name, its numeric half in
-`quivers_nb.kernels.families`; the law suites in ``tests/laws`` then test it by being registered.
+`quivers_nb.kernels.families` and its formula in ``tests/laws/oracles.py``; the law suites then test
+it by being registered.
 """
 
 from collections.abc import Mapping

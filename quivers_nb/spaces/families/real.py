@@ -4,7 +4,7 @@ from math import pi
 
 from quivers_nb.spaces.families.common import blocks, positive, real, shape
 from quivers_nb.spaces.family import Codomain, Family, Parameter, RawBlock
-from quivers_nb.spaces.support import REAL, Above, Between
+from quivers_nb.spaces.support import REAL, Above, Between, SimplexSupport
 
 LOC_SCALE = (real("loc"), positive("scale"))
 LOC_SCALE_BLOCKS = blocks("loc id", "scale softplus")
@@ -55,7 +55,7 @@ ROWS = (
     Family(
         "MixtureNormal",
         (
-            Parameter("weights", Between(0.0, 1.0), 1),
+            Parameter("weights", SimplexSupport(), 1),
             real("loc", 1),
             positive("scale", 1),
         ),
