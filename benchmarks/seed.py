@@ -35,7 +35,9 @@ STEPS, RATE = 51, 2e-2
 Facts = dict[str, Any]
 Work = Callable[[], Facts]
 Side = Callable[[], Work]
-KERNEL = {"step_size": 0.05, "max_tree_depth": 3, "target_accept": 0.8}
+PAGE_KERNEL = {"step_size": 0.05, "max_tree_depth": 3, "target_accept": 0.8}
+# Small and fixed, so that both sides build the same trees: 20 of 7 leapfrogs.
+FIXED_KERNEL = {"step_size": 1e-3, "max_tree_depth": 3, "adapt_step_size": False}
 CHAIN = {"num_warmup": 10, "num_samples": 10, "num_chains": 1}
 
 
@@ -110,35 +112,41 @@ def peer_svi() -> Work:
     return work
 
 
-def our_nuts() -> Work:
-    x, model = tokens(), load(str(MODULE)).morphism
-    observed = {name: site.value.detach() for name, site in trace(model, x).sites.items()}
+def our_nuts(options: dict[str, Any]) -> Side:
+    def set_up() -> Work:
+        x, model = tokens(), load(str(MODULE)).morphism
+        observed = {name: site.value.detach() for name, site in trace(model, x).sites.items()}
 
-    def work() -> Facts:
-        lifted, lx, lobs = bayesian_lift_parameters(model, x, observed, prior_scale=1.0)
-        result = MCMC(NUTSKernel(**KERNEL), **CHAIN).run(lifted, lx, lobs)
-        return facts_of(result)
+        def work() -> Facts:
+            lifted, lx, lobs = bayesian_lift_parameters(model, x, observed, prior_scale=1.0)
+            return facts_of(MCMC(NUTSKernel(**options), **CHAIN).run(lifted, lx, lobs))
 
-    return work
+        return work
+
+    return set_up
 
 
-def peer_nuts() -> Work:
-    x, model = tokens(), peer.SeedTorch()
-    h, token = peer.draw(model, x)
+def peer_nuts(options: dict[str, Any]) -> Side:
+    def set_up() -> Work:
+        x, model = tokens(), peer.SeedTorch()
+        h, token = peer.draw(model, x)
 
-    def work() -> Facts:
-        weights = {name: value.detach().double() for name, value in model.named().items()}
-        target = peer.SeedTarget(weights, x, h.double(), token, 1.0)
-        result = MCMC(NUTSKernel(**KERNEL), **CHAIN).run(PeerModel(target), None, {})
-        return facts_of(result)
+        def work() -> Facts:
+            weights = {name: value.detach().double() for name, value in model.named().items()}
+            target = peer.SeedTarget(weights, x, h.double(), token, 1.0)
+            return facts_of(MCMC(NUTSKernel(**options), **CHAIN).run(PeerModel(target), None, {}))
 
-    return work
+        return work
+
+    return set_up
 
 
 def facts_of(result: Any) -> Facts:
     return {
         "acceptance": float(result.acceptance_rates.mean()),
         "divergences": int(result.divergence_counts.sum()),
+        "kept_gradients": int(result.stats["leapfrogs"].sum()),
+        "tier": result.tier,
     }
 
 
@@ -176,7 +184,10 @@ def measure(one: Measurement, repeats: int) -> Facts:
 MEASUREMENTS = (
     Measurement("load", 0.15, None, our_load, peer_load),
     Measurement("svi, 51 steps", 0.5, 1.3, our_svi, peer_svi),
-    Measurement("nuts, lift and 10 + 10 draws", 2.5, 1.3, our_nuts, peer_nuts),
+    Measurement("nuts, as on the page", 2.5, None, our_nuts(PAGE_KERNEL), peer_nuts(PAGE_KERNEL)),
+    Measurement(
+        "gradients, 140 in nuts", 2.5, 1.3, our_nuts(FIXED_KERNEL), peer_nuts(FIXED_KERNEL)
+    ),
 )
 
 

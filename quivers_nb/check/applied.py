@@ -9,21 +9,16 @@ from quivers_nb.check.expect import dom_text, events_meet, label, latent_in, mis
 from quivers_nb.check.fitting import Fit, fit_several, fit_single
 from quivers_nb.check.term import (
     Argument,
-    Compose,
     Fan,
     Generator,
-    Identity,
     MorphismCall,
-    Named,
     Parallel,
     ProgramTerm,
-    Repeat,
-    Scan,
-    Stack,
     Term,
 )
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
+from quivers_nb.check.walk import entered, last_parts
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import ProductSet, is_finite
@@ -67,40 +62,20 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
 
 def deterministic(term: Term) -> bool:
     """Whether any part of the result is computed rather than drawn (R3)."""
-    match term:
-        case Generator():
-            return False
-        case Identity() | ProgramTerm():
-            return True
-        case Compose():
-            return deterministic(term.parts[-1])
-        case Parallel() | Fan():
-            return any(map(deterministic, term.parts))
-        case Stack():
-            return deterministic(term.copies[-1])
-        case Repeat() | Named():
-            return deterministic(term.body)
-        case Scan():
-            return deterministic(term.cell)
+    inner = last_parts(term)
+    return any(map(deterministic, inner)) if inner else not isinstance(term, Generator)
 
 
 def _program(term: Term) -> ProgramTerm | None:
-    while isinstance(term, Named):
-        term = term.body
-    return term if isinstance(term, ProgramTerm) else None
+    whole = entered(term)
+    return whole if isinstance(whole, ProgramTerm) else None
 
 
 def _is_flat(term: Term) -> bool:
     """Whether a product of finite sets comes out as one row-major index: from a single kernel."""
-    match term:
-        case Named() | Repeat():
-            return _is_flat(term.body)
-        case Compose():
-            return _is_flat(term.parts[-1])
-        case Stack():
-            return _is_flat(term.copies[-1])
-        case _:
-            return isinstance(term, Generator)
+    inner = last_parts(term)
+    single = not isinstance(term, Parallel | Fan)
+    return single and all(map(_is_flat, inner)) if inner else isinstance(term, Generator)
 
 
 def _raw_input(call: tree.Call, term: Term, env: Environment) -> tuple[Remainder, ...]:
@@ -172,19 +147,19 @@ def _fitted(
         return ()
     if len(values) == 1:
         fit = fit_single(values[0][0], term.dom)
-        return _one(call, term, fit, values[0], env)
+        return _one(term, fit, values[0], env)
     fit = fit_several([value for value, _ in values], term.dom)
     if fit.fault is not None:
-        _misfit(call, term, fit.fault, values[0][1] | values[-1][1], env)
+        _misfit(term, fit.fault, values[0][1] | values[-1][1], env)
     return tuple(Remainder(None, span, value.rows) for value, span in values)
 
 
 def _one(
-    call: tree.Call, term: Term, fit: Fit, given: tuple[Value, Span], env: Environment
+    term: Term, fit: Fit, given: tuple[Value, Span], env: Environment
 ) -> tuple[Remainder, ...]:
     value, span = given
     if fit.fault is not None:
-        _misfit(call, term, fit.fault, span, env, value)
+        _misfit(term, fit.fault, span, env, value)
         return ()
     axes = fit.left
     if term.sequence and axes:
@@ -209,13 +184,12 @@ def _bound_one_to_one(
     for slot, (arg, _, value) in zip(inputs, checked, strict=True):
         fit = fit_single(value, slot.obj)
         if fit.fault is not None:
-            _misfit(call, term, f"input `{slot.name}`: {fit.fault}", arg.span, env, value)
+            _misfit(term, f"input `{slot.name}`: {fit.fault}", arg.span, env, value)
         found.append(Remainder(fit.left, arg.span, value.rows))
     return tuple(found)
 
 
 def _misfit(
-    call: tree.Call,
     term: Term,
     fault: str,
     span: Span,

@@ -33,7 +33,7 @@ def shown_all(axes: Axes) -> str:
     return ", ".join(map(shown, axes)) if axes else "no axes"
 
 
-def align(left: Axes | None, right: Axes | None) -> Axes | None | Clash:
+def align(left: Axes | None, right: Axes | None) -> Axes | Clash | None:
     """The common own axes of two values, aligned from the right; None if either is not known."""
     if left is None or right is None:
         return None

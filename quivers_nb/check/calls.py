@@ -70,29 +70,44 @@ def _reduce(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environm
 
 def _matrix(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:
     rows = union(*values)
-    if not _has_last_axis(row, expr, values[0], env):
-        return replace(UNKNOWN, rows=rows)
-    first = values[0].own
-    if row.name == "dot":
-        own = aligned([(v, a.span) for v, a in zip(values, expr.args, strict=True)], env)
-        return replace(UNKNOWN, rows=rows) if own is None else Value(rows=rows, axes=own[:-1])
-    if row.name == "diag" and first is not None and len(first) == 1:
-        return Value(rows=rows, axes=(first[0], first[0]))
-    if row.name == "cholesky" and first is not None:
-        return Value(rows=rows, axes=first)
-    if row.name == "cov_exp_quad" and first is not None:
-        return Value(rows=rows, axes=(first[0], first[0]))
-    if row.name == "matmul" and first is not None and values[1].own is not None:
-        return _product(first, values[1].own, rows, expr, env)
-    return replace(UNKNOWN, rows=rows)
+    own: Axes | None = None
+    if _has_last_axis(row, expr, values[0], env):
+        own = MATRICES[row.name](expr, values, env)
+    return replace(UNKNOWN, rows=rows) if own is None else Value(rows=rows, axes=own)
 
 
-def _product(
-    left: Axes, right: Axes, rows: frozenset[str], expr: tree.LetCall, env: Environment
-) -> Value:
+def _dot(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | None:
+    own = aligned([(v, a.span) for v, a in zip(values, expr.args, strict=True)], env)
+    return None if own is None else own[:-1]
+
+
+def _same(_expr: tree.LetCall, values: list[Value], _env: Environment) -> Axes | None:
+    return values[0].own
+
+
+def _square(_expr: tree.LetCall, values: list[Value], _env: Environment) -> Axes | None:
+    """A matrix over the first axis of the argument."""
+    own = values[0].own
+    return None if own is None else (own[0], own[0])
+
+
+def _diagonal(_expr: tree.LetCall, values: list[Value], _env: Environment) -> Axes | None:
+    """A vector becomes a matrix."""
+    own = values[0].own
+    return None if own is None or len(own) != 1 else (own[0], own[0])
+
+
+def _unknown_axes(_expr: tree.LetCall, _values: list[Value], _env: Environment) -> None:
+    return None
+
+
+def _product(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | None:
+    left, right = values[0].own, values[1].own
+    if left is None or right is None:
+        return None
     if not right:
         _rank_zero("matmul", expr.args[1], env)
-        return replace(UNKNOWN, rows=rows)
+        return None
     inner, other = left[-1].obj.size, right[-min(2, len(right))].obj.size
     if isinstance(inner, int) and isinstance(other, int) and inner != other:
         env.scope.report.error(
@@ -101,12 +116,16 @@ def _product(
             expr.span,
             because=[Because("the last axis on the left meets the last but one on the right")],
         )
-        return replace(UNKNOWN, rows=rows)
-    if len(left) <= 2 and len(right) <= 2:
-        return Value(rows=rows, axes=left[:-1] + (right[1:] if len(right) == 2 else ()))
-    return replace(UNKNOWN, rows=rows)
+        return None
+    if len(left) > 2 or len(right) > 2:
+        return None
+    return left[:-1] + (right[1:] if len(right) == 2 else ())
 
 
+MATRICES: dict[str, Callable[[tree.LetCall, list[Value], Environment], Axes | None]] = {
+    "dot": _dot, "matmul": _product, "diag": _diagonal, "cholesky": _same,
+    "cov_exp_quad": _square, "cholesky_quad_form": _unknown_axes,
+}  # fmt: skip
 RESULTS: dict[Action, Callable[[Builtin, tree.LetCall, list[Value], Environment], Value]] = {
     Action.POINT: _point, Action.KEEP: _keep, Action.REDUCE: _reduce, Action.MATRIX: _matrix,
 }  # fmt: skip

@@ -80,9 +80,7 @@ def check_expression(expr: tree.Expr, scope: Scope) -> Term | None:
             return _other(expr, scope)
 
 
-def resolve(
-    name: tree.Name, scope: Scope, also: tuple[str, ...] = ()
-) -> MorphismBinding | None:
+def resolve(name: tree.Name, scope: Scope, also: tuple[str, ...] = ()) -> MorphismBinding | None:
     """The binding of a name in morphism position, or None after reporting that there is none.
 
     ``also``: words of the language that may have been meant.
@@ -259,9 +257,7 @@ def _parallel(found: list[Term | None], span: Span, scope: Scope) -> Term | None
     if len(terms) < len(found) or not _no_latent(tuple(terms), scope):
         return None
     parts = tuple(
-        part
-        for term in terms
-        for part in (term.parts if isinstance(term, Parallel) else (term,))
+        part for term in terms for part in (term.parts if isinstance(term, Parallel) else (term,))
     )
     return Parallel(
         dom=product(tuple(part.dom for part in parts)),

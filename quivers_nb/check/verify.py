@@ -71,7 +71,7 @@ def terms(value: Term | Program) -> Iterator[Term]:
         yield from terms(child)
 
 
-def _require(law: str, holds: bool, what: object) -> None:  # noqa: FBT001
+def _require(law: str, holds: bool, what: object) -> None:
     if not holds:
         raise InternalError(f"the typed term breaks the law `{law}`: {what}")
 
@@ -157,7 +157,9 @@ def _scoping(program: Program) -> None:
 def _family_arity(step: SampleStep | ObserveStep) -> None:
     if isinstance(step.source, FamilyCall):
         row = FAMILIES[step.source.family]
-        _require("as many arguments as parameters", len(step.source.args) == len(row.parameters), step)
+        _require(
+            "as many arguments as parameters", len(step.source.args) == len(row.parameters), step
+        )
 
 
 def _read(step: Step) -> Iterator[Variable]:

@@ -53,6 +53,10 @@ class CompileError(LanguageError):
     """The module parses, but does not mean anything: a fault found after parsing."""
 
 
+class QuiversWarning(UserWarning):
+    """Something legal that is probably not what was meant; said once per place."""
+
+
 def require(package: str, *, extra: str, why: str) -> ModuleType:
     """Import an optional package, or raise `MissingExtra` with the command that installs it."""
     try:

@@ -162,7 +162,8 @@ def _host_value(
         return _declared(key, tensor, spec, dtype, batch_rank)
     unit = tensor.shape == (1,)
     names: Names = (None,) * tensor.ndim
-    return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
+    host = key if batch_rank else ""
+    return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit, host=host)
 
 
 def _is_tokens(value: Any) -> bool:

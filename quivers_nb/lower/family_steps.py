@@ -17,6 +17,7 @@ from quivers_nb.lower.arguments import (
     place,
 )
 from quivers_nb.lower.dists import Dist, Simple
+from quivers_nb.lower.guesses import check_guess
 from quivers_nb.lower.scope import Scope, axis_size
 from quivers_nb.lower.values import Names
 from quivers_nb.spaces.families import FAMILIES
@@ -60,6 +61,8 @@ def _read(call: ir.FamilyCall, space: Object | None, scope: Scope) -> _Call:
     family = FAMILIES[call.family]
     size = _event_size(call, space, family, scope)
     params = family_params(call, family, scope, size)
+    if scope.run.checked:
+        check_guess(call, params, scope.path)
     own_event: tuple[int, ...] = ()
     family_event: tuple[int, ...] = ()
     if family.event_rank:

@@ -12,6 +12,7 @@ does not depend on the outer stack axes simply lacks them (``lead`` counts those
 Numbers of the program text stay Python numbers (R12): own rank 0, never row-wise.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import QuiversWarning, UserError
 
 Names = tuple[str | None, ...]
 Number = int | float
@@ -31,7 +32,8 @@ class Value:
 
     ``rows`` says whether the batch axes are there, ``batch_rank`` how many a run has. ``unit``
     marks a declared ``Real 1``, a plate over the unit or host data of shape ``(1,)``: such a
-    value keeps its last axis in traces and is read as a scalar (R2).
+    value keeps its last axis in traces and is read as a scalar (R2). ``host`` names undeclared host
+    data of a run with rows, which may have been meant per row (R11).
     """
 
     tensor: Tensor
@@ -39,6 +41,7 @@ class Value:
     rows: bool
     batch_rank: int
     unit: bool = False
+    host: str = ""
 
     @property
     def own_rank(self) -> int:
@@ -122,8 +125,27 @@ def pointwise(function: Callable[..., Any], *values: Readable) -> Readable:
     if not any(isinstance(v, Value) for v in read):
         return function(*read)  # type: ignore[no-any-return]
     tensors, names, rows, batch_rank = align(read)
+    if rows:
+        _warn_of_rows(read)
     result = _checked(function, tensors, read)
     return Value(result, names, rows, batch_rank)
+
+
+def _warn_of_rows(values: Sequence[Readable]) -> None:
+    """Undeclared host data of batch length that meet a row-wise scalar: say how they are read."""
+    scalars = [v for v in values if isinstance(v, Value) and v.rows and not v.own_rank]
+    for value in values if scalars else ():
+        if not isinstance(value, Value) or not value.host or value.own_rank != 1:
+            continue
+        rows = scalars[0].tensor.shape[-1]
+        if value.own_shape == (rows,):
+            warnings.warn(
+                f"`{value.host}` has one number per row ({rows}), but is read as a vector that "
+                f"every row sees. If it belongs to the rows, declare it over the domain: "
+                f"data {value.host} : … -> Real 1",
+                QuiversWarning,
+                stacklevel=2,
+            )
 
 
 def _checked(

@@ -16,7 +16,7 @@ from quivers_nb.syntax import mistakes, tree
 from quivers_nb.syntax.construct import CONSTRUCTORS, Builder, Constructor
 from quivers_nb.syntax.tokens import Token
 
-MAX_DEPTH = 150  # nested nodes; keeps every walk over a tree below Python's recursion limit
+MAX_DEPTH = 100  # nested nodes; keeps every walk over a tree below Python's recursion limit
 MAX_DIGITS = 400
 SPACES = frozenset(
     "Real Simplex Sphere Ball CholeskyFactor Covariance Correlation Orthogonal Stiefel"
@@ -31,7 +31,7 @@ class Rule:
     """A production: what it yields, how long it is, which children go to which constructor.
 
     ``build`` is None for a list to be spliced into its parent. ``collapse``: a single child is
-    passed on as it is.
+    passed on as it is. ``passes``: that is all the rule ever does.
     """
 
     origin: str
@@ -39,6 +39,7 @@ class Rule:
     plan: Plan
     build: Constructor | None
     collapse: bool
+    passes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def table() -> Table:
     text = resources.files("quivers_nb.syntax").joinpath("table.json").read_text("utf-8")
     data = json.loads(text)
     rules = [
-        Rule(origin, size, plan, CONSTRUCTORS.get(action), flag)
+        Rule(origin, size, plan, CONSTRUCTORS.get(action), flag, flag and plan == [0] and size == 1)
         for origin, action, size, plan, flag in data["rules"]
     ]
     rows = data["rows"]
@@ -122,6 +123,9 @@ class Machine:
 
     def reduce(self, rule: Rule, parse_table: Table) -> None:
         """Replace the last ``rule.size`` entries by one."""
+        if rule.passes:
+            self.states[-1] = parse_table.gotos[self.states[-2]][rule.origin]
+            return
         base = len(self.values) - rule.size
         start, stop = self.extent(base)
         depth = max(self.depths[base:], default=0)
@@ -130,11 +134,12 @@ class Machine:
         if rule.collapse and len(children) == 1:
             value = children[0]
         elif rule.build is not None:
-            depth += 1
             span = Span(start, stop) if start >= 0 else tree.NO_SPAN
             value = rule.build(self.builder, children, span)
-            if depth == MAX_DEPTH + 1:
+            depth += isinstance(value, tree.Node) and value is not children[0]
+            if depth > MAX_DEPTH:
                 self.builder.refuse(mistakes.too_deep(Span(start, start + 1), MAX_DEPTH))
+                depth = 0  # said once
         del self.states[base + 1 :], self.values[base:], self.starts[base:]
         del self.stops[base:], self.depths[base:]
         self.states.append(parse_table.gotos[self.states[-1]][rule.origin])

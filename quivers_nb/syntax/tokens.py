@@ -27,8 +27,7 @@ _PATTERN = re.compile(
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*+(?!\w))
     | (?P<pragma>\#!?\[)
     | (?P<doc>\#![^\n]*)
-    | (?P<block>\#\{.*?\}\#)
-    | (?P<open_block>\#\{[^\n]*)
+    | (?P<block>\#\{)
     | (?P<comment>\#[^\n]*)
     | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.]))
     | (?P<bad_number>\.?[0-9](?:[\w.]|(?<=[eE])[+-](?=[0-9]))*)
@@ -61,15 +60,24 @@ def scan(text: str) -> Iterator[Token]:
     """
     at = 1 if text.startswith("\ufeff") else 0
     match = _PATTERN.match
-    stop = len(text)
-    while at < stop:
+    last_closer = text.rfind("}#")
+    while at < len(text):
         found = match(text, at)
         assert found is not None and found.lastgroup is not None
         kind, end = found.lastgroup, found.end()
         if kind == "unknown":
             end = _end_of_unknown(text, end)
+        elif kind == "block" and last_closer >= end:
+            end = text.index("}#", end) + 2
+        elif kind == "block":
+            kind, end = "open_block", _end_of_line(text, end)
         yield Token(kind, at, end, text[at:end])
         at = end
+
+
+def _end_of_line(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
 
 
 def _end_of_unknown(text: str, at: int) -> int:

@@ -16,13 +16,7 @@ from numpy.random import Generator
 from quivers_nb.inference.mcmc.integrator import Drift, Phase, Point, drift, kick, phase
 from quivers_nb.inference.mcmc.kernel import Kernel, Stats, Trajectory
 from quivers_nb.inference.mcmc.metric import Vector, metric_kind
-from quivers_nb.inference.mcmc.warmup import (
-    Tuning,
-    Warmup,
-    initial_tuning,
-    schedule,
-    with_step_size,
-)
+from quivers_nb.inference.mcmc.warmup import Tuning, Warmup, initial_tuning, schedule
 
 # A step size is too large while a single step loses more than this in acceptance (Stan's choice).
 _SEARCH_ACCEPTANCE = 0.8
@@ -152,7 +146,7 @@ class Transition:
         low, high = _STEP_RANGE
         crossed = work.direction not in (0, direction)
         if crossed or not low < tuning.step_size < high:
-            tuning = with_step_size(tuning, tuning.step_size)
+            tuning = self.warmup.restart(tuning)
             return self._begin(chain.point, tuning, chain.draws, None, rng)
         tuning = tuning._replace(step_size=tuning.step_size * 2.0**direction)
         again = Search(_kicked(chain.point, tuning, rng), direction)

@@ -93,16 +93,9 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MetricKind:
-    """A family of metrics by name: how it starts, what it collects, how it is estimated."""
+    """A family of metrics by name: what it collects, how it is estimated."""
 
     name: str
-
-    def initial(self, dim: int, dtype: Any) -> Metric:
-        if self.name == "diagonal":
-            return Diagonal(np.ones(dim, dtype))
-        if self.name == "dense":
-            return Dense(np.eye(dim, dtype=dtype), np.eye(dim, dtype=dtype))
-        return Identity()
 
     def moments(self, dim: int, dtype: Any) -> Moments:
         shape = (dim, dim) if self.name == "dense" else (dim,)

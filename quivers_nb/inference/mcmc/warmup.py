@@ -3,17 +3,22 @@
 Hoffman & Gelman (2014), section 3.2 for dual averaging; Stan Reference Manual, "Automatic
 parameter tuning" for the windows: 75 draws of step size only, then windows of 25, 50, 100, ...
 that each end with a new metric, then 50 draws of step size only. A warm-up that is too short for
-this is divided 15 : 75 : 10; one shorter than 20 draws adapts the step size alone. Unlike in Stan
-a last window is never shorter than the one before it (Stan's has one draw for a warm-up of 151).
+this is divided 15 : 75 : 10; one shorter than 20 draws adapts the step size alone.
+
+Two things are not as in Stan. A last window is never shorter than the one before it (Stan's has one
+draw for a warm-up of 151). And a warm-up shorter than 20 draws takes no long shots: it starts at
+the step size that was searched for, not at ten times that, and ends at half of the average, which
+is uncertain by about that much while too long a step costs far more than too short a one.
 """
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Any, NamedTuple
 
-from quivers_nb.inference.mcmc.metric import Metric, MetricKind, Moments, Vector
+from quivers_nb.inference.mcmc.metric import Identity, Metric, MetricKind, Moments, Vector
 
 INITIAL, WINDOW, FINAL = 75, 25, 50
+SHORT = 20  # draws below which the step size alone is adapted, and cautiously
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75  # of dual averaging, as in the paper
 
 
@@ -29,7 +34,7 @@ class Schedule:
 
 def schedule(num_warmup: int) -> Schedule:
     """Stan's windows for ``num_warmup`` draws."""
-    if num_warmup < 20:
+    if num_warmup < SHORT:
         return Schedule(num_warmup, num_warmup, num_warmup, frozenset())
     initial, window, final = INITIAL, WINDOW, FINAL
     if initial + window + final > num_warmup:
@@ -56,8 +61,9 @@ class DualAveraging(NamedTuple):
     log_average: float = 0.0
 
     @classmethod
-    def start(cls, step_size: float) -> "DualAveraging":
-        return cls(shrink_to=log(10.0 * step_size), log_step=log(step_size))
+    def start(cls, step_size: float, *, boldness: float = 10.0) -> "DualAveraging":
+        """From a step size; the first steps tend to ``boldness`` times as much."""
+        return cls(shrink_to=log(boldness * step_size), log_step=log(step_size))
 
     def update(self, acceptance: float, target: float) -> "DualAveraging":
         updates = self.updates + 1
@@ -82,15 +88,10 @@ def initial_tuning(step_size: float, kind: MetricKind, dim: int, dtype: Any) -> 
     """Before the first draw."""
     return Tuning(
         step_size,
-        kind.initial(dim, dtype),
+        Identity(),
         DualAveraging.start(step_size),
         kind.moments(dim, dtype),
     )
-
-
-def with_step_size(tuning: Tuning, step_size: float) -> Tuning:
-    """A fresh start of dual averaging from a step size that was searched for."""
-    return tuning._replace(step_size=step_size, averaging=DualAveraging.start(step_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,21 @@ class Warmup:
         if self.adapt_step_size:
             averaging = tuning.averaging.update(acceptance, self.target_accept)
             last = draw + 1 == self.schedule.num_warmup
-            log_step = averaging.log_average if last else averaging.log_step
+            log_step = averaging.log_average - log(self._caution) if last else averaging.log_step
             tuning = tuning._replace(averaging=averaging, step_size=_step(log_step))
         if self.adapt_metric and self.schedule.first <= draw < self.schedule.stop:
             tuning = tuning._replace(moments=tuning.moments.add(q))
         return tuning
+
+    @property
+    def _caution(self) -> float:
+        return 2.0 if self.schedule.num_warmup < SHORT else 1.0
+
+    def restart(self, tuning: Tuning) -> Tuning:
+        """A fresh start of dual averaging from a step size that was searched for."""
+        boldness = 1.0 if self.schedule.num_warmup < SHORT else 10.0
+        averaging = DualAveraging.start(tuning.step_size, boldness=boldness)
+        return tuning._replace(averaging=averaging)
 
     def closes(self, draw: int) -> bool:
         """Whether a window ends with this draw, so that `renew` is due."""

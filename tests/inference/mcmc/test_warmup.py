@@ -78,12 +78,13 @@ def test_moments_and_shrinkage_are_those_of_the_whole_window(name):
         np.testing.assert_allclose(metric.covariance, wanted, rtol=1e-10, atol=1e-14)
 
 
-def test_the_last_warm_up_draw_sets_the_averaged_step_size():
-    warmup = Warmup(schedule(10), metric_kind("diagonal"), 0.8, True, True)
+@pytest.mark.parametrize(("draws", "caution"), [(10, 2.0), (20, 1.0), (100, 1.0)])
+def test_the_last_warm_up_draw_sets_the_averaged_step_size(draws, caution):
+    warmup = Warmup(schedule(draws), metric_kind("diagonal"), 0.8, True, True)
     tuning = initial_tuning(0.1, warmup.kind, 2, np.float64)
-    for draw in range(10):
-        tuning = warmup.learn(tuning, draw, np.zeros(2), 0.5)
-    assert tuning.step_size == pytest.approx(np.exp(tuning.averaging.log_average))
+    for draw in range(draws):
+        tuning = warmup.learn(tuning, draw, np.zeros(2), 0.75)
+    assert tuning.step_size == pytest.approx(np.exp(tuning.averaging.log_average) / caution)
     assert tuning.step_size != pytest.approx(np.exp(tuning.averaging.log_step))
 
 

@@ -1,0 +1,53 @@
+"""The parts of a term: all of them, those that make its result, those that read its input."""
+
+from quivers_nb.check.term import (
+    Compose,
+    Fan,
+    Named,
+    Parallel,
+    Program,
+    ProgramTerm,
+    Repeat,
+    Scan,
+    Stack,
+    Term,
+)
+
+
+def parts(term: Term) -> tuple[Term, ...]:
+    """The terms directly under a term, in the order of data flow; programs are leaves."""
+    match term:
+        case Compose() | Parallel() | Fan():
+            return term.parts
+        case Stack():
+            return term.copies
+        case Named() | Repeat():
+            return (term.body,)
+        case Scan():
+            return (term.cell,)
+        case _:
+            return ()
+
+
+def last_parts(term: Term) -> tuple[Term, ...]:
+    """The parts whose results make the result."""
+    return parts(term)[-1:] if isinstance(term, Compose | Stack) else parts(term)
+
+
+def first_parts(term: Term) -> tuple[Term, ...]:
+    """The parts that read the input."""
+    return parts(term)[:1] if isinstance(term, Compose | Stack) else parts(term)
+
+
+def entered(term: Term) -> Term:
+    """What a term is behind the names that were given to it."""
+    while isinstance(term, Named):
+        term = term.body
+    return term
+
+
+def programs_in(term: Term) -> tuple[Program, ...]:
+    """The programs that stand in a term."""
+    if isinstance(term, ProgramTerm):
+        return (term.program,)
+    return tuple(program for part in parts(term) for program in programs_in(part))

@@ -1,0 +1,113 @@
+"""Loading and unloading, the line magics, and the rich display of objects."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.magics.test_cells import MODEL, TWO
+from tests.support.shells import Cells
+
+
+def _magics(cells: Cells) -> tuple[set[str], set[str]]:
+    tables = cells.shell.magics_manager.magics
+    return set(tables["line"]), set(tables["cell"])
+
+
+@pytest.mark.parametrize("name", ["quivers_nb", "quivers_magics"])
+def test_unloading_takes_back_everything_that_loading_did(bare: Cells, name: str) -> None:
+    formatter = bare.shell.display_formatter.mimebundle_formatter
+    before = (_magics(bare), dict(formatter.type_printers), len(bare.shell.configurables))
+    bare.run(f"%load_ext {name}")
+    assert _magics(bare)[1] - before[0][1] == {"qvr"}
+    assert _magics(bare)[0] - before[0][0] == {"qvr", "qvr_traceback"}
+    bare.run(f"%unload_ext {name}")
+    after = (_magics(bare), dict(formatter.type_printers), len(bare.shell.configurables))
+    assert after == before
+
+
+def test_loading_again_by_either_name_changes_nothing(cells: Cells) -> None:
+    first = cells.shell.magics_manager.registry["QvrMagics"]
+    cells.run("%load_ext quivers_magics")
+    assert cells.shell.magics_manager.registry["QvrMagics"] is first
+
+
+def test_unloading_leaves_a_magic_of_the_users_that_took_our_name(cells: Cells) -> None:
+    def mine(line: str) -> None: ...
+
+    cells.shell.register_magic_function(mine, "line", "qvr")
+    cells.run("%unload_ext quivers_nb")
+    assert cells.shell.find_line_magic("qvr") is mine
+    assert cells.shell.find_cell_magic("qvr") is None
+
+
+def test_after_a_reload_our_objects_are_still_ours(cells: Cells) -> None:
+    cells.run("%%qvr\n" + MODEL)
+    first = cells.names["line"]
+    cells.run("%reload_ext quivers_nb")
+    cells.run("%%qvr\n" + MODEL.replace("1.0)", "2.0)"))
+    assert cells.names["line"] is not first
+
+
+def test_the_line_magic_lists_what_is_there(cells: Cells) -> None:
+    assert "begin a cell with %%qvr" in cells.show("%qvr")["text/plain"]
+    cells.run("%%qvr page\n" + MODEL)
+    listed = cells.show("%qvr")["text/plain"]
+    assert "2 objects made by QVR cells: page, line." in listed
+    assert "module exporting line" in listed
+    cells.run("line = 3; del page")
+    assert "begin a cell with %%qvr" in cells.show("%qvr")["text/plain"]
+
+
+def test_the_line_magic_shows_an_object_again(cells: Cells) -> None:
+    cells.run("%%qvr page\n" + TWO)
+    assert "f : A -> B" in cells.show("%qvr f")["text/plain"]
+    assert "A module with 2 exports: f, f >> g." in cells.show("%qvr page")["text/plain"]
+
+
+def test_an_unknown_object_gets_the_nearest_name(cells: Cells) -> None:
+    cells.run("%%qvr\n" + MODEL)
+    error, printed = cells.fail("%qvr lien")
+    assert type(error).__name__ == "UsageError"
+    assert "no QVR cell has made an object called lien; did you mean line?" in printed
+    assert "%qvr lists what there is" in cells.fail("%qvr xyz")[1]
+
+
+def test_objects_show_their_card_as_a_cell_result_while_loaded(cells: Cells) -> None:
+    cells.run("%%qvr page\n" + TWO)
+    for name in ("f", "page"):
+        bundle = cells.show(name)
+        assert bundle == cells.show(f"%qvr {name}")
+    cells.run("%unload_ext quivers_nb")
+    assert set(cells.show("f")) == {"text/plain"}
+
+
+def test_the_traceback_of_a_refused_cell_can_be_had(cells: Cells) -> None:
+    assert "no cell has failed yet" in cells.fail("%qvr_traceback")[1] or sys.last_value
+    cells.fail("%%qvr\nexport nothing")
+    shown = cells.shell.run_line_magic
+    _, text = _printed(lambda: shown("qvr_traceback", ""))
+    assert "Traceback" in text
+    assert "CompileError" in text
+
+
+def _printed(action: object) -> tuple[object, str]:
+    from IPython.utils.capture import capture_output
+
+    with capture_output() as captured:
+        result = action()
+    return result, captured.stdout + captured.stderr
+
+
+def test_it_works_in_terminal_ipython() -> None:
+    lines = f"get_ipython().run_cell('%load_ext quivers_nb'); get_ipython().run_cell_magic('qvr', '', {MODEL!r})"
+    run = subprocess.run(
+        [sys.executable, "-m", "IPython", "--quick", "--colors=nocolor", "-c", lines],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "line : Obs -> Obs" in run.stdout
+    assert "slope" in run.stdout
+    assert "<" not in run.stdout.replace("<-", "")

@@ -1,0 +1,173 @@
+"""Cards: complete in text, safe in HTML, and never the death of a cell."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from quivers_nb.display.parts import Text
+from quivers_nb.dsl import loads
+from quivers_nb.session import Card, Session, card, cell_card, list_card
+from quivers_nb.session.namespace import Refusal
+
+SOURCE = """object Site : FinSet 6
+object Obs : FinSet n
+program rain(x) : Obs -> Obs
+    sample spread : 1 <- HalfCauchy(2.0)
+    sample level : Site <- Normal(0.0, spread)
+    let mu = level[site_of]
+    observe mm : Obs <- Normal(mu, 1.5)
+    return level
+export rain
+"""
+KERNELS = """object A : FinSet 3
+object B : Real 2
+morphism f : A -> B [role=kernel] ~ Normal
+morphism g : B -> B [role=kernel] ~ Normal
+export f
+export f >> g
+"""
+
+
+def _text(shown: Card) -> str:
+    return shown._repr_mimebundle_()["text/plain"]
+
+
+def _html(shown: Card) -> str:
+    return shown._repr_mimebundle_()["text/html"]
+
+
+class _Tags(HTMLParser):
+    """Collects what a page could load or run, and checks that tags are balanced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_program_says_its_type_sites_shapes_sharing_data_and_parameters() -> None:
+    text = _text(card(loads(SOURCE).morphism))
+    assert text.splitlines()[0] == "rain : Obs -> Obs"
+    rows = {
+        line.split()[1]: line for line in text.splitlines() if line.startswith(("sample", "ob"))
+    }
+    assert rows["level"].split()[-1] == "shared"
+    assert "(Site=6)" in rows["level"]
+    assert "Normal(mu, 1.5)" in rows["mm"]
+    assert "needs data: site_of" in text
+    assert "0 parameters" in text
+
+
+def test_a_program_that_reads_its_input_says_which_values_are_one_per_row() -> None:
+    source = """object A : FinSet 3
+object B : Real 2
+morphism f : A -> B [role=kernel] ~ Normal
+program p : A -> B
+    sample w : 1 <- Normal(0.0, 1.0)
+    sample b <- f
+    return b
+export p
+"""
+    lines = _text(card(loads(source).morphism)).splitlines()
+    ends = {line.split()[1]: line for line in lines if line.startswith("sample")}
+    assert ends["b"].endswith("one per row")
+    assert ends["w"].endswith("shared")
+    assert "(rows, 2)" in ends["b"]
+
+
+def test_a_program_that_never_reads_its_input_says_how_to_run_it() -> None:
+    source = SOURCE.replace("rain(x)", "rain").replace(" : 1 <-", " <-")
+    assert "run it with x=None" in _text(card(loads(source).morphism))
+
+
+def test_parameters_are_counted_with_their_thousands_apart() -> None:
+    model = loads(KERNELS).exports["f >> g"]
+    count = sum(p.numel() for p in model.parameters())
+    assert count > 1000
+    assert f"{count // 1000} {count % 1000:03d} parameters" in _text(card(model))
+
+
+def test_several_exports_are_folded_and_none_is_said_to_be_missing() -> None:
+    module = loads(KERNELS)
+    assert _html(card(module)).count("<details>") == 4  # two exports, each with its outline
+    assert "f >> g : A -> B" in _text(card(module))
+    assert "add a line `export NAME`" in _text(card(loads("object A : FinSet 2")))
+
+
+def test_html_is_balanced_and_neither_runs_nor_loads_anything() -> None:
+    tags = _Tags()
+    tags.feed(_html(card(loads(KERNELS))))
+    assert tags.open == []
+    assert tags.tags <= {"div", "span", "table", "tr", "td", "th", "details", "summary"}
+    assert tags.attributes <= {"class", "style", "scope", "open"}
+
+
+def test_html_and_text_say_the_same_words() -> None:
+    shown = card(loads(SOURCE).morphism)
+    html = re.sub(r"<[^>]*>", " ", _html(shown))
+    words = set(re.findall(r"\w+", _text(shown)))
+    assert words <= set(re.findall(r"\w+", html))
+
+
+def test_everything_of_the_users_is_escaped() -> None:
+    result = Session().run_cell(SOURCE)
+    evil = "<script>alert(1)</script>"
+    shown = _html(cell_card(result, [Refusal(evil, "is <b>bad</b>")]))
+    assert "<script" not in shown
+    assert "<b>" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_colours_come_from_theme_variables_with_a_fallback() -> None:
+    colours = re.findall(r"color:([^;\"]+)", _html(card(loads(SOURCE).morphism)))
+    assert colours
+    assert all(re.fullmatch(r"var\(--jp-[\w-]+,(#\w+|currentColor)\)", c) for c in colours)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no <ink>"), RecursionError(), KeyError("x")])
+def test_a_drawing_that_fails_leaves_the_sentence_and_a_note(fault: Exception) -> None:
+    def draw() -> Text:
+        raise fault
+
+    bundle = Card("The sentence.", draw)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain"}
+    first, note = bundle["text/plain"].splitlines()
+    assert first == "The sentence."
+    assert type(fault).__name__ in note
+
+
+def test_an_interrupt_while_drawing_is_not_held_back() -> None:
+    def draw() -> Text:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Card("The sentence.", draw)._repr_mimebundle_()
+
+
+def test_the_outcome_tells_compiled_from_unchanged() -> None:
+    session = Session()
+    first = session.run_cell(SOURCE, None, "cell [4]")
+    assert re.match(r"Compiled in \d+(\.\d+)? m?s: rain\.", repr(cell_card(first)))
+    again = session.run_cell(SOURCE, None, "cell [9]")
+    assert repr(cell_card(again)).startswith("Unchanged since cell [4]")
+    slow = cell_card(replace(first, seconds=2.345))
+    assert repr(slow) == "Compiled in 2.35 s: rain."
+
+
+def test_the_list_names_every_object_with_its_type() -> None:
+    module = loads(KERNELS)
+    text = _text(list_card({"page": module, "f": module.exports["f"]}))
+    assert "2 objects made by QVR cells: page, f." in text
+    assert "module exporting f, f >> g" in text
+    assert "f : A -> B" in text
