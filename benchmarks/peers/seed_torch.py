@@ -172,6 +172,7 @@ class SeedTarget:
     token: Tensor
     prior_scale: float
     dtype: torch.dtype = torch.float64
+    anchor_spread: float = 0.01  # chains start near the weights as they are
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -189,6 +190,9 @@ class SeedTarget:
             Coordinate("noise", start, noise, noise, internal=True, standard_normal=True)
         )
         return Layout(tuple(coordinates))
+
+    def anchor(self) -> Tensor:
+        return torch.cat([value.reshape(-1) for value in self.weights.values()])
 
     def terms(self, q: Tensor, **_: object) -> Terms:  # (*s, dim)
         flat = q.reshape(-1, q.shape[-1])

@@ -3,6 +3,7 @@
 `%load_ext quivers_nb` (or `quivers_magics`) switches it on, `%unload_ext` takes all of it back.
 """
 
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -34,6 +35,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
             if manager.magics[kind].get(name) == method:
                 del manager.magics[kind][name]
     del manager.registry[QvrMagics.__name__]
+    cast("list[object]", shell.configurables).remove(magics)
     unregister_cards(shell)
 
 

@@ -33,7 +33,7 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
     if latent_in(term) is not None:
         not_lowered(f"the latent relation `{call.name.text}` in a step", call.name.span, report)
         return None
-    before = len(report.errors)
+    before = report.count
     program = _program(term)
     if call.args is None:
         remainders = _raw_input(call, term, env)
@@ -42,13 +42,13 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
         args: list[Value] = [Value(rows=rows, axes=())]
     else:
         checked = _arguments(call, env, sequence=term.sequence)
-        if len(report.errors) > before:
+        if report.count > before:
             return None
         args = [value for _, _, value in checked]
         remainders = _fitted(call, term, checked, env)
         source = MorphismCall(term, tuple(slot for _, slot, _ in checked), span=call.span)
         rows = frozenset[str]().union(*(value.rows for value in args))
-    if len(report.errors) > before:
+    if report.count > before:
         return None
     if program is not None:
         return _program_draw(source, program, args, rows, remainders, env)

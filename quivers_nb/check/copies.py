@@ -25,21 +25,23 @@ from quivers_nb.check.term import (
 
 def copy_of(term: Term, mark: Owner) -> Term:
     """``term`` with ``mark`` in front of every owner."""
+    copied: Term = term
     match term:
         case Generator():
-            return replace(term, owner=mark + term.owner)
-        case Identity():
-            return term
+            copied = replace(term, owner=mark + term.owner)
         case Compose() | Parallel() | Fan():
-            return replace(term, parts=tuple(copy_of(part, mark) for part in term.parts))
+            copied = replace(term, parts=tuple(copy_of(part, mark) for part in term.parts))
         case Stack():
-            return replace(term, copies=tuple(copy_of(copy, mark) for copy in term.copies))
+            copied = replace(term, copies=tuple(copy_of(copy, mark) for copy in term.copies))
         case Repeat() | Named():
-            return replace(term, body=copy_of(term.body, mark))
+            copied = replace(term, body=copy_of(term.body, mark))
         case Scan():
-            return replace(term, cell=copy_of(term.cell, mark), owner=mark + term.owner)
+            copied = replace(term, cell=copy_of(term.cell, mark), owner=mark + term.owner)
         case ProgramTerm():
-            return replace(term, program=_program(term.program, mark))
+            copied = replace(term, program=_program(term.program, mark))
+        case Identity():
+            pass
+    return copied
 
 
 def _program(program: Program, mark: Owner) -> Program:

@@ -13,7 +13,6 @@ from quivers_nb.check.term import (
     FamilyCall,
     Fan,
     Generator,
-    Identity,
     Indexed,
     LetStep,
     Literal,
@@ -33,6 +32,7 @@ from quivers_nb.check.term import (
     Term,
     VariableInfo,
 )
+from quivers_nb.check.walk import parts
 from quivers_nb.spaces.space import SizeVar
 
 LINES = 40  # of an outline
@@ -100,11 +100,10 @@ def kernel(morphism: Morphism) -> str:
     if morphism.family is None:
         return "Markov table" if morphism.role.value == "kernel" else morphism.role.value
     source = morphism.source
-    how = "" if source is None else f", {source.kind.value}"
-    widths = (
-        "" if source is None or not source.widths else f"({', '.join(map(str, source.widths))})"
-    )
-    return f"{morphism.family} kernel{how}{widths}"
+    if source is None:
+        return f"{morphism.family} kernel"
+    widths = f"({', '.join(map(str, source.widths))})" if source.widths else ""
+    return f"{morphism.family} kernel, {source.kind.value}{widths}"
 
 
 def _site(
@@ -161,9 +160,9 @@ def _outline(value: Term | Program, depth: int) -> Iterator[tuple[int, str]]:
             yield from _step(step, depth + 1)
         yield depth + 1, "return " + ", ".join(_returned(value))
         return
-    head, parts = _head(value)
-    yield depth, head
-    for part in parts:
+    dom, cod = signature_texts(value)
+    yield depth, f"{_title(value)} : {dom} -> {cod}{_note(value)}"
+    for part in _below(value):
         yield from _outline(part, depth + 1)
 
 
@@ -182,9 +181,9 @@ def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
             yield depth, f"let {step.name} = {_short(step.value)}"
         case ScoreStep():
             yield depth, f"score {step.name} = {_short(step.value)}"
-    if isinstance(step, SampleStep | ObserveStep) and isinstance(step.source, MorphismCall):
-        if not isinstance(step.source.term, Generator):
-            yield from _outline(step.source.term, depth + 1)
+    source = step.source if isinstance(step, SampleStep | ObserveStep) else None
+    if isinstance(source, MorphismCall) and not isinstance(source.term, Generator):
+        yield from _outline(source.term, depth + 1)
 
 
 def _short(value: object) -> str:
@@ -193,42 +192,58 @@ def _short(value: object) -> str:
     return type(value).__name__.lower()
 
 
-def _head(term: Term) -> tuple[str, tuple[Term | Program, ...]]:
-    dom, cod = signature_texts(term)
-    types = f"{dom} -> {cod}"
+def _title(term: Term) -> str:
+    """What stands before the types in the line of a term."""
     match term:
         case Generator():
-            return f"{term.morphism.label} : {types}  ({kernel(term.morphism)})", ()
-        case Identity():
-            return f"identity : {types}", ()
+            return term.morphism.label
         case Named():
-            inner = term.body
-            parts = inner.parts if isinstance(inner, Compose) else (inner,)
-            return f"{term.name} : {types}", parts
+            return term.name
         case ProgramTerm():
-            return f"program {term.program.name} : {types}", ()
+            return f"program {term.program.name}"
         case Repeat():
-            return f"repeat {term.count} times : {types}", (term.body,)
-        case Scan():
-            start = "learned" if term.learned_init else "zeros"
-            return f"scan from {start} : {types}", (term.cell,)
+            return f"repeat {term.count} times"
         case Stack():
-            return f"stack of {len(term.copies)} copies : {types}", term.copies[:1]
-        case Compose():
-            return f"chain : {types}", term.parts
-        case Parallel():
-            return f"side by side : {types}", term.parts
+            return f"stack of {len(term.copies)} copies"
+        case _:
+            return _combined(term)
+
+
+def _combined(term: Term) -> str:
+    match term:
+        case Scan():
+            return f"scan from {'learned' if term.learned_init else 'zeros'}"
         case Fan():
-            return _fan(term, types)
+            group = _group(term)
+            return "fan" if group is None else f"fan of {len(term.parts)} {group.name}"
+        case Parallel():
+            return "side by side"
+        case Compose():
+            return "chain"
+        case _:
+            return "identity"
 
 
-def _fan(term: Fan, types: str) -> tuple[str, tuple[Term | Program, ...]]:
-    """Members of one group side by side are one line."""
-    first = term.parts[0]
-    if isinstance(first, Generator) and len(term.parts) > 1:
-        names = {part.morphism.name for part in term.parts if isinstance(part, Generator)}
-        same = len(names) == 1 and all(isinstance(part, Generator) for part in term.parts)
-        if same:
-            count = len(term.parts)
-            return f"fan of {count} {first.morphism.name} : {types}  ({kernel(first.morphism)})", ()
-    return f"fan : {types}", term.parts
+def _below(term: Term) -> tuple[Term, ...]:
+    """The terms that get lines of their own: of a stack one copy, of a group none."""
+    if isinstance(term, Stack):
+        return term.copies[:1]
+    if isinstance(term, Named) and isinstance(term.body, Compose):
+        return term.body.parts
+    return () if isinstance(term, Fan) and _group(term) is not None else parts(term)
+
+
+def _group(term: Fan) -> Morphism | None:
+    """The morphism, if all parts of a fan are members of one replicated morphism."""
+    members = [part.morphism for part in term.parts if isinstance(part, Generator)]
+    names = {member.name for member in members}
+    same = len(members) == len(term.parts) > 1 and len(names) == 1
+    return members[0] if same else None
+
+
+def _note(term: Term) -> str:
+    """In brackets after the types of a morphism or a group: what it is."""
+    morphism = _group(term) if isinstance(term, Fan) else None
+    if isinstance(term, Generator):
+        morphism = term.morphism
+    return "" if morphism is None else f"  ({kernel(morphism)})"

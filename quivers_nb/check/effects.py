@@ -2,23 +2,8 @@
 
 from quivers_nb.check.options import Setting
 from quivers_nb.check.report import Report
-from quivers_nb.check.term import (
-    Compose,
-    Fan,
-    MorphismCall,
-    Named,
-    ObserveStep,
-    Parallel,
-    Program,
-    ProgramTerm,
-    Repeat,
-    SampleStep,
-    Scan,
-    ScoreStep,
-    Stack,
-    Step,
-    Term,
-)
+from quivers_nb.check.term import MorphismCall, ObserveStep, SampleStep, ScoreStep, Step
+from quivers_nb.check.walk import programs_in
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
@@ -54,23 +39,6 @@ def step_effects(step: Step) -> frozenset[Effect]:
     if isinstance(step, SampleStep | ObserveStep) and isinstance(step.source, MorphismCall):
         return frozenset(own).union(*(p.effects for p in programs_in(step.source.term)))
     return frozenset(own)
-
-
-def programs_in(term: Term) -> tuple[Program, ...]:
-    """The programs that stand in a term."""
-    match term:
-        case ProgramTerm():
-            return (term.program,)
-        case Compose() | Parallel() | Fan():
-            return tuple(p for part in term.parts for p in programs_in(part))
-        case Stack():
-            return tuple(p for copy in term.copies for p in programs_in(copy))
-        case Named() | Repeat():
-            return programs_in(term.body)
-        case Scan():
-            return programs_in(term.cell)
-        case _:
-            return ()
 
 
 def check_declared(

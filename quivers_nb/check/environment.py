@@ -174,6 +174,6 @@ class Environment:
             hint = f"`{name.text}` is not a value: bind a draw of it with `sample` first"
         elif hint is None:
             hint = f"if it is host data, declare it: `data {name.text} : Rows -> Real 1`"
-        self.scope.report.error(
-            "Q0502", f"undefined variable `{name.text}` {what}".rstrip(), name.span, hint=hint
-        )
+        message = f"undefined variable `{name.text}` {what}".rstrip()
+        key = (id(self), name.text)
+        self.scope.report.undefined("Q0502", message, name.span, key=key, hint=hint)

@@ -2,19 +2,17 @@
 
 from quivers_nb.check.report import Report
 from quivers_nb.check.term import (
-    Compose,
     Fan,
     Generator,
     Identity,
     Named,
     Parallel,
     ProgramTerm,
-    Repeat,
     Role,
     Scan,
-    Stack,
     Term,
 )
+from quivers_nb.check.walk import entered, first_parts, last_parts, parts
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.spaces.space import (
     Object,
@@ -66,27 +64,17 @@ def mismatch(cod: Object, dom: Object) -> str:
 
 def is_table(term: Term) -> bool:
     """Whether a term lies in stratum S: finite Markov tables and what is built from them."""
-    match term:
-        case Generator():
-            return term.morphism.role is Role.KERNEL and term.morphism.family is None
-        case Named():
-            return is_table(term.body)
-        case Repeat():
-            return is_table(term.body)
-        case Compose() | Parallel() | Fan():
-            return all(map(is_table, term.parts))
-        case Stack():
-            return all(map(is_table, term.copies))
-        case _:
-            return False
+    if isinstance(term, Generator):
+        return term.morphism.role is Role.KERNEL and term.morphism.family is None
+    inner = () if isinstance(term, Scan) else parts(term)
+    return bool(inner) and all(map(is_table, inner))
 
 
 def latent_in(term: Term) -> Generator | None:
     """A latent relation used directly, through names only."""
-    while isinstance(term, Named):
-        term = term.body
-    if isinstance(term, Generator) and term.morphism.role is Role.LATENT:
-        return term
+    whole = entered(term)
+    if isinstance(whole, Generator) and whole.morphism.role is Role.LATENT:
+        return whole
     return None
 
 
@@ -130,7 +118,6 @@ def signature_texts(term: Term) -> tuple[str, str]:
 
 def why(term: Term, *, cod: bool) -> tuple[Because, ...]:
     """The chain of declarations that decides the codomain (or domain) of a term."""
-    word = "ends in" if cod else "starts at"
     match term:
         case Generator():
             said = f"{term.morphism.dom_text} -> {term.morphism.cod_text}"
@@ -141,23 +128,19 @@ def why(term: Term, *, cod: bool) -> tuple[Because, ...]:
             text = f"`program {program.name} : {program.dom_text} -> {program.cod_text}` says so"
             return (Because(text, program.span),)
         case Named():
-            shown = cod_text(term) if cod else dom_text(term)
-            because = Because(f"`{term.name}` {word} {shown}", term.body.span)
+            shown = f"ends in {cod_text(term)}" if cod else f"starts at {dom_text(term)}"
+            because = Because(f"`{term.name}` {shown}", term.body.span)
             return (because, *why(term.body, cod=cod))
-        case Compose():
-            return why(term.parts[-1 if cod else 0], cod=cod)
-        case Stack():
-            return why(term.copies[-1 if cod else 0], cod=cod)
-        case Repeat():
-            return why(term.body, cod=cod)
-        case Scan() if cod:
-            return why(term.cell, cod=True)
-        case Fan() if not cod:
-            return why(term.parts[0], cod=False)
-        case Fan() | Parallel():
+        case Parallel() | Fan() if cod or isinstance(term, Parallel):
             return _parts_add_up(term, cod=cod)
         case _:
-            return ()
+            inner = last_parts(term) if cod else _readers(term)
+            return why(inner[0], cod=cod) if inner else ()
+
+
+def _readers(term: Term) -> tuple[Term, ...]:
+    """The parts whose domain is the domain of the whole: not the cell of a scan."""
+    return () if isinstance(term, Scan) else first_parts(term)
 
 
 def _parts_add_up(term: Fan | Parallel, *, cod: bool) -> tuple[Because, ...]:
@@ -176,26 +159,15 @@ def _written(term: Term, *, cod: bool) -> str:
             return term.morphism.cod_text if cod else term.morphism.dom_text
         case ProgramTerm():
             return term.program.cod_text if cod else term.program.dom_text
-        case Named():
-            return _written(term.body, cod=cod)
-        case Compose():
-            return _written(term.parts[-1 if cod else 0], cod=cod)
-        case Stack():
-            return _written(term.copies[-1 if cod else 0], cod=cod)
-        case Repeat():
-            return _written(term.body, cod=cod)
-        case Scan() if cod:
-            return _written(term.cell, cod=True)
-        case Scan():
-            return _without_state(term)
-        case Fan() if not cod:
-            return _written(term.parts[0], cod=False)
-        case Fan() | Parallel():
-            return " * ".join(_factor(_written(part, cod=cod)) for part in term.parts)
         case Identity():
             return term.text
+        case Scan() if not cod:
+            return _without_state(term)
+        case Parallel() | Fan() if cod or isinstance(term, Parallel):
+            return " * ".join(_factor(_written(part, cod=cod)) for part in term.parts)
         case _:
-            return ""
+            inner = last_parts(term) if cod else first_parts(term)
+            return _written(inner[0], cod=cod)
 
 
 def _without_state(term: Scan) -> str:

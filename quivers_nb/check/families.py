@@ -44,14 +44,15 @@ def find_family(name: tree.Name, scope: Scope) -> Family | None:
     hint = None if near is None else f"did you mean `{near}`?"
     if name.text in scope.morphisms:
         hint = f"`{name.text}` is a {scope.morphisms[name.text].kind}, not a family"
-    scope.report.error("Q0308", f"unknown family `{name.text}`", name.span, hint=hint)
+    message = f"unknown family `{name.text}`"
+    scope.report.undefined("Q0308", message, name.span, key=(name.text,), hint=hint)
     return None
 
 
 def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[Given, ...] | None:
     """The arguments in the order of the parameters; None after an error."""
     report = env.scope.report
-    before = len(report.errors)
+    before = report.count
     if call.args is None and family.parameters:
         names = ", ".join(p.name for p in family.parameters)
         report.error(
@@ -63,7 +64,7 @@ def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[
         return None
     placed = _place(call, family, env)
     given = tuple(_given(arg, env) for arg in placed)
-    if len(report.errors) > before:
+    if report.count > before:
         return None
     if not family.lowered:
         family_not_lowered(family.name, call.name.span, report)

@@ -18,21 +18,22 @@ class Fit:
 
 def fit_single(value: Value, dom: Object) -> Fit:
     """One value as a whole input."""
-    own = value.own
     if is_finite(dom):
         return _index(value, dom)
+    own, columns = value.own, width(dom)
     if own is None:
         return Fit(None)
-    columns = width(dom)
     if columns == 1:
-        if value.event not in {(), (1,)}:
-            return Fit(None, f"it has dimension {value.event[-1]}, the domain 1")
-        return Fit(own)
-    if not own:
-        return Fit(None, f"it is a number, the domain has dimension {columns}")
-    last = own[-1].obj.size
-    if isinstance(last, int) and last != columns:
-        return Fit(None, f"it has dimension {last}, the domain {columns}")
+        fault = (
+            f"it has dimension {value.event[-1]}, the domain has dimension 1"
+            if value.event
+            else None
+        )
+        return Fit(own) if value.event in {(), (1,)} else Fit(None, fault)
+    last = own[-1].obj.size if own else None
+    if last is None or (isinstance(last, int) and last != columns):
+        have = "is a number" if last is None else f"has dimension {last}"
+        return Fit(None, f"it {have}, the domain has dimension {columns}")
     return Fit(own[:-1])
 
 

@@ -1,4 +1,4 @@
-"""`map`, `filter`, `fold`, `scanl`, `logsumexp_over`, `length`: over a list or the first own axis."""
+"""`map`, `filter`, `fold`, `scanl`, …: over the items of a list, or along the first own axis."""
 
 from dataclasses import replace
 

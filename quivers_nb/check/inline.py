@@ -35,7 +35,7 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
     if given is None:
         return None
     family = _resolved(family, given)
-    before = len(env.scope.report.errors)
+    before = env.scope.report.count
     event_size: Finite | int | None = None
     if family.name == "Dirichlet":
         event_size, remainders, event = _dirichlet(given[0], hint, call, env)
@@ -47,7 +47,7 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
             for g, p in zip(given, family.parameters, strict=True)
         )
         event = _event(family, given)
-    if len(env.scope.report.errors) > before:
+    if env.scope.report.count > before:
         return None
     source = FamilyCall(
         family=family.name,
@@ -87,7 +87,7 @@ def _left_over(given: Given, parameter: Parameter, family: Family, env: Environm
         f"which has {len(own) or 'no'} own axes",
         given.span,
         labels=labels,
-        because=[Because(f"{family.name} is {family.summary}")],
+        because=[Because(f"{family.name}: {family.summary}")],
         hint="write a list, as in `[0.2, 0.8]`, or bind a vector first" if rank == 1 else None,
     )
     return None

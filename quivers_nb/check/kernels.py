@@ -59,7 +59,7 @@ def check_kernel(
         return None
     check_axes(replace(decl, init=None), family, options, scope)
     settings = tuple(
-        (key, options[key].value if key in options else default) for key, default in family.settings
+        (key, options[key].plain if key in options else default) for key, default in family.settings
     )
     source = _source(decl, family, dom, cod, dict(settings), options, scope)
     _scale(family, source, options, scope)
@@ -118,7 +118,7 @@ def _codomain_fits(decl: tree.MorphismDecl, family: Family, cod: Object, scope: 
         f"{family.name} needs {need}; {shown}",
         decl.cod.span,
         labels=declared_label(decl.cod, scope),
-        because=[Because(f"{family.name} is {family.summary}", _family_span(decl))],
+        because=[Because(f"{family.name}: {family.summary}", _family_span(decl))],
     )
     return False
 

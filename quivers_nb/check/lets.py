@@ -1,6 +1,8 @@
-"""Let expressions: from arithmetic, calls and gathers to terms, with what is known of them (7.7)."""
+"""Let expressions: from arithmetic, calls and gathers to terms and what is known of them (7.7)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from quivers_nb.check.axes import shown
 from quivers_nb.check.calls import check_call
@@ -29,41 +31,44 @@ NOTHING: LetTerm = Literal(0)
 
 def check_let(expr: tree.LetExpr, env: Environment) -> Typed:
     """The term of an expression and what is known of its value; `UNKNOWN` after an error."""
-    match expr:
-        case tree.Number():
-            return Literal(expr.value), scalar(discrete=isinstance(expr.value, int))
-        case tree.String():
-            return Text(expr.raw), Value(sort=Shape.TEXT)
-        case tree.LetName():
-            return _variable(expr.name, env), env.value(expr.name)
-        case tree.LetBinary():
-            return _chain(expr, env)
-        case tree.LetNegate():
-            term, value = check_let(expr.operand, env)
-            value = tensor(value, expr.operand.span, env)
-            return Negate(term), replace(_plain(value), discrete=value.discrete)
-        case tree.LetIndex():
-            return _gather(expr, env)
-        case tree.LetList():
-            return _list(expr, env)
-        case _:
-            return _scoped(expr, env)
+    return LETS[type(expr)](expr, env)
 
 
-def _scoped(expr: tree.LetExpr, env: Environment) -> Typed:
-    match expr:
-        case tree.LetCall():
-            return check_call(expr, env, check_let)
-        case tree.LetLambda():
-            term, body = check_lambda(expr, (UNKNOWN,), env, check_let)
-            return term, Value(rows=body.rows, sort=Shape.FUNCTION)
-        case tree.LetFactor():
-            return check_factor(expr, env, check_let)
-        case tree.LetMethod():
-            not_lowered(f"the method `.{expr.method.text}`", expr.method.span, env.scope.report)
-            return NOTHING, UNKNOWN
-        case _:
-            raise TypeError(f"not a let expression: {expr!r}")
+def _number(expr: tree.Number, _env: Environment) -> Typed:
+    return Literal(expr.value), scalar(discrete=isinstance(expr.value, int))
+
+
+def _string(expr: tree.String, _env: Environment) -> Typed:
+    return Text(expr.raw), Value(sort=Shape.TEXT)
+
+
+def _bound(expr: tree.LetName, env: Environment) -> Typed:
+    value = env.value(expr.name)
+    return _variable(expr.name, env), value
+
+
+def _negated(expr: tree.LetNegate, env: Environment) -> Typed:
+    term, value = check_let(expr.operand, env)
+    value = tensor(value, expr.operand.span, env)
+    return Negate(term), replace(_plain(value), discrete=value.discrete)
+
+
+def _function(expr: tree.LetLambda, env: Environment) -> Typed:
+    term, body = check_lambda(expr, (UNKNOWN,), env, check_let)
+    return term, Value(rows=body.rows, sort=Shape.FUNCTION)
+
+
+def _call(expr: tree.LetCall, env: Environment) -> Typed:
+    return check_call(expr, env, check_let)
+
+
+def _factor(expr: tree.LetFactor, env: Environment) -> Typed:
+    return check_factor(expr, env, check_let)
+
+
+def _method(expr: tree.LetMethod, env: Environment) -> Typed:
+    not_lowered(f"the method `.{expr.method.text}`", expr.method.span, env.scope.report)
+    return NOTHING, UNKNOWN
 
 
 def _variable(name: tree.Name, env: Environment) -> Variable:
@@ -180,3 +185,18 @@ def _in_range(base: Value, name: tree.Name, written: list[tree.LetExpr], env: En
                 f"has indices 0 to {size - 1}",
                 index.span,
             )
+
+
+LETS: dict[type, Callable[[Any, Environment], Typed]] = {
+    tree.Number: _number,
+    tree.String: _string,
+    tree.LetName: _bound,
+    tree.LetBinary: _chain,
+    tree.LetNegate: _negated,
+    tree.LetCall: _call,
+    tree.LetIndex: _gather,
+    tree.LetMethod: _method,
+    tree.LetList: _list,
+    tree.LetLambda: _function,
+    tree.LetFactor: _factor,
+}

@@ -53,13 +53,13 @@ class Declared:
 
 def declare_morphism(decl: tree.MorphismDecl, scope: Scope) -> None:
     """Bind the name of a `morphism` line, or the names of a replicated group."""
-    before = len(scope.report.errors)
+    before = scope.report.count
     dom, cod = check_object(decl.dom, scope), check_object(decl.cod, scope)
     role, options = _options(decl, scope)
     morphism = None
     if role is not None and dom is not None and cod is not None:
         morphism = _by_role(Declared(decl, role, dom, cod, options), scope)
-    if len(scope.report.errors) > before:
+    if scope.report.count > before:
         morphism = None
     count = options["replicate"].integer if "replicate" in options else None
     _bind(decl, morphism, count, scope)
@@ -197,7 +197,7 @@ def _latent(d: Declared, scope: Scope) -> Morphism | None:
 
 
 def _discretize(d: Declared, scope: Scope) -> Morphism | None:
-    before = len(scope.report.errors)
+    before = scope.report.count
     _no_initializer(d, scope)
     if "bins" not in d.options and "bins" not in _written(d.decl):
         scope.report.error(
@@ -219,7 +219,7 @@ def _discretize(d: Declared, scope: Scope) -> Morphism | None:
             "Q0306", f"{bins.integer} bins do not make {d.cod}", bins.span,
             because=[Because("the codomain is written here", d.decl.cod.span)],
         )  # fmt: skip
-    if len(scope.report.errors) == before:
+    if scope.report.count == before:
         not_lowered("the role discretize", d.decl.options.span, scope.report)
     return None
 
@@ -246,13 +246,12 @@ def _from_expression(d: Declared, scope: Scope) -> Morphism | None:
         return None
     if isinstance(decl.init, tree.Call):
         return None
-    before = len(report.errors)
+    before = report.count
     term = check_expression(decl.init, scope)
-    if (term is not None and not _numel_fits(term.dom, d.dom)) or (
-        term is not None and not _numel_fits(term.cod, d.cod)
-    ):
+    fits = term is None or (_numel_fits(term.dom, d.dom) and _numel_fits(term.cod, d.cod))
+    if term is not None and not fits:
         _shape(d, f"{_size(term.dom)} -> {_size(term.cod)}", scope)
-    if len(report.errors) == before:
+    if report.count == before:
         not_lowered(f"the role {role}", decl.options.span, report)
     return None
 

@@ -1,18 +1,17 @@
 """Objects: from an object expression to a finite set, a space or a product (section 3)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from quivers_nb.check.options import BOUND, NUMBER, Kind, read_options
 from quivers_nb.check.scope import ObjectBinding, Pattern, Scope
 from quivers_nb.check.term import Axis
+from quivers_nb.check.words import enum_set, free_monoid, free_residuated
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
-from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.spaces.categories import MAX_CATEGORIES, OPS, at_most
 from quivers_nb.spaces.space import (
-    EnumSet,
     Finite,
     FinSet,
-    FreeMonoid,
-    FreeResiduated,
     Object,
     Size,
     SizeVar,
@@ -29,7 +28,6 @@ CONSTRUCTORS: dict[str, tuple[int, int]] = {  # least and greatest number of siz
     "Covariance": (1, 1), "Correlation": (1, 1), "Orthogonal": (1, 1), "Stiefel": (2, 2),
     "LowerTriangular": (1, 1), "Diagonal": (1, 1),
 }  # fmt: skip
-MAX_ELEMENTS = 100_000_000
 WORDS = (*CONSTRUCTORS, "FinSet", "FreeMonoid", "FreeResiduated")
 
 
@@ -39,7 +37,7 @@ def declare_object(decl: tree.ObjectDecl, scope: Scope) -> None:
     if _is_pattern(decl.value):
         value = Pattern(scope.report.text(decl.value.span))
     elif isinstance(decl.value, tree.ObjEnum):
-        value = _enum(decl.name.text, decl.value, scope)
+        value = enum_set(decl.name.text, decl.value, scope)
     else:
         value = check_object(decl.value, scope)
     axes = _declared_axes(decl, value, scope)
@@ -48,25 +46,7 @@ def declare_object(decl: tree.ObjectDecl, scope: Scope) -> None:
 
 def check_object(obj: tree.Obj, scope: Scope) -> Object | None:
     """The object that an expression denotes, or None after saying why there is none."""
-    match obj:
-        case tree.ObjName():
-            return _named(obj.name, scope)
-        case tree.ObjInt():
-            return _cardinality(obj.value, scope)
-        case tree.ObjFinSet():
-            return _finset(obj, scope)
-        case tree.ObjSpace():
-            return _space(obj, scope)
-        case tree.ObjProduct():
-            return _product(obj, scope)
-        case tree.ObjSum():
-            return _sum(obj, scope)
-        case tree.ObjFreeMonoid():
-            return _free_monoid(obj, scope)
-        case tree.ObjFreeResiduated():
-            return _free_residuated(obj, scope)
-        case _:
-            return _no_set(obj, scope)
+    return OBJECTS[type(obj)](obj, scope)
 
 
 def check_finite(obj: tree.Obj, scope: Scope, *, code: str, what: str) -> Finite | None:
@@ -88,9 +68,9 @@ def axes_of(obj: tree.Obj, scope: Scope) -> tuple[Axis, ...]:
     """The axes a plate over a finite object expression adds, one per factor, with their names."""
     if isinstance(obj, tree.ObjName) and obj.name.text in scope.objects:
         return scope.objects[obj.name.text].axes
-    if isinstance(obj, tree.ObjFinSet) and isinstance(obj.size, tree.Name):
-        if obj.size.text in scope.objects:
-            return scope.objects[obj.size.text].axes
+    size = obj.size if isinstance(obj, tree.ObjFinSet) else None
+    if isinstance(size, tree.Name) and size.text in scope.objects:
+        return scope.objects[size.text].axes
     if isinstance(obj, tree.ObjProduct):
         return tuple(axis for factor in obj.factors for axis in axes_of(factor, scope))
     value = check_object(obj, scope)
@@ -129,6 +109,14 @@ def _is_pattern(obj: tree.Obj) -> bool:
             return False
 
 
+def _object_name(obj: tree.ObjName, scope: Scope) -> Object | None:
+    return _named(obj.name, scope)
+
+
+def _integer(obj: tree.ObjInt, scope: Scope) -> FinSet | None:
+    return _cardinality(obj.value, scope)
+
+
 def _named(name: tree.Name, scope: Scope) -> Object | None:
     binding = scope.objects.get(name.text)
     if binding is None:
@@ -150,7 +138,8 @@ def _undefined(name: tree.Name, scope: Scope) -> None:
     hint = scope.hint(name.text, (*scope.objects, *WORDS))
     if name.text in scope.morphisms:
         hint = f"`{name.text}` is a {scope.morphisms[name.text].kind}, not an object"
-    scope.report.error("Q0202", f"undefined object or space `{name.text}`", name.span, hint=hint)
+    message = f"undefined object or space `{name.text}`"
+    scope.report.undefined("Q0202", message, name.span, key=(name.text,), hint=hint)
 
 
 def _cardinality(number: tree.Number, scope: Scope) -> FinSet | None:
@@ -207,13 +196,17 @@ def _space(obj: tree.ObjSpace, scope: Scope) -> Space | None:
 
 
 def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
-    if isinstance(size, tree.Number):
-        if isinstance(size.value, int) and size.value >= 1:
-            return size.value
-        scope.report.error(
-            "Q0210", f"a size must be an integer of at least 1, got {size.value}", size.span
-        )
-        return None
+    if isinstance(size, tree.Name):
+        return _named_size(size, scope)
+    if isinstance(size.value, int) and size.value >= 1:
+        return size.value
+    scope.report.error(
+        "Q0210", f"a size must be an integer of at least 1, got {size.value}", size.span
+    )
+    return None
+
+
+def _named_size(size: tree.Name, scope: Scope) -> int | None:
     if size.text in scope.sizes and size.text not in scope.objects:
         return scope.sizes[size.text]
     value = _named(size, scope)
@@ -223,8 +216,13 @@ def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
         _not_a_size(size, scope, value)
         return None
     known: Size = value.size  # type: ignore[union-attr]
-    if isinstance(known, int):
-        return known
+    if isinstance(known, SizeVar):
+        _unknown_size(size, known, scope)
+        return None
+    return known
+
+
+def _unknown_size(size: tree.Name, known: SizeVar, scope: Scope) -> None:
     scope.report.error(
         "Q0210",
         f"the size of `{size.text}` is not known yet, and a space needs a number",
@@ -232,7 +230,6 @@ def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
         labels=[Label(scope.objects[size.text].span, f"its size is `{known}`")],
         hint=f'give the size when loading: `sizes={{"{known}": …}}`',
     )
-    return None
 
 
 def _sizes_fit(obj: tree.ObjSpace, sizes: list[int | None], scope: Scope) -> bool:
@@ -260,16 +257,18 @@ def _bounds(obj: tree.ObjSpace, scope: Scope) -> tuple[float | None, float | Non
         "Real": {"low": BOUND, "high": BOUND},
         "Ball": {"radius": NUMBER},
     }.get(obj.ctor.text, {})
-    before = len(scope.report.errors)
+    before = scope.report.count
     found = read_options(obj.options, allowed, scope.report, what=f"a {obj.ctor.text} space")
-    if len(scope.report.errors) > before:
+    if scope.report.count > before:
         return None
     low, high = (found[k].number if k in found else None for k in ("low", "high"))
     radius = found["radius"].number if "radius" in found else 1.0
     if low is not None and high is not None and low >= high:
-        return _empty(f"empty interval: low = {low} is not below high = {high}", obj, scope)
+        _empty(f"empty interval: low = {low} is not below high = {high}", obj, scope)
+        return None
     if radius <= 0:
-        return _empty(f"empty ball: the radius must be positive, got {radius}", obj, scope)
+        _empty(f"empty ball: the radius must be positive, got {radius}", obj, scope)
+        return None
     return low, high, radius
 
 
@@ -295,7 +294,7 @@ def _sum(obj: tree.ObjSum, scope: Scope) -> Object | None:
             whole = False
             scope.report.error(
                 "Q0206",
-                f"coproduct of spaces is not supported: `{scope.report.text(term.span)}` is a space",
+                f"no coproduct of spaces: `{scope.report.text(term.span)}` is a space",
                 term.span,
                 labels=declared_label(term, scope),
                 hint="a coproduct `+` joins finite sets; for both values at once write `*`",
@@ -305,95 +304,6 @@ def _sum(obj: tree.ObjSum, scope: Scope) -> Object | None:
     return SumSet(tuple(terms)) if whole else None
 
 
-def _enum(name: str, obj: tree.ObjEnum, scope: Scope) -> EnumSet | None:
-    seen: dict[str, Span] = {}
-    for label in obj.labels:
-        if label.text in seen:
-            scope.report.error(
-                "Q0207",
-                f"duplicate label `{label.text}`",
-                label.span,
-                labels=[Label(seen[label.text], "first here")],
-            )
-        seen.setdefault(label.text, label.span)
-    return EnumSet(name, tuple(seen))
-
-
-def _free_monoid(obj: tree.ObjFreeMonoid, scope: Scope) -> FreeMonoid | None:
-    generators = _named(obj.generators, scope)
-    length = obj.max_length.value
-    if generators is None:
-        return None
-    if not isinstance(generators, FinSet):
-        kind = "an enum" if isinstance(generators, EnumSet) else str(generators)
-        scope.report.error(
-            "Q0208",
-            f"FreeMonoid needs a FinSet of generators, `{obj.generators.text}` is {kind}",
-            obj.generators.span,
-            labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
-        )
-        return None
-    if isinstance(generators.size, int) and _words(generators.size, int(length)) > MAX_ELEMENTS:
-        _too_many(obj.max_length, "words", scope)
-        return None
-    return FreeMonoid(generators, int(length))
-
-
-def _words(letters: int, length: int) -> int:
-    """The number of words, counted until there are too many."""
-    total = power = 1
-    for _ in range(length):
-        power *= letters
-        total += power
-        if total > MAX_ELEMENTS:
-            break
-    return total
-
-
-def _too_many(number: tree.Number, what: str, scope: Scope) -> None:
-    scope.report.error(
-        "Q0208", f"{number.value} gives more than {MAX_ELEMENTS} {what}", number.span
-    )
-
-
-def _free_residuated(obj: tree.ObjFreeResiduated, scope: Scope) -> FreeResiduated | None:
-    generators = _named(obj.generators, scope)
-    ops = ("slash",) if obj.ops is None else tuple(op.text for op in obj.ops)
-    depth = 1 if obj.depth is None else int(obj.depth.value)
-    known = True
-    for op in obj.ops or ():
-        if op.text not in OPS:
-            known = False
-            near = nearest(op.text, OPS)
-            scope.report.error(
-                "Q0208",
-                f"unknown category operation `{op.text}`; the operations are {', '.join(OPS)}",
-                op.span,
-                hint=None if near is None else f"did you mean `{near}`?",
-            )
-    if generators is None or not known:
-        return None
-    if not isinstance(generators, EnumSet):
-        scope.report.error(
-            "Q0208",
-            f"the generators of FreeResiduated must be an enum, "
-            f"`{obj.generators.text}` is {generators}",
-            obj.generators.span,
-            labels=[Label(scope.objects[obj.generators.text].span, "declared here")],
-            hint=f"declare `object {obj.generators.text} : {{a, b}}`",
-        )
-        return None
-    if at_most(len(generators.labels), depth, ops) > MAX_CATEGORIES:
-        assert obj.depth is not None
-        scope.report.error(
-            "Q0208",
-            f"depth {depth} gives more than {MAX_CATEGORIES} categories",
-            obj.depth.span,
-        )
-        return None
-    return FreeResiduated(generators, depth, ops)
-
-
 def _no_set(obj: tree.Obj, scope: Scope) -> None:
     text = scope.report.text(obj.span)
     if isinstance(obj, tree.ObjEnum):
@@ -401,3 +311,26 @@ def _no_set(obj: tree.Obj, scope: Scope) -> None:
     else:
         message, hint = f"`{text}` is a category pattern, not a set", None
     scope.report.error("Q0209", message, obj.span, hint=hint)
+
+
+def _free_monoid(obj: tree.ObjFreeMonoid, scope: Scope) -> Object | None:
+    return free_monoid(obj, _named(obj.generators, scope), scope)
+
+
+def _free_residuated(obj: tree.ObjFreeResiduated, scope: Scope) -> Object | None:
+    return free_residuated(obj, _named(obj.generators, scope), scope)
+
+
+OBJECTS: dict[type, Callable[[Any, Scope], Object | None]] = {
+    tree.ObjName: _object_name,
+    tree.ObjInt: _integer,
+    tree.ObjFinSet: _finset,
+    tree.ObjSpace: _space,
+    tree.ObjProduct: _product,
+    tree.ObjSum: _sum,
+    tree.ObjFreeMonoid: _free_monoid,
+    tree.ObjFreeResiduated: _free_residuated,
+    tree.ObjSlash: _no_set,
+    tree.ObjApply: _no_set,
+    tree.ObjEnum: _no_set,
+}

@@ -42,6 +42,12 @@ class Setting:
         return str(self.value)
 
     @property
+    def plain(self) -> float | int | str:
+        """The value of an option that is a number or a name."""
+        assert isinstance(self.value, float | int | str)
+        return self.value
+
+    @property
     def names(self) -> tuple[tree.Name, ...]:
         return self.value if isinstance(self.value, tuple) else ()
 
@@ -77,10 +83,11 @@ def _names(value: tree.OptionValue | None) -> tuple[tree.Name, ...] | None:
 
 
 def _source(value: tree.OptionValue | None) -> ParamSource | None:
+    args: tuple[tuple[tree.Name | None, tree.OptionItem], ...] = ()
     if isinstance(value, tree.String):
-        kind, args = value.raw, ()
+        kind = value.raw
     elif isinstance(value, tree.Name):
-        kind, args = value.text, ()
+        kind = value.text
     elif isinstance(value, tree.OptionCall):
         kind, args = value.name.text, value.args
     else:

@@ -29,6 +29,15 @@ from quivers_nb.check.term import (
     Stack,
     Term,
 )
+from quivers_nb.check.walk import parts
+
+MARKERS: Mapping[type, str] = {
+    Parallel: "@[{i}]",
+    Fan: "fan[{i}]",
+    Stack: "stack[{i}]",
+    Repeat: "repeat[{i}]",
+    Scan: "[t]",
+}
 
 ParameterPaths = Mapping[Owner, str]
 
@@ -72,28 +81,15 @@ def child_segments(term: Term) -> tuple[tuple[str, Term], ...]:
 
     A segment may be empty, or several joined by ``/`` (``fan[2]/enc_head[2]``).
     """
-    match term:
-        case Compose():
-            return tuple(zip(_distinct(term.parts), term.parts, strict=True))
-        case Parallel():
-            return _numbered("@", term.parts)
-        case Fan():
-            return _numbered("fan", term.parts)
-        case Stack():
-            return _numbered("stack", term.copies)
-        case Repeat():
-            return _numbered("repeat", (term.body,) * term.count)
-        case Scan():
-            return ((join("[t]", own_segment(term.cell)), term.cell),)
-        case Named():
-            inner = "" if isinstance(term.body, ProgramTerm) else own_segment(term.body)
-            return ((inner, term.body),)
-        case ProgramTerm():
-            return tuple(
-                (join(name, root_segment(inner)), inner) for name, inner in calls(term.program)
-            )
-        case _:
-            return ()
+    if isinstance(term, ProgramTerm):
+        return tuple((join(name, root_segment(t)), t) for name, t in calls(term.program))
+    inner = (term.body,) * term.count if isinstance(term, Repeat) else parts(term)
+    if isinstance(term, Compose):
+        return tuple(zip(_distinct(inner), inner, strict=True))
+    if isinstance(term, Named):
+        return ((root_segment(term.body), term.body),)
+    word = MARKERS.get(type(term), "")
+    return tuple((join(word.format(i=i), own_segment(t)), t) for i, t in enumerate(inner))
 
 
 def root_segment(term: Term) -> str:
@@ -199,8 +195,7 @@ def _child_keys(term: Term) -> tuple[tuple[str, ...], ...]:
                 _keys(f"stack[{i}]", own_segment(copy)) for i, copy in enumerate(term.copies)
             )
         case Named():
-            inner = "" if isinstance(term.body, ProgramTerm) else own_segment(term.body)
-            return (_keys(inner),)
+            return (_keys(root_segment(term.body)),)
         case ProgramTerm():
             return tuple(_keys(root_segment(inner)) for _, inner in calls(term.program))
         case _:
@@ -228,15 +223,11 @@ def _record(leaf: _Place, paths: dict[Owner, str], taken: set[str]) -> None:
     paths[owner] = path
 
 
-def _numbered(word: str, parts: tuple[Term, ...]) -> tuple[tuple[str, Term], ...]:
-    return tuple((join(f"{word}[{i}]", own_segment(part)), part) for i, part in enumerate(parts))
-
-
-def _distinct(parts: tuple[Term, ...]) -> tuple[str, ...]:
+def _distinct(chain: tuple[Term, ...]) -> tuple[str, ...]:
     """Segments of a chain: a name's second occurrence, or a second fan, stack, …, gets ``#2``."""
     seen: dict[tuple[str, type], int] = {}
     segments: list[str] = []
-    for part in parts:
+    for part in chain:
         own = own_segment(part)
         key = (own, type(part))
         seen[key] = seen.get(key, 0) + 1

@@ -21,7 +21,7 @@ def check_plate(
     for left in draw.remainders:
         if left.rows and env.reads and not observed:
             good = False
-            _row_wise(left, step, env)
+            _row_wise(left, env)
             continue
         fault = match(own_axes(plate), left.axes)
         if fault is not None:
@@ -30,7 +30,7 @@ def check_plate(
     return good
 
 
-def _row_wise(left: Remainder, step: tree.SampleStep | tree.ObserveStep, env: Environment) -> None:
+def _row_wise(left: Remainder, env: Environment) -> None:
     report = env.scope.report
     name = report.text(left.span)
     span = env.bound[name].span if name in env.bound else None

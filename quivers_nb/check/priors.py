@@ -77,7 +77,7 @@ def _rank(
         "Q0312",
         f"{family.name} has event rank {family.event_rank}, but `over` lists {count} {plural}",
         over.span if over is not None else decl.options.span,
-        because=[Because(f"a value of {family.name}: {family.summary}")],
+        because=[Because(f"{family.name}: {family.summary}")],
         hint=f"available axes are {', '.join(axis_names(decl))}",
     )
 

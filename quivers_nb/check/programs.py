@@ -61,7 +61,7 @@ def _posterior(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> None:
 
 def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Program | None:
     """The program, or None if anything in it is wrong."""
-    before = len(scope.report.errors)
+    before = scope.report.count
     dom, cod = check_object(decl.dom, scope), check_object(decl.cod, scope)
     env = Environment(
         scope=scope, reads=reads_input(decl, scope), dom=dom, dom_span=decl.dom.span,
@@ -81,7 +81,7 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
     sequence = env.check_reading()
     returns = _returns(decl, env)
     check_declared(options.get("effects"), effects, scope.report)
-    if dom is None or cod is None or len(scope.report.errors) > before:
+    if dom is None or cod is None or scope.report.count > before:
         return None
     scope.results[decl.name.text] = tuple(env.bound[name] for _, name in returns)
     variables = (*env.bound.items(), *env.used_data.items())
@@ -174,7 +174,8 @@ def check_step(step: tree.Step, env: Environment) -> Step | None:
         case tree.ScoreStep():
             return _score(step, env)
         case tree.MarginalizeStep():
-            return _marginalize(step, env)
+            _marginalize(step, env)
+            return None
 
 
 def _let(step: tree.LetStep, env: Environment) -> Step:

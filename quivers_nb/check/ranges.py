@@ -1,6 +1,7 @@
 """Literal arguments lie where their parameter may lie: `Normal(0.0, -1.0)` is refused."""
 
-from math import isfinite
+from itertools import pairwise
+from math import inf, isfinite
 
 from quivers_nb.check.report import Report
 from quivers_nb.check.term import Argument, Literal
@@ -46,7 +47,7 @@ def check_ranges(
                 "Q0605",
                 f"`{parameter.name}` of {family.name} must be {need}, got {shown}",
                 span,
-                because=[Because(f"{call.name.text} is {family.summary}", call.name.span)],
+                because=[Because(f"{family.name}: {family.summary}", call.name.span)],
             )
 
 
@@ -64,7 +65,7 @@ def _violated(
     if whole and isinstance(support, SimplexSupport):
         return _probabilities(numbers)
     if whole and isinstance(support, Increasing):
-        rising = all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(numbers))
         return None if rising else "increasing"
     return next((need for n in numbers if (need := _one(support, n, literals))), None)
 
@@ -76,25 +77,20 @@ def _probabilities(numbers: list[float | int]) -> str | None:
 
 def _one(support: Support, number: float | int, literals: dict[str, float | int]) -> str | None:
     match support:
-        case Above(low):
-            bound = _bound(low, literals)
-            if bound is not None and number <= bound:
-                return "positive" if bound == 0 else f"above {bound}"
-        case Below(high):
-            bound = _bound(high, literals)
-            if bound is not None and number >= bound:
-                return f"below {bound}"
+        case Above(low) if number <= _bound(low, literals, -inf):
+            bound = _bound(low, literals, -inf)
+            return "positive" if bound == 0 else f"above {bound}"
+        case Below(high) if number >= _bound(high, literals, inf):
+            return f"below {_bound(high, literals, inf)}"
         case Between(low, high):
-            least, most = _bound(low, literals), _bound(high, literals)
-            if least is not None and most is not None and not least <= number <= most:
-                return f"between {least} and {most}"
-        case Counts(low):
-            if number < low or number != int(number):
-                return f"a whole number of at least {low}"
+            least, most = _bound(low, literals, -inf), _bound(high, literals, inf)
+            return None if least <= number <= most else f"between {least} and {most}"
+        case Counts(low) if number < low or number != int(number):
+            return f"a whole number of at least {low}"
         case _:
-            pass
-    return None
+            return None
 
 
-def _bound(bound: Bound, literals: dict[str, float | int]) -> float | int | None:
-    return literals.get(bound) if isinstance(bound, str) else bound
+def _bound(bound: Bound, literals: dict[str, float | int], default: float) -> float | int:
+    """A bound that is a parameter counts if that parameter is a literal."""
+    return literals.get(bound, default) if isinstance(bound, str) else bound

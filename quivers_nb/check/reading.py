@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
 from quivers_nb.check.scope import Scope
-from quivers_nb.check.term import Named, ProgramTerm, Term
+from quivers_nb.check.term import ProgramTerm, Term
+from quivers_nb.check.walk import entered
 from quivers_nb.syntax import tree
 
 
@@ -20,9 +21,7 @@ def _takes_raw(call: tree.Call, scope: Scope) -> bool:
     binding = scope.morphisms.get(call.name.text)
     if call.args is not None or binding is None or not isinstance(binding.value, Term):
         return False
-    term = binding.value
-    while isinstance(term, Named):
-        term = term.body
+    term = entered(binding.value)
     return not isinstance(term, ProgramTerm) or term.program.reads_input
 
 

@@ -5,7 +5,7 @@ object, morphism or value), and whoever meets None stays silent: the fault was t
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quivers_nb.diagnostics.diagnostic import Because, Diagnostic, Label, Severity
 from quivers_nb.diagnostics.source import SourceText, Span
@@ -17,6 +17,8 @@ class Report:
 
     source: SourceText
     findings: list[Diagnostic] = field(default_factory=list)
+    count: int = 0  # of errors told, repeated ones included: has anything gone wrong since …?
+    _uses: dict[tuple[object, ...], list[Span]] = field(default_factory=dict)
 
     def error(
         self,
@@ -29,9 +31,27 @@ class Report:
         hint: str | None = None,
     ) -> None:
         """Add an error."""
+        self.count += 1
         self._add(
             Diagnostic(code, message, span, tuple(labels), _once(because), hint, Severity.ERROR)
         )
+
+    def undefined(
+        self, code: str, message: str, span: Span, *, key: tuple[object, ...], hint: str | None
+    ) -> None:
+        """Add an error for the first use of a name that is not there; later uses only count."""
+        uses = self._uses.setdefault((code, *key), [])
+        self.count += 1
+        if span in uses:
+            return
+        uses.append(span)
+        told = Diagnostic(code, message, uses[0], hint=hint)
+        if len(uses) > 1:
+            more = f"{len(uses) - 1} more use{'s' if len(uses) > 2 else ''}"
+            label = Label(uses[1], "also here")
+            told = replace(told, message=f"{message} (and {more})", labels=(label,))
+            self.findings = [d for d in self.findings if (d.code, d.span) != (code, uses[0])]
+        self._add(told)
 
     def warning(
         self,

@@ -1,4 +1,4 @@
-"""`sample` and `observe`: what a step binds, over which plate or space, per row or shared (7.4-7.6)."""
+"""`sample` and `observe`: what a step binds, over which plate or space (7.4 to 7.6)."""
 
 from dataclasses import dataclass, replace
 
@@ -141,7 +141,8 @@ def _undefined_head(name: tree.Name, env: Environment) -> None:
         not_lowered(f"the measure operator {name.text}", name.span, scope.report)
         return
     hint = scope.hint(name.text, (*scope.morphisms, *FAMILIES))
-    scope.report.error("Q0504", f"undefined morphism or family `{name.text}`", name.span, hint=hint)
+    message = f"undefined morphism or family `{name.text}`"
+    scope.report.undefined("Q0504", message, name.span, key=(name.text,), hint=hint)
 
 
 def _size_hint(options: Settings, index: Index | None, env: Environment) -> SizeHint:

@@ -39,7 +39,7 @@ def check_template_call(
     """Arity, and what each parameter's kind admits."""
     params = template.decl.params
     scope.called.add(template.decl.name.text)
-    before = len(scope.report.errors)
+    before = scope.report.count
     if len(args) != len(params):
         names = ", ".join(param.name.text for param in params)
         scope.report.error(
@@ -58,7 +58,7 @@ def check_template_call(
                 arg.span,
                 because=[_asked(param)],
             )
-    if len(scope.report.errors) == before:
+    if scope.report.count == before:
         not_lowered("calling a program with typed parameters", name.span, scope.report)
 
 

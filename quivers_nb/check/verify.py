@@ -1,6 +1,7 @@
 """The laws of the typed term, executable: run on every checked program of the test suite."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from quivers_nb.check.expect import events_meet
 from quivers_nb.check.paths import child_segments, occurrences, parameter_paths, step_paths
@@ -19,7 +20,6 @@ from quivers_nb.check.term import (
     Lambda,
     LetStep,
     LetTerm,
-    Literal,
     Morphism,
     MorphismCall,
     Named,
@@ -36,7 +36,6 @@ from quivers_nb.check.term import (
     Stack,
     Step,
     Term,
-    Text,
     Variable,
 )
 from quivers_nb.diagnostics.errors import InternalError
@@ -118,7 +117,7 @@ def _chain(term: Term, parts: tuple[Term, ...]) -> None:
     _require("chains are flat", flat, term)
     ends = (parts[0].dom, parts[-1].cod)
     _require("a chain has the type of its ends", (term.dom, term.cod) == ends, term)
-    for left, right in zip(parts, parts[1:], strict=False):
+    for left, right in pairwise(parts):
         _require("types meet", events_meet(left.cod, right.dom), (left.cod, right.dom))
 
 
@@ -198,19 +197,27 @@ def _in_let(term: LetTerm, local: frozenset[str]) -> Iterator[Variable]:
 def _parts(term: LetTerm) -> tuple[tuple[LetTerm, ...], frozenset[str]]:
     """The parts of an expression, and the names bound in them."""
     match term:
-        case Arithmetic():
-            return (term.left, term.right), frozenset()
-        case Negate():
-            return (term.operand,), frozenset()
-        case Apply() | Items():
-            return (term.args if isinstance(term, Apply) else term.items), frozenset()
-        case Gather():
-            return (term.base, *term.indices), frozenset()
         case Lambda():
             return (term.body,), frozenset({term.param})
         case Factor():
             inside = term.cases if term.cases is not None else (term.body,)
             names = frozenset(name for name, _ in term.binders)
             return tuple(part for part in inside if part is not None), names
-        case Literal() | Text() | Variable():
-            return (), frozenset()
+        case _:
+            return _operands(term), frozenset()
+
+
+def _operands(term: LetTerm) -> tuple[LetTerm, ...]:
+    match term:
+        case Arithmetic():
+            return term.left, term.right
+        case Negate():
+            return (term.operand,)
+        case Apply():
+            return term.args
+        case Items():
+            return term.items
+        case Gather():
+            return (term.base, *term.indices)
+        case _:
+            return ()

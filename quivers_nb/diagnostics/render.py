@@ -21,7 +21,7 @@ from quivers_nb.display.parts import Mark, Part, Row, Stack, Text, Tone
 from quivers_nb.display.text import to_text, visible, width
 
 SHOWN = 10  # diagnostics printed before the rest are only counted
-LINE_WIDTH = 96  # columns of source shown; longer lines are cut around the mark
+LINE_WIDTH = 120  # columns of source shown; longer lines are cut around the mark
 _TAB = 4
 _CUT = "…"
 _TONE = {Severity.ERROR: Tone.ERROR, Severity.WARNING: Tone.WARNING}

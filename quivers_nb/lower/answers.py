@@ -21,10 +21,11 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import InternalError, UserError
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.lower.dists import Branched, Dist
 from quivers_nb.lower.noise import fixed_noise, path_seed
+from quivers_nb.lower.parts import Parts
 
 HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
 
@@ -39,14 +40,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site as it is asked for. ``columns`` names the parts of a joint middle, path and width."""
+    """A site as it is asked for. ``parts`` are the sites that a joint value stands for."""
 
     path: str
     kind: Kind
     observe: bool = False
     kernel: bool = False  # bound to a declared morphism rather than an inline family
     batch_rank: int = 0  # how many leading axes of the value are rows
-    columns: tuple[tuple[str, int], ...] = ()
+    parts: Parts | None = None
 
     @property
     def internal(self) -> bool:
@@ -85,14 +86,9 @@ class Given:
     def _find(self, site: SiteKey, dist: Dist) -> Tensor | None:
         if site.path in self.values:
             return self.fit(site, dist, self.values[site.path])
-        if site.columns and all(path in self.values for path, _ in site.columns):
-            pieces = [self.values[path] for path, _ in site.columns]
-            pieces = [
-                p if w > 1 or p.ndim > len(dist.lead) else p[..., None]
-                for p, (_, w) in zip(pieces, site.columns, strict=True)
-            ]
-            return torch.cat(pieces, dim=-1)
-        return None
+        if site.parts is None:
+            return None
+        return site.parts.find(self.values, self.stack_rank + len(dist.lead))
 
     def fit(self, site: SiteKey, dist: Dist, value: Tensor) -> Tensor:
         """Bring ``value`` to ``(*s, *lead, *event)`` or say what was wanted."""
@@ -168,13 +164,13 @@ class FixedNoise:
 
     def _one(self, site: SiteKey, dist: Dist, event: tuple[int, ...], draw: int) -> Tensor:
         place = {"dtype": self.dtype, "device": self.device, "draw": draw}
-        if not site.columns:
+        if site.parts is None:
             return fixed_noise(site.path, dist.lead + event, **place)  # type: ignore[arg-type]
         pieces = [
             fixed_noise(path, (*dist.lead, width), **place)  # type: ignore[arg-type]
-            for path, width in site.columns
+            for path, width in zip(site.parts.paths, site.parts.widths, strict=True)
         ]
-        return torch.cat(pieces, dim=-1)
+        return site.parts.join(pieces)
 
 
 @dataclass(frozen=True)
@@ -188,10 +184,8 @@ class NoiseTable:
             return None
         if site.path in self.noise:
             return Answer(dist.from_noise(self.noise[site.path]), None)
-        if site.columns and all(path in self.noise for path, _ in site.columns):
-            pieces = [self.noise[path] for path, _ in site.columns]
-            return Answer(dist.from_noise(torch.cat(pieces, dim=-1)), None)
-        return None
+        noise = None if site.parts is None else site.parts.find(self.noise, len(dist.lead))
+        return None if noise is None else Answer(dist.from_noise(noise), None)
 
 
 @dataclass(frozen=True)
@@ -260,6 +254,8 @@ class Discover:
             raise UserError(_finite_message(site, dist))
         noise = self._noise_event(site, dist)
         event = dist.unconstrained_event() if noise is None else noise
+        if site.path in self.values:
+            raise InternalError(f"two sites have the path {site.path}")
         start = self.found[-1].stop if self.found else 0
         self.found.append(
             Coordinate(

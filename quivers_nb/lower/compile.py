@@ -5,16 +5,19 @@ Members of a replicated group side by side in one ``fan`` become a single leaf, 
 batched product.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from quivers_nb.check import term as ir
 from quivers_nb.check.paths import Occurrence, leaf_paths, occurrences, parameter_paths
 from quivers_nb.lower.frame import CompiledProgram
-from quivers_nb.lower.nodes import Beside, Chain, Leaf, Node, Recur, Spread, Sub, Wire
-from quivers_nb.lower.parameters import KernelPlan, batchable, tensor_names
+from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes, units
+from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
+from quivers_nb.lower.parameters import KernelPlan, tensor_names
+from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.steps import ProgramInExpression
 from quivers_nb.lower.storage import Storage
 from quivers_nb.spaces.space import width
@@ -69,8 +72,7 @@ class Compilation:
             case ir.Compose(parts=parts):
                 return Chain(tuple(self.node(part) for part in parts))
             case ir.Parallel(parts=parts):
-                nodes = tuple(self.node(part) for part in parts)
-                return Beside(nodes, tuple(p.dom for p in parts), tuple(p.cod for p in parts))
+                return self._parallel(parts)
             case ir.Repeat(body=body, count=count):
                 return Chain(tuple(self.node(body) for _ in range(count)))
             case ir.Stack(copies=copies):
@@ -81,34 +83,63 @@ class Compilation:
     def _leaf(self, generator: ir.Generator) -> Leaf:
         name = self._next(generator)
         self.storage.place([generator], name.parameter_path)
+        return self._single(generator, name)
+
+    def _single(self, generator: ir.Generator, name: Occurrence) -> Leaf:
         slot = self._use(generator, name)
-        plan = KernelPlan(generator.morphism, _keys(generator.morphism, slot.key), slot.index)
-        return Leaf(name.path, plan, generator.cod)
+        keys = _keys(generator.morphism, slot.key)
+        return Leaf(name.path, KernelPlan(generator.morphism, keys, slot.index), generator.cod)
 
     def _fan(self, parts: Sequence[ir.Term]) -> Node:
         generators = [part for part in parts if isinstance(part, ir.Generator)]
-        if len(generators) < len(parts) or not _equal_members(generators):
-            nodes = tuple(self.node(part) for part in parts)
-            return Spread(nodes, tuple(part.cod for part in parts))
-        names = [self._next(generator) for generator in generators]
-        self.storage.place(generators, _group_key(names[0].parameter_path))
+        if len(generators) == len(parts) > 1 and equal_kernels(generators):
+            names = [self._next(generator) for generator in generators]
+            whole = self._batch(generators, names, lanes=1)
+            leaves = [self._single(g, n) for g, n in zip(generators, names, strict=True)]
+            return whole or Spread(tuple(leaves), tuple(g.cod for g in generators))
+        nodes = tuple(self.node(part) for part in parts)
+        return Spread(nodes, tuple(part.cod for part in parts))
+
+    def _parallel(self, parts: Sequence[ir.Term]) -> Node:
+        """Equal layers side by side become lanes of one node; anything else stays apart."""
+        lanes = [units(part) for part in parts]
+        if equal_lanes(lanes):
+            names = [[[self._next(g) for g in unit] for unit in lane] for lane in lanes]
+            chain = self._lanes(lanes, names)
+            if chain is not None:
+                return Lanes(chain, len(parts), parts[0].dom)
+            flat = [name for lane in names for unit in lane for name in unit]
+            self.names = itertools.chain(flat, self.names)
+        nodes = tuple(self.node(part) for part in parts)
+        return Beside(nodes, tuple(p.dom for p in parts), tuple(p.cod for p in parts))
+
+    def _lanes(self, lanes: Sequence[Units], names: list[list[list[Occurrence]]]) -> Node | None:
+        count = len(lanes)
+        leaves: list[Node] = []
+        for k in range(len(lanes[0])):
+            generators = [g for lane in lanes for g in lane[k]]
+            leaf = self._batch(generators, [n for lane in names for n in lane[k]], lanes=count)
+            if leaf is None:
+                return None
+            leaves.append(leaf)
+        return leaves[0] if len(leaves) == 1 else Chain(tuple(leaves))
+
+    def _batch(
+        self, generators: Sequence[ir.Generator], names: Sequence[Occurrence], *, lanes: int
+    ) -> Leaf | None:
+        """One leaf for all, if their weights can be (or are) stacked in this order."""
+        key = _common_key([name.parameter_path for name in names], lanes)
+        self.storage.place(generators, key)
+        if not self.storage.is_block([generator.owner for generator in generators]):
+            return None
         slots = [self._use(g, n) for g, n in zip(generators, names, strict=True)]
         first = generators[0].morphism
-        whole = [(s.key, s.index) for s in slots] == [(slots[0].key, k) for k in range(len(slots))]
-        if whole and self.storage.members(slots[0].key) == len(slots):
-            keys = _keys(first, slots[0].key)
-            columns = tuple((n.path, width(g.cod)) for n, g in zip(names, generators, strict=True))
-            return Leaf(
-                _group_path(names[0].path),
-                KernelPlan(first, keys, members=len(slots)),
-                first.cod,
-                columns,
-            )
-        leaves = tuple(
-            Leaf(n.path, KernelPlan(g.morphism, _keys(g.morphism, s.key), s.index), g.cod)
-            for n, g, s in zip(names, generators, slots, strict=True)
+        members = len(generators) // lanes
+        plan = KernelPlan(first, _keys(first, slots[0].key), lanes=lanes, members=members)
+        parts = Parts(
+            tuple(n.path for n in names), tuple(width(g.cod) for g in generators), stacked=True
         )
-        return Spread(leaves, tuple(g.cod for g in generators))
+        return Leaf(_common_path([name.path for name in names]), plan, first.cod, parts)
 
     def _scan(self, term: ir.Scan) -> Recur:
         cell = self.node(term.cell)
@@ -154,24 +185,18 @@ def _whole_program(term: ir.Term) -> ir.Program | None:
     return term.program if isinstance(term, ir.ProgramTerm) else None
 
 
-def _equal_members(generators: Sequence[ir.Generator]) -> bool:
-    """Whether generators are different members of one group that can share a batched product."""
-    first = generators[0].morphism
-    if len(generators) < 2 or not batchable(first):
-        return False
-    plain = [replace(g.morphism, member=None) for g in generators]
-    owners = {g.owner for g in generators}
-    return all(m == plain[0] for m in plain) and len(owners) == len(generators)
+def _common_key(paths: Sequence[str], lanes: int) -> str:
+    """A block's key: the group of each lane, ``…enc_head|…dec_head``."""
+    firsts = [paths[k * len(paths) // lanes] for k in range(lanes)]
+    if len(paths) == lanes > 1:
+        return "|".join(firsts)
+    return "|".join(path.removesuffix("[0]") for path in firsts)
 
 
-def _group_key(path: str) -> str:
-    return path[: path.rindex("[")] if path.endswith("]") else path
-
-
-def _group_path(path: str) -> str:
-    """Where a whole group stands: ``…/fan[0]/head[0]`` becomes ``…/fan/head``."""
-    front, fan, member = path.rsplit("/", 2)
-    return f"{front}/{_group_key(fan)}/{_group_key(member)}"
+def _common_path(paths: Sequence[str]) -> str:
+    """Where a whole group stands: segment by segment, ``a|b`` where its members differ."""
+    rows = [path.split("/") for path in paths]
+    return "/".join("|".join(dict.fromkeys(column)) for column in zip(*rows, strict=True))
 
 
 def _keys(morphism: ir.Morphism, key: str) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
 from quivers_nb.lower.frame import Frame, ask, record_deterministic, width_one
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head
+from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import Object, is_finite, width
@@ -44,8 +45,8 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
     dist = head(node, run, Flow(entry.tensor), lead)
     site = frame.key(step.names[0], kernel=True, rows=rows)
     if len(step.names) > 1:
-        columns = tuple(zip((frame.prefix + n for n in step.names), step.widths, strict=True))
-        site = replace(site, path=frame.prefix + "_".join(step.names), columns=columns)
+        parts = Parts(tuple(frame.prefix + n for n in step.names), step.widths)
+        site = replace(site, path=frame.prefix + "_".join(step.names), parts=parts)
     value = Value(
         ask(run, site, dist, rows=rows), names, rows, run.batch_rank, unit=width_one(term.cod)
     )

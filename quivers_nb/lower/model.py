@@ -95,7 +95,11 @@ class Model(nn.Module):
 
     def storage(self) -> dict[str, Parameter]:
         """Weight tensors by storage key; members of a group may share a stacked one."""
-        return {key: self.get_parameter(registered) for key, registered in self._names}
+        return {key: self._parameters[name] for key, name in self._names}  # type: ignore[misc]
+
+    def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """`storage` in another dtype; the parameters themselves where it is their own."""
+        return {k: p if p.dtype is dtype else p.to(dtype) for k, p in self.storage().items()}
 
     def parameter_sites(self) -> tuple[ParameterSite, ...]:
         """Every weight tensor by its own path (R13), ordered by storage key, then by index."""
@@ -290,7 +294,7 @@ class Model(nn.Module):
         stack: tuple[int, ...] = (),
         generator: Generator | None = None,
     ) -> Run:
-        weights = {key: parameter.to(act.dtype) for key, parameter in self.storage().items()}
+        weights = self.weights(act.dtype)
         return Run(
             tuple(answerers),
             weights,

@@ -13,7 +13,7 @@ chain and factor by factor.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -23,6 +23,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple, side_by_side
 from quivers_nb.lower.parameters import KernelPlan
+from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.run import MAX_BRANCHES, Run, unanswered
 from quivers_nb.spaces.space import Object, is_finite, width
 
@@ -37,15 +38,12 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One kernel occurrence, or k equal ones of a group evaluated as one batched product.
-
-    ``columns`` lists ``(path, width)`` of the members in the second case.
-    """
+    """One kernel occurrence, or several equal ones evaluated as one batched product (``parts``)."""
 
     path: str
     plan: KernelPlan
     cod: Object
-    columns: tuple[tuple[str, int], ...] = ()
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,18 @@ class Beside:
     parts: tuple["Node", ...]
     doms: tuple[Object, ...]
     cods: tuple[Object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """``f @ g`` of equal layers: one node whose kernels are batched over the operands.
+
+    Inside, a value is ``(*s, *lead, lanes, d)``, indices ``(*s, *lead, lanes)``.
+    """
+
+    node: "Node"
+    count: int
+    dom: Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ class ProgramBody:
         raise NotImplementedError
 
 
-Node = Leaf | Wire | Chain | Beside | Spread | Recur | Sub
+Node = Leaf | Wire | Chain | Beside | Lanes | Spread | Recur | Sub
 
 
 def deterministic(node: Node) -> bool:
@@ -138,7 +148,7 @@ def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> D
     """The distribution of the last kernels of ``node`` at ``x``."""
     match node:
         case Leaf():
-            return _branched(node.plan.dist(run.parameters, x.value, lead), x.weights)
+            return _side_by_side(_kernel(node, run, x, lead))
         case Chain(parts=parts):
             middle = _chain(parts[:-1], parts[-1], run, x, lead, t)
             return head(parts[-1], run, middle, lead, t)
@@ -148,6 +158,8 @@ def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> D
             return Joint(tuple(heads), lead)
         case Spread(parts=parts):
             return Joint(tuple(head(part, run, x, lead, t) for part in parts), lead)
+        case Lanes():
+            return _side_by_side(head(node.node, run, _into_lanes(node, x), lead, t))
         case Recur():
             last, state, length = _steps(node, run, x, lead, t)
             return head(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
@@ -155,8 +167,28 @@ def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> D
             raise AssertionError(node)
 
 
-def _branched(dist: Dist, weights: Tensor | None) -> Dist:
-    return dist if weights is None else Branched(dist, weights)
+def _kernel(leaf: Leaf, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
+    dist = leaf.plan.dist(run.parameters, x.value, lead)
+    return dist if x.weights is None else Branched(dist, x.weights)
+
+
+def _side_by_side(dist: Dist) -> Dist:
+    """Members and lanes as columns of one vector, where the value is a declared site's."""
+    if isinstance(dist, Branched):
+        return Branched(_side_by_side(dist.inner), dist.weights)
+    if not isinstance(dist, Simple) or len(dist.own_event) < 2:
+        return dist
+    params = tuple(p.flatten(-2) if p.ndim > 1 else p for p in dist.params)
+    return _side_by_side(replace(dist, params=params, own_event=(prod(dist.own_event),)))
+
+
+def _into_lanes(node: Lanes, x: Flow) -> Flow:
+    """Columns of the input by operand; single finite sets become indices (5.2)."""
+    value = x.value.unflatten(-1, (node.count, -1))
+    if is_finite(node.dom):
+        value = value.long()
+        value = value.squeeze(-1) if width(node.dom) == 1 else value
+    return Flow(value, x.weights)
 
 
 # --- flow ---------------------------------------------------------------------------------------
@@ -165,7 +197,7 @@ def _branched(dist: Dist, weights: Tensor | None) -> Dist:
 def flow(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> Flow:
     """The value of ``node`` at ``x``, its kernels answered for as middles."""
     if isinstance(node, Leaf):
-        return _draw(node, run, head(node, run, x, lead, t), t)
+        return _draw(node, run, _kernel(node, run, x, lead), t)
     if isinstance(node, Sub):
         return _through_program(node, run, x, lead, t)
     return _flow_composite(node, run, x, lead, t)
@@ -180,6 +212,9 @@ def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str
             inputs = _split_input(x, node.doms)
             flows = [flow(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
             return _merge(flows, node.cods)
+        case Lanes():
+            inner = flow(node.node, run, _into_lanes(node, x), lead, t)
+            return Flow(inner.value.flatten(-2), inner.weights)
         case Spread(parts=parts):
             return _merge([flow(part, run, x, lead, t) for part in parts], node.cods)
         case Recur():
@@ -199,14 +234,16 @@ def _through_program(node: Sub, run: Run, x: Flow, lead: tuple[int, ...], t: str
 
 
 def _draw(leaf: Leaf, run: Run, dist: Dist, t: str) -> Flow:
-    columns = tuple((_timed(path, t), size) for path, size in leaf.columns)
+    parts = leaf.parts
+    if parts is not None and t:
+        parts = parts.at(tuple(_timed(path, t) for path in parts.paths))
     site = SiteKey(
-        _timed(leaf.path, t), Kind.MIDDLE, kernel=True, batch_rank=run.batch_rank, columns=columns
+        _timed(leaf.path, t), Kind.MIDDLE, kernel=True, batch_rank=run.batch_rank, parts=parts
     )
     answer = run.ask(site, dist)
     if answer is not None and not (isinstance(dist, Branched) and answer.term is None):
         _count(run, site, dist, answer.value, answer.term, given=answer.given)
-        return Flow(answer.value)
+        return Flow(leaf.plan.joined(answer.value))
     if dist.discrete:
         return _enumerate(site, run, dist, leaf.cod)
     if not isinstance(dist, Branched):
@@ -399,6 +436,7 @@ __all__ = [
     "Beside",
     "Chain",
     "Flow",
+    "Lanes",
     "Leaf",
     "Node",
     "ProgramBody",

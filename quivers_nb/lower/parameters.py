@@ -1,7 +1,8 @@
 """Kernels in torch: the tensors a declared morphism owns, and its distribution at an input."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from quivers_nb.kernels.network import (
 from quivers_nb.kernels.network import (
     initial_tensors as draw_tensors,
 )
-from quivers_nb.kernels.transforms import kernel_parameters, raw_width, split_blocks
+from quivers_nb.kernels.transforms import Cut, kernel_parameters, raw_cut, raw_width
 from quivers_nb.lower.dists import Dist, Simple
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
@@ -98,18 +99,26 @@ def _embed_tensors(morphism: Morphism) -> dict[str, Tensor]:
 # --- evaluation ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KernelPlan:
     """A declared morphism with its place in the storage.
 
-    ``keys`` maps tensor names to storage keys; ``index`` picks one member of a stacked block,
-    ``members`` > 1 reads the whole block as that many kernels side by side.
+    ``keys`` maps tensor names to storage keys; ``index`` picks one member of a stacked block. A
+    whole block of ``lanes * members`` equal kernels is read as one batched product: each lane has
+    an input of its own (operands of ``@``), members share their lane's (a ``fan``). Values are then
+    stacked on the axis before the last, ``(*lead, lanes * members, d)``.
     """
 
     morphism: Morphism
     keys: tuple[tuple[str, str], ...]
     index: int | None = None
+    lanes: int = 1
     members: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many kernels are evaluated at once."""
+        return self.lanes * self.members
 
     @property
     def scalar_index(self) -> bool:
@@ -117,53 +126,118 @@ class KernelPlan:
         dom = self.morphism.dom
         return is_finite(dom) and not isinstance(dom, ProductSet)
 
-    def dist(self, parameters: Mapping[str, Tensor], x: Tensor, lead: tuple[int, ...]) -> Dist:
-        """The distribution at ``x``, ``(*s, *lead, d)`` or indices ``(*s, *lead)``."""
-        tensors, depth = self._tensors(parameters)
-        at = _index(self.morphism.dom, x) if is_finite(self.morphism.dom) else _vector(x, lead)
-        event = 0 if is_finite(self.morphism.dom) else 1
+    @cached_property
+    def cut(self) -> Cut:
+        """How the raw vector becomes parameters."""
+        assert self.morphism.family is not None
+        row, settings = FAMILIES[self.morphism.family], _settings(self.morphism)
+        return raw_cut(row, _size(self.morphism.cod), settings, _matrix_size(self.morphism.cod))
+
+    @cached_property
+    def family(self) -> Family:
+        """The family that the kernel's density is of."""
         if self.morphism.role is Role.EMBED:
-            loc = _rows_of(tensors["centers"], at, depth, len(lead), 1)
-            log_sigma = _rows_of(tensors["log_sigma"], at, depth, len(lead), 1)
-            scale = log_sigma.exp().clamp_min(EPS)
-            return Simple(FAMILIES["Normal"], (loc, scale), lead, (_size(self.morphism.cod),))
+            return FAMILIES["Normal"]
         if self.morphism.family is None:
-            logits = _rows_of(tensors["logits"], at, depth, len(lead), 1)
-            return Simple(FAMILIES["CategoricalLogit"], (logits,), lead)
-        return self._family(tensors, at, depth, lead, event)
+            return FAMILIES["CategoricalLogit"]
+        row = FAMILIES[self.morphism.family]
+        return row if row.kernel_family is None else FAMILIES[row.kernel_family]
+
+    @cached_property
+    def events(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Own event and family event of a value."""
+        own, inner = _events(self.family, self.morphism.cod, _size(self.morphism.cod))
+        return (((self.count,) if self.count > 1 else ()) + own), inner
+
+    def joined(self, value: Tensor) -> Tensor:
+        """A stacked value as the next kernel reads it: members side by side, lanes apart."""
+        if self.members == 1:
+            return value
+        if self.lanes == 1:
+            return value.flatten(-2)
+        return value.unflatten(-2, (self.lanes, self.members)).flatten(-2)
+
+    def dist(self, parameters: Mapping[str, Tensor], x: Tensor, lead: tuple[int, ...]) -> Dist:
+        """The distribution at ``x``, ``(*s, *lead, [lanes,] d)`` or ``(*s, *lead, [lanes])``."""
+        tensors, depth = self._tensors(parameters)
+        finite = is_finite(self.morphism.dom)
+        at = _index(self.morphism.dom, x) if finite else _vector(x)
+        axes = _Axes(depth, len(lead), 0 if finite else 1, self.lanes > 1, self.members > 1)
+        return Simple(self.family, self._params(tensors, at, axes), lead, *self.events)
+
+    def _params(self, tensors: dict[str, Tensor], at: Tensor, axes: "_Axes") -> tuple[Tensor, ...]:
+        if self.morphism.role is Role.EMBED:
+            loc, log_sigma = (axes.rows(tensors[name], at) for name in ("centers", "log_sigma"))
+            return loc, log_sigma.exp().clamp_min(EPS)
+        if self.morphism.family is None:
+            return (axes.rows(tensors["logits"], at),)
+        source = self.morphism.source
+        assert source is not None
+        if source.kind is SourceKind.ATTENTION:
+            axes = replace(axes, event=axes.event + 1)
+        raw = apply_network(source.kind.value, tensors, axes.behind(at), heads=source.heads)
+        params = self.cut(axes.restore(raw, at))
+        if self.lanes > 1 and self.members > 1:
+            return tuple(p.flatten(-3, -2) if p.ndim else p for p in params)
+        return params
 
     def _tensors(self, parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
         """Tensors by name, and how many stack axes stand in front of each."""
         picked = {name: parameters[key] for name, key in self.keys}
         if not picked:
             return {}, 0
-        stacked = self.index is not None or self.members > 1
-        name = next(iter(picked))
-        base = 1 if name.startswith("bias") else 2
-        depth = picked[name].ndim - base - (1 if stacked else 0)
-        if self.index is not None and self.members == 1:
+        name = self.keys[0][0]
+        stacked = self.index is not None or self.count > 1
+        depth = picked[name].ndim - (1 if name.startswith("bias") else 2) - (1 if stacked else 0)
+        if self.index is not None and self.count == 1:
             picked = {name: tensor.select(depth, self.index) for name, tensor in picked.items()}
+        if self.lanes > 1 and self.members > 1:
+            grid = (self.lanes, self.members)
+            picked = {name: tensor.unflatten(depth, grid) for name, tensor in picked.items()}
         return picked, depth
 
-    def _family(
-        self, tensors: dict[str, Tensor], at: Tensor, depth: int, lead: tuple[int, ...], event: int
-    ) -> Dist:
-        morphism = self.morphism
-        assert morphism.family is not None
-        assert morphism.source is not None
-        row = FAMILIES[morphism.family]
-        source = morphism.source
-        extra = 1 if source.kind is SourceKind.ATTENTION else 0
-        x = _behind(at, depth, len(lead), event + extra, side=self.members > 1)
-        raw = apply_network(source.kind.value, tensors, x, heads=source.heads)
-        raw = _restore(raw, at, depth, len(lead), event + extra, side=self.members > 1)
-        d, m = _size(morphism.cod), _matrix_size(morphism.cod)
-        params = split_blocks(row, raw, d, _settings(morphism), m)
-        family = row if row.kernel_family is None else FAMILIES[row.kernel_family]
-        if self.members > 1:
-            params = tuple(p.flatten(-2) if p.ndim else p for p in params)
-        own, inner = _events(family, morphism.cod, d * self.members)
-        return Simple(family, params, lead, own, inner)
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Where the axes of an input stand, and how to bring them to where the weights have theirs.
+
+    An input is ``(*K, *s, *lead, [lanes,] *event)``, *K being branch axes; weights have ``depth``
+    stack axes, then one of lanes and one of members if there are any.
+    """
+
+    depth: int
+    lead: int
+    event: int
+    lanes: bool
+    members: bool
+
+    def behind(self, x: Tensor) -> Tensor:  # -> (*s, [lanes, members,] *K, *lead, *event)
+        front = x.ndim - self.lead - self.event - self.lanes  # branch and stack axes of x
+        depth = self.depth
+        if depth:
+            if front < depth:
+                x = x.reshape((*((1,) * (depth - front)), *x.shape))
+                front = depth
+            if front > depth:
+                x = x.movedim(tuple(range(front - depth)), tuple(range(depth, front)))
+        if self.lanes:
+            x = x.movedim(-(self.event + 1), depth)
+        return x.unsqueeze(depth + self.lanes) if self.members else x
+
+    def restore(self, raw: Tensor, x: Tensor) -> Tensor:  # -> (*K, *s, *lead, [lanes, members,] P)
+        """Undo `behind` on a result at the input ``x``."""
+        depth, inner = self.depth, self.lanes + self.members
+        if inner:
+            places = tuple(range(depth, depth + inner))
+            raw = raw.movedim(places, tuple(range(-1 - inner, -1)))
+        branches = x.ndim - self.lead - self.event - self.lanes - depth if depth else 0
+        if branches > 0:
+            raw = raw.movedim(tuple(range(depth, depth + branches)), tuple(range(branches)))
+        return raw
+
+    def rows(self, table: Tensor, index: Tensor) -> Tensor:
+        """Rows of a table ``(*s, [lanes, members,] n, d)`` at indices."""
+        return self.restore(apply_network("lookup", {"table": table}, self.behind(index)), index)
 
 
 def _events(family: Family, cod: Object, d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -188,45 +262,11 @@ def _index(dom: Object, x: Tensor) -> Tensor:
     return flat
 
 
-def _vector(x: Tensor, lead: tuple[int, ...]) -> Tensor:
+def _vector(x: Tensor) -> Tensor:
     """An index read as a number becomes one column (3.5)."""
     if x.is_floating_point():
         return x
-    del lead
     return x.to(torch.get_default_dtype()).unsqueeze(-1)
-
-
-def _behind(x: Tensor, depth: int, lead: int, event: int, *, side: bool) -> Tensor:
-    """``(*K, *s, *lead, e)`` to ``(*s, [1], *K, *lead, e)``, as the weights have their axes.
-
-    ``*K`` are branch axes; weights have ``depth`` stack axes, and one of members if ``side``.
-    """
-    front = x.ndim - lead - event  # branch and stack axes that x has
-    if depth:
-        if front < depth:
-            x = x.reshape((*((1,) * (depth - front)), *x.shape))
-            front = depth
-        branches = front - depth
-        if branches:
-            x = x.movedim(tuple(range(branches)), tuple(range(depth, front)))
-    return x.unsqueeze(depth) if side else x
-
-
-def _restore(raw: Tensor, x: Tensor, depth: int, lead: int, event: int, *, side: bool) -> Tensor:
-    """Undo `_behind` on a result ``(*s, [k], *K, *lead, P)``: ``(*K, *s, *lead, [k], P)``."""
-    if side:
-        raw = raw.movedim(depth, -2)
-    branches = x.ndim - lead - event - depth if depth else 0
-    if branches > 0:
-        raw = raw.movedim(tuple(range(depth, depth + branches)), tuple(range(branches)))
-    return raw
-
-
-def _rows_of(table: Tensor, index: Tensor, depth: int, lead: int, _event: int) -> Tensor:
-    """Rows of a table ``(*s, n, d)`` at indices ``(*K, *s, *lead)``."""
-    at = _behind(index, depth, lead, 0, side=False)
-    rows = apply_network("lookup", {"table": table}, at)
-    return _restore(rows, index, depth, lead, 0, side=False)
 
 
 def tensor_names(morphism: Morphism) -> tuple[str, ...]:
@@ -241,7 +281,9 @@ def tensor_names(morphism: Morphism) -> tuple[str, ...]:
 
 
 def batchable(morphism: Morphism) -> bool:
-    """Whether members of a group of this morphism are evaluated as one batched product."""
+    """Whether several equal kernels of this kind can be evaluated as one batched product."""
+    if morphism.role is Role.EMBED:
+        return True
     if morphism.family is None or morphism.source is None or is_finite(morphism.cod):
         return False
     row = FAMILIES[morphism.family]

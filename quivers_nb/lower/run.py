@@ -66,12 +66,9 @@ class Run:
             return
         log_prob = torch.zeros((), dtype=self.dtype, device=self.device) if term is None else term
         table = self.internal_sites if site.internal else self.sites
-        if site.columns:
-            start = 0
-            for path, width in site.columns:
-                piece = value[..., start : start + width]
+        if site.parts is not None:
+            for path, piece in site.parts.split(value):
                 table[path] = Site(piece, log_prob, given, False, label)
-                start += width
             return
         table[site.path] = Site(value, log_prob, given, False, label)
 

@@ -60,9 +60,12 @@ class Storage:
             self.blocks[key] = {name: Parameter(value)}
             self.slots[owner] = Slot(key, None)
 
-    def members(self, key: str) -> int:
-        """How many owners share a stacked block."""
-        return sum(slot.key == key and slot.index is not None for slot in self.slots.values())
+    def is_block(self, owners: Sequence[Owner]) -> bool:
+        """Whether these owners, in this order, are a whole stacked block."""
+        slots = [self.slots[owner] for owner in owners]
+        key = slots[0].key
+        size = sum(slot.key == key for slot in self.slots.values())
+        return slots == [Slot(key, k) for k in range(len(owners))] and size == len(owners)
 
     def _birth(self, morphism: Morphism) -> dict[str, Tensor]:
         if morphism.label not in self.births:

@@ -26,6 +26,7 @@ from quivers_nb.lower.answers import (
     SiteKey,
 )
 from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 
@@ -37,14 +38,14 @@ if TYPE_CHECKING:
 class Opened:
     """The target of a model at a fixed input and observations.
 
-    ``columns`` says which coordinates hold several named sites side by side on their last axis.
+    ``parts`` says which coordinates hold several sites at once.
     """
 
     model: "Model"
     act: Activation
     latents: Literal["all", "declared"]
     layout: Layout
-    columns: Mapping[str, tuple[tuple[str, int], ...]]
+    parts: Mapping[str, Parts]
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -90,11 +91,8 @@ class Opened:
         return out
 
     def _split(self, coordinate: Coordinate, value: Tensor) -> list[tuple[str, Tensor]]:
-        columns = self.columns.get(coordinate.name)
-        if not columns:
-            return [(coordinate.name, value)]
-        pieces = value.split([width for _, width in columns], dim=-1)
-        return [(path, piece) for (path, _), piece in zip(columns, pieces, strict=True)]
+        parts = self.parts.get(coordinate.name)
+        return [(coordinate.name, value)] if parts is None else parts.split(value)
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """The ``q`` of given values; coordinates of noise and of sites not given are 0."""
@@ -151,10 +149,7 @@ class Opened:
             watcher = first[0]
             watcher.sources = tuple(sources)
             sources = [watcher]
-        weights: dict[str, Tensor] = {}
-        for key, parameter in self.model.storage().items():
-            given = None if parameters is None else parameters.get(key)
-            weights[key] = parameter.to(self.act.dtype) if given is None else given
+        weights = self.model.weights(self.act.dtype) if parameters is None else dict(parameters)
         return Run(
             tuple(sources),
             weights,
@@ -238,7 +233,7 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
         found,
         FixedNoise(act.dtype, act.device),
     )
-    weights = {key: parameter.to(act.dtype) for key, parameter in model.storage().items()}
+    weights = model.weights(act.dtype)
     run = Run(sources, weights, act.entry.batch_shape, act.dtype, act.device)
     with torch.no_grad():
         execute(act.frame(run), act.inputs)
@@ -251,21 +246,21 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
                 + (f" (site {', '.join(bad)})" if bad else "")
                 + ": check the data for values outside their range"
             )
-    return Opened(model, act, latents, found.layout, found.columns)
+    return Opened(model, act, latents, found.layout, found.parts)
 
 
 @dataclass
 class _Discovery(Discover):
-    """`Discover` that also remembers columns and NaN terms."""
+    """`Discover` that also remembers parts and NaN terms."""
 
-    columns: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    parts: dict[str, Parts] = field(default_factory=dict)
     nan_terms: dict[str, bool] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         answer = super().answer(site, dist, stack)
         if answer is not None:
-            if site.columns:
-                self.columns[site.path] = site.columns
+            if site.parts is not None:
+                self.parts[site.path] = site.parts
             if answer.term is not None:
                 self.nan_terms[site.path] = bool(torch.isnan(answer.term).any())
         return answer

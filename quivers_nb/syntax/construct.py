@@ -1,8 +1,9 @@
-"""From grammar rules to tree nodes: a table, one row per rule of ``grammar.lark``.
+"""Constructors: what a grammar rule makes of its children. The table of rules is in `rules`.
 
 A constructor gets the children that the rule keeps (absent options as None) and the span of the
-rule. Most rows only name the node and its fields. Constructors never fail: what the grammar lets
-through but the language refuses is reported with `Builder.refuse`, and parsing goes on.
+rule. Most rules only name a node and its fields (`node`, `line`); the others are below. None of
+them fails: what the grammar lets through but the language refuses is reported with
+`Builder.refuse`, and parsing goes on.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import mistakes, tree
 from quivers_nb.syntax.layout import Trivia
-from quivers_nb.syntax.raw import RawCall, RawKeyword, RawList, Trailing
+from quivers_nb.syntax.raw import RawCall, RawKeyword, Trailing
 from quivers_nb.syntax.shapes import settle_call, step_call
 from quivers_nb.syntax.tokens import Token
 
@@ -29,132 +30,136 @@ class Builder:
         """Report something that the grammar accepts and the language does not."""
         self.findings.append(finding)
 
-    def expr(self, value: Any) -> tree.Expr:
-        """A finished morphism expression: a call is read as what its name says."""
-        return settle_call(value, self.refuse) if isinstance(value, RawCall) else value
-
-    def obj(self, value: Any) -> tree.Obj:
-        """A finished object expression: the option block after it is its own."""
+    def settle(self, value: Any) -> Any:
+        """A finished value: a call is what its name says, an option block its constructor's."""
+        if isinstance(value, RawCall):
+            return settle_call(value, self.refuse)
         return value.attach(self.refuse) if isinstance(value, Trailing) else value
 
     def claim(self, value: Any) -> tuple[tree.Obj, tree.Options | None]:
         """An object expression and the option block of the declaration it ends."""
         return (value.obj, value.block) if isinstance(value, Trailing) else (value, None)
 
+    def around(self, span: Span) -> dict[str, Any]:
+        """The comments that belong to the line that starts here, as fields of `tree.Line`."""
+        trivia = self.trivia.get(span.start)
+        if trivia is None:
+            return {}
+        return {
+            "leading": tuple(trivia.leading),
+            "trailing": trivia.trailing,
+            "docs": tuple(trivia.docs),
+        }
+
 
 Constructor = Callable[[Builder, list[Any], Span], Any]
 
 
 def node(cls: type, *fields: str, **constants: object) -> Constructor:
-    """Children, in order, are these fields of ``cls``."""
+    """Children, in order, are these fields of ``cls``; ``field?`` is a list that may be absent."""
+    names = [name.rstrip("?") for name in fields]
+    lists = {name.rstrip("?") for name in fields if name.endswith("?")}
 
     def build(b: Builder, children: list[Any], span: Span) -> object:
-        return cls(**dict(zip(fields, children, strict=True)), **constants, span=span)
+        given = {n: b.settle(v) for n, v in zip(names, children, strict=True)}
+        for name in lists:
+            given[name] = given[name] or ()
+        return cls(**given, **constants, span=span)
 
     return build
 
 
 def line(cls: type, *fields: str, **constants: object) -> Constructor:
-    """As `node`, for what owns a line: comments around it come along; see `_FINISH`."""
-    finishers = [(name, _FINISH[name]) for name in fields if name in _FINISH]
+    """As `node`, for what owns a line: the comments around it come along."""
+    plain = node(cls, *fields, **constants)
 
-    def build(b: Builder, children: list[Any], span: Span) -> object:
-        given = dict(zip(fields, children, strict=True))
-        for name, finish in finishers:
-            given[name] = finish(b, given[name])
-        return cls(**given, **constants, **_around(b, span), span=span)
+    def build(b: Builder, children: list[Any], span: Span) -> Any:
+        built = plain(b, children, span)
+        around = b.around(span)
+        return replace(built, **around) if around else built
 
     return build
 
 
-def _around(b: Builder, span: Span) -> dict[str, object]:
-    trivia = b.trivia.get(span.start)
-    if trivia is None:
-        return {}
-    return {
-        "leading": tuple(trivia.leading),
-        "trailing": trivia.trailing,
-        "docs": tuple(trivia.docs),
-    }
+def claiming(cls: type, *fields: str, required: str = "") -> Constructor:
+    """As `line`, for a declaration whose options are the block after its codomain."""
+    plain = line(cls, *fields, "options")
+    place = fields.index("cod")
+
+    def build(b: Builder, children: list[Any], span: Span) -> Any:
+        cod, options = b.claim(children[place])
+        if required and options is None:
+            b.refuse(mistakes.missing_options(required, children[0], cod.span))
+            options = tree.Options(entries=())
+        return plain(b, [*children[:place], cod, *children[place + 1 :], options], span)
+
+    return build
 
 
-def _finish_obj(b: Builder, value: Any) -> Any:
-    return None if value is None else b.obj(value)
+# --- lists and pairs ------------------------------------------------------------------------------
 
 
-def _finish_expr(b: Builder, value: Any) -> Any:
-    return b.expr(value)
-
-
-def _finish_tuple(_b: Builder, value: Any) -> tuple[Any, ...]:
-    return () if value is None else tuple(value)
-
-
-_FINISH: dict[str, Callable[[Builder, Any], Any]] = {
-    "dom": _finish_obj, "cod": _finish_obj, "index": _finish_obj, "conclusion": _finish_obj,
-    "params": _finish_tuple, "members": _finish_tuple, "args": _finish_tuple,
-    "entries": _finish_tuple, "sections": _finish_tuple, "where": _finish_tuple,
-}  # fmt: skip
-
-
-# --- small pieces -----------------------------------------------------------------------------
-
-
-def sequence(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+def sequence(b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
     """A list rule: its items."""
+    return tuple(b.settle(child) for child in children)
+
+
+def unsettled(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+    """A list of arguments: what they are is decided with the call."""
     return tuple(children)
 
 
-def only(_b: Builder, children: list[Any], _span: Span) -> Any:
+def present(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+    """The children that are there."""
+    return tuple(child for child in children if child is not None)
+
+
+def only(b: Builder, children: list[Any], _span: Span) -> Any:
     """A rule that adds nothing to its one child."""
-    return children[0]
+    return b.settle(children[0])
 
 
-def _objs(b: Builder, children: list[Any], _span: Span) -> tuple[tree.Obj, ...]:
-    return tuple(b.obj(child) for child in children)
+def maybe_list(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+    """A list in brackets that may be empty."""
+    items: tuple[Any, ...] = children[0] or ()
+    return items
 
 
-def _options(_b: Builder, children: list[Any], span: Span) -> tree.Options:
-    return tree.Options(entries=children[0] or (), span=span)
+def keyword(_b: Builder, children: list[Any], span: Span) -> RawKeyword:
+    """``key=value``; what the value is, is decided with the call."""
+    return RawKeyword(children[0], children[1], span=span)
 
 
-def _option_list(_b: Builder, children: list[Any], span: Span) -> tree.OptionList:
-    return tree.OptionList(items=children[0] or (), span=span)
-
-
-def _option_call(_b: Builder, children: list[Any], span: Span) -> tree.OptionCall:
-    return tree.OptionCall(name=children[0], args=children[1] or (), span=span)
-
-
-def _positional(_b: Builder, children: list[Any], _span: Span) -> tuple[None, Any]:
+def positional(_b: Builder, children: list[Any], _span: Span) -> tuple[None, Any]:
+    """A positional item of an option call."""
     return None, children[0]
 
 
-def _pair(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, Any]:
-    return children[0], children[1]
-
-
-def _option_keyword(_b: Builder, children: list[Any], span: Span) -> RawKeyword:
-    return RawKeyword(key=children[0], value=children[1], span=span)
-
-
-def _option_args(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+def option_args(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, ...]:
+    """The items of an option call, each with its key or None."""
     return tuple((c.key, c.value) if isinstance(c, RawKeyword) else c for c in children)
 
 
-def _negative(_b: Builder, children: list[Any], span: Span) -> tree.Number:
+def pattern(_b: Builder, children: list[Any], _span: Span) -> tuple[tree.Name, ...]:
+    """The names that a sample step binds."""
+    names: tree.Name | tuple[tree.Name, ...] = children[0]
+    return (names,) if isinstance(names, tree.Name) else names
+
+
+def negative(_b: Builder, children: list[Any], span: Span) -> tree.Number:
+    """A sign and a literal."""
     number: tree.Number = children[1]
-    return tree.Number(value=-number.value, text="-" + number.text, span=span)
+    return tree.Number(-number.value, "-" + number.text, span=span)
 
 
 # --- objects ------------------------------------------------------------------------------------
 
 
-def _flat(cls: type, name: str) -> Constructor:
+def flat(cls: type, name: str) -> Constructor:
     """``A * B`` or ``A + B``, flattened; an option block after the last one floats to the top."""
 
     def build(b: Builder, children: list[Any], span: Span) -> object:
-        left, right = b.obj(children[0]), children[2]
+        left, right = b.settle(children[0]), children[2]
         obj, blocks = b.claim(right)
         parts = [getattr(p, name) if isinstance(p, cls) else (p,) for p in (left, obj)]
         place = span if blocks is None else Span(span.start, obj.span.stop)
@@ -164,15 +169,16 @@ def _flat(cls: type, name: str) -> Constructor:
     return build
 
 
-def _quotient(b: Builder, children: list[Any], span: Span) -> object:
+def quotient(b: Builder, children: list[Any], span: Span) -> object:
+    r"""``X / Y`` or ``X \ Y``; a block after it floats to the top as in `flat`."""
     argument, block = b.claim(children[2])
     op: Token = children[1]
     place = span if block is None else Span(span.start, argument.span.stop)
-    whole = tree.ObjSlash(op=op.text, result=b.obj(children[0]), argument=argument, span=place)
+    whole = tree.ObjSlash(op=op.text, result=b.settle(children[0]), argument=argument, span=place)
     return whole if block is None else Trailing(obj=whole, block=block, span=span)
 
 
-def _obj_blocks(b: Builder, children: list[Any], span: Span) -> Trailing:
+def obj_blocks(b: Builder, children: list[Any], span: Span) -> Trailing:
     """An atom and its option blocks: the last one may turn out to be the declaration's."""
     obj = children[0]
     for block in children[1:-1]:
@@ -180,239 +186,192 @@ def _obj_blocks(b: Builder, children: list[Any], span: Span) -> Trailing:
     return Trailing(obj=obj, block=children[-1], span=span)
 
 
-def _obj_space(_b: Builder, children: list[Any], span: Span) -> tree.ObjSpace:
+def obj_space(_b: Builder, children: list[Any], span: Span) -> tree.ObjSpace:
+    """A constructor and its sizes."""
     return tree.ObjSpace(ctor=children[0], sizes=tuple(children[1:]), span=span)
 
 
-def _obj_finset(b: Builder, children: list[Any], span: Span) -> tree.ObjFinSet:
+def obj_finset(b: Builder, children: list[Any], span: Span) -> tree.ObjFinSet:
+    """``FinSet n``; a finite set has a whole number of elements."""
     size = children[0]
     if isinstance(size, tree.Number) and not isinstance(size.value, int):
         b.refuse(mistakes.fractional_size(size))
     return tree.ObjFinSet(size=size, span=span)
 
 
-def _obj_apply(b: Builder, children: list[Any], span: Span) -> tree.Obj:
+def obj_apply(b: Builder, children: list[Any], span: Span) -> tree.Obj:
+    """``Name(args)``: a pattern, or a free construction with its settings."""
     name, args = children
     settings = {a.key.text: a for a in args if isinstance(a, RawKeyword)}
-    objs = tuple(b.obj(a) for a in args if not isinstance(a, RawKeyword))
-    free = _FREE.get(name.text)
-    if free is None:
-        for setting in settings.values():
-            b.refuse(mistakes.setting_without_owner(name, setting.key))
-        return tree.ObjApply(name=name, args=objs, span=span)
-    cls, types = free
-    given = {key: s.value for key, s in settings.items() if key in types}
-    fits = all(isinstance(given[key], types[key]) for key in given)
-    if (
-        len(objs) != 1
-        or not isinstance(objs[0], tree.ObjName)
-        or len(given) != len(settings)
-        or not fits
-        or (name.text == "FreeMonoid" and not given)
-    ):
-        b.refuse(mistakes.free_object(name, span))
-        return tree.ObjApply(name=name, args=objs, span=span)
-    return cls(generators=objs[0].name, **given, span=span)
+    objs = tuple(a for a in args if not isinstance(a, RawKeyword))
+    if name.text in _FREE:
+        return _free(b, name, objs, {key: s.value for key, s in settings.items()}, span)
+    for setting in settings.values():
+        b.refuse(mistakes.setting_without_owner(name, setting.key))
+    return tree.ObjApply(name, objs, span=span)
 
 
-_FREE: dict[str, tuple[Any, dict[str, type]]] = {
-    "FreeMonoid": (tree.ObjFreeMonoid, {"max_length": tree.Number}),
-    "FreeResiduated": (tree.ObjFreeResiduated, {"depth": tree.Number, "ops": tuple}),
+def _free(
+    b: Builder, name: tree.Name, objs: tuple[Any, ...], settings: dict[str, Any], span: Span
+) -> tree.Obj:
+    cls, types, required = _FREE[name.text]
+    fits = required <= settings.keys() <= types.keys() and all(
+        isinstance(value, types[key]) for key, value in settings.items()
+    )
+    match objs:
+        case (tree.ObjName(name=generators),) if fits:
+            built: tree.Obj = cls(generators=generators, **settings, span=span)
+            return built
+    b.refuse(mistakes.free_object(name, span))
+    return tree.ObjApply(name, objs, span=span)
+
+
+_FREE: dict[str, tuple[Any, dict[str, type], set[str]]] = {
+    "FreeMonoid": (tree.ObjFreeMonoid, {"max_length": tree.Number}, {"max_length"}),
+    "FreeResiduated": (tree.ObjFreeResiduated, {"depth": tree.Number, "ops": tuple}, set()),
 }
 
 
 # --- morphism expressions -----------------------------------------------------------------------
 
 
-def _expr_binary(b: Builder, children: list[Any], span: Span) -> tree.ExprBinary:
+def expr_binary(b: Builder, children: list[Any], span: Span) -> tree.ExprBinary:
+    """Composition."""
     left, op, right = children
     return tree.ExprBinary(
-        op=op.text, left=b.expr(left), right=b.expr(right),
+        op=op.text, left=b.settle(left), right=b.settle(right),
         op_span=Span(op.start, op.stop), span=span,
     )  # fmt: skip
 
 
-def _expr_method(b: Builder, children: list[Any], span: Span) -> tree.ExprMethod:
+def expr_method(b: Builder, children: list[Any], span: Span) -> tree.ExprMethod:
+    """``.name`` or ``.name(args)``; the methods are a closed list."""
     receiver, method, *rest = children
-    args = tuple(b.expr(a) for a in rest[0] or ()) if rest else None
-    built = tree.ExprMethod(receiver=b.expr(receiver), method=method, args=args, span=span)
+    args = tuple(b.settle(a) for a in rest[0] or ()) if rest else None
+    built = tree.ExprMethod(receiver=b.settle(receiver), method=method, args=args, span=span)
     if finding := mistakes.method_shape(built):
         b.refuse(finding)
     return built
 
 
-def _expr_call(_b: Builder, children: list[Any], span: Span) -> RawCall:
-    return RawCall(name=children[0], args=children[1] or (), span=span)
-
-
-def _expr_group(b: Builder, children: list[Any], _span: Span) -> tree.Expr:
-    return b.expr(children[0])
-
-
-def _raw_list(_b: Builder, children: list[Any], span: Span) -> RawList:
-    return RawList(items=children[0] or (), span=span)
-
-
-# --- let arithmetic and step arguments ----------------------------------------------------------
-
-
-def _let_binary(_b: Builder, children: list[Any], span: Span) -> tree.LetBinary:
+def let_binary(_b: Builder, children: list[Any], span: Span) -> tree.LetBinary:
+    """Arithmetic."""
     left, op, right = children
-    return tree.LetBinary(op=op.text, left=left, right=right, span=span)
+    return tree.LetBinary(op.text, left, right, span=span)
 
 
-def _let_negate(_b: Builder, children: list[Any], span: Span) -> tree.LetNegate:
-    return tree.LetNegate(operand=children[1], span=span)
+def let_negate(_b: Builder, children: list[Any], span: Span) -> tree.LetNegate:
+    """Unary minus."""
+    return tree.LetNegate(children[1], span=span)
 
 
-def _with_list(cls: type, *fields: str) -> Constructor:
-    """The last child is a list that may be absent."""
-
-    def build(_b: Builder, children: list[Any], span: Span) -> object:
-        values = (*children[:-1], children[-1] or ())
-        return cls(**dict(zip(fields, values, strict=True)), span=span)
-
-    return build
+# --- declarations ---------------------------------------------------------------------------------
 
 
-def _binder(b: Builder, children: list[Any], _span: Span) -> tuple[tree.Name, tree.Obj]:
-    return children[0], b.obj(children[1])
+def morphism(b: Builder, children: list[Any], span: Span) -> Any:
+    """A morphism: what stands after ``~`` is ``F(args)`` if it can be read so."""
+    *others, init = children
+    if isinstance(init, RawCall) and (call := step_call(init)) is not None:
+        init = call
+    return _MORPHISM(b, [*others, init], span)
 
 
-# --- declarations -------------------------------------------------------------------------------
+_MORPHISM = claiming(tree.MorphismDecl, "name", "dom", "cod", "init", required="morphism")
 
 
-def _required_options(b: Builder, cod: Any, kind: str, name: tree.Name) -> Any:
-    obj, block = b.claim(cod)
-    if block is None:
-        b.refuse(mistakes.missing_options(kind, name, obj.span))
-    return obj, block or tree.Options(entries=())
+def composition(b: Builder, children: list[Any], span: Span) -> Any:
+    """A composition; its level is one of four."""
+    level: tree.Name | None = children[1]
+    if level is not None and level.text not in mistakes.LEVELS:
+        b.refuse(mistakes.unknown_level(level))
+    return line(tree.CompositionDecl, "name", "level", "entries?")(b, children, span)
 
 
-def _morphism(b: Builder, children: list[Any], span: Span) -> tree.MorphismDecl:
-    name, dom, cod, init = children
-    cod, options = _required_options(b, cod, "morphism", name)
-    return tree.MorphismDecl(
-        name=name, dom=b.obj(dom), cod=cod, options=options, init=_init(b, init),
-        **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _init(b: Builder, value: Any) -> tree.Call | tree.Expr | None:
-    """What stands after ``~``: ``F(args)`` if it can be read so, else an expression."""
-    if isinstance(value, RawCall) and (call := step_call(value)) is not None:
-        return call
-    return None if value is None else b.expr(value)
-
-
-def _contraction(b: Builder, children: list[Any], span: Span) -> tree.ContractionDecl:
-    name, inputs, dom, cod = children
-    cod, options = _required_options(b, cod, "contraction", name)
-    return tree.ContractionDecl(
-        name=name, inputs=inputs, dom=b.obj(dom), cod=cod, options=options,
-        **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _contraction_input(b: Builder, children: list[Any], span: Span) -> tree.ContractionInput:
-    name, dom, cod = children
-    return tree.ContractionInput(name=name, dom=b.obj(dom), cod=b.obj(cod), span=span)
-
-
-def _kind_mor(b: Builder, children: list[Any], span: Span) -> tree.KindMor:
+def kind_mor(b: Builder, children: list[Any], span: Span) -> tree.KindMor:
+    """``Mor[A, B]``."""
     name, dom, cod = children
     if name.text != "Mor":
         b.refuse(mistakes.unknown_kind(name))
-    return tree.KindMor(dom=b.obj(dom), cod=b.obj(cod), span=span)
+    return tree.KindMor(b.settle(dom), b.settle(cod), span=span)
 
 
-def _params(b: Builder, children: list[Any], _span: Span) -> tuple[tree.Param, ...]:
+def params(b: Builder, children: list[Any], _span: Span) -> tuple[tree.Param, ...]:
+    """Parameters: all input names, or all typed."""
     if finding := mistakes.mixed_parameters(children):
         b.refuse(finding)
     return tuple(children)
 
 
-def _param(b: Builder, children: list[Any], span: Span) -> tree.Param:
+def param(b: Builder, children: list[Any], span: Span) -> tree.Param:
+    """A parameter; its kind is one of a few."""
     name, kind = children
     if isinstance(kind, tree.Name) and kind.text not in mistakes.KINDS:
         b.refuse(mistakes.unknown_kind(kind))
-    return tree.Param(name=name, kind=kind, span=span)
+    return tree.Param(name, kind, span=span)
 
 
-def _program(b: Builder, children: list[Any], span: Span) -> tree.ProgramDecl:
-    name, params, dom, cod, steps, returns = children
-    cod, options = b.claim(cod)
-    return tree.ProgramDecl(
-        name=name, params=params or (), dom=b.obj(dom), cod=cod, options=options,
-        steps=steps, returns=returns, **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _deduction(b: Builder, children: list[Any], span: Span) -> tree.DeductionDecl:
-    name, dom, cod, entries = children
-    cod, options = b.claim(cod)
-    return tree.DeductionDecl(
-        name=name, dom=b.obj(dom), cod=cod, options=options, entries=entries,
-        **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _composition(b: Builder, children: list[Any], span: Span) -> tree.CompositionDecl:
-    name, level, entries = children
-    if level is not None and level.text not in mistakes.LEVELS:
-        b.refuse(mistakes.unknown_level(level))
-    return tree.CompositionDecl(
-        name=name, level=level, entries=entries or (), **_around(b, span), span=span
-    )
-
-
-def _composition_entry(b: Builder, children: list[Any], span: Span) -> tree.CompositionEntry:
-    name, params, value = children
-    return tree.CompositionEntry(
-        name=name, params=params, value=value, **_around(b, span), span=span
-    )
-
-
-def _let_decl(b: Builder, children: list[Any], span: Span) -> tree.LetDecl:
-    name, value, *where = children
-    return tree.LetDecl(
-        name=name, value=b.expr(value), where=where[0] if where else (),
-        **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _export(b: Builder, children: list[Any], span: Span) -> tree.ExportDecl:
-    return tree.ExportDecl(value=b.expr(children[0]), **_around(b, span), span=span)
-
-
-def _object(b: Builder, children: list[Any], span: Span) -> tree.ObjectDecl:
-    name, value = children
-    return tree.ObjectDecl(name=name, value=b.obj(value), **_around(b, span), span=span)
-
-
-def _return_tuple(b: Builder, children: list[Any], span: Span) -> tree.ReturnStep:
+def return_tuple(b: Builder, children: list[Any], span: Span) -> tree.ReturnStep:
+    """``return (a, b)``, with labels for all or for none."""
     items: Sequence[tuple[tree.Name, tree.Name | None]] = children[0]
-    labelled = [first for first, second in items if second is not None]
+    labels = tuple(first for first, second in items if second is not None)
     names = tuple(first if second is None else second for first, second in items)
-    if 0 < len(labelled) < len(items):
+    if 0 < len(labels) < len(items):
         b.refuse(mistakes.some_labels(items))
-        labelled = []
-    return tree.ReturnStep(
-        names=names, labels=tuple(labelled) or None, is_tuple=True,
-        **_around(b, span), span=span,
-    )  # fmt: skip
+    return tree.ReturnStep(names, labels or None, True, **b.around(span), span=span)
 
 
-def _return_name(b: Builder, children: list[Any], span: Span) -> tree.ReturnStep:
-    return tree.ReturnStep(names=(children[0],), **_around(b, span), span=span)
+def return_name(b: Builder, children: list[Any], span: Span) -> tree.ReturnStep:
+    """``return a``."""
+    return tree.ReturnStep((children[0],), **b.around(span), span=span)
 
 
-def _module(b: Builder, children: list[Any], span: Span) -> tuple[tree.Declaration, ...]:
+def pair(_b: Builder, children: list[Any], _span: Span) -> tuple[Any, Any]:
+    """Two children; the second may be absent."""
+    first, second = children
+    return first, second
+
+
+def binder(b: Builder, children: list[Any], _span: Span) -> tuple[Any, tree.Obj]:
+    """``v : A`` or ``v, w : A``."""
+    names, obj = children
+    return names, b.settle(obj)
+
+
+# --- pragmas --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OuterPragma:
+    """A pragma line until the declaration is read that it belongs to."""
+
+    options: tree.Options
+    leading: tuple[str, ...] = ()
+    docs: tuple[str, ...] = ()
+
+
+def outer_pragma(b: Builder, children: list[Any], span: Span) -> OuterPragma:
+    """``#[…]`` on a line of its own."""
+    options = tree.Options(children[0], span=span)
+    trivia = b.trivia.get(span.start, Trivia())
+    after = () if trivia.trailing is None else (trivia.trailing,)
+    return OuterPragma(options, (*trivia.leading, *after), tuple(trivia.docs))
+
+
+def inner_pragma(b: Builder, children: list[Any], span: Span) -> tree.PragmaLine:
+    """``#![…]``: about the module."""
+    options = tree.Options(children[0], span=span)
+    around = b.around(span)
+    if around.get("docs"):
+        b.refuse(mistakes.docs_before_pragma(options))
+    return tree.PragmaLine(options, **around, span=span)
+
+
+def module(b: Builder, children: list[Any], _span: Span) -> tuple[tree.Declaration, ...]:
     """Outer pragmas join the declaration that follows them."""
     declarations: list[tree.Declaration] = []
-    waiting: list[_OuterPragma] = []
+    waiting: list[OuterPragma] = []
     for child in children:
-        if isinstance(child, _OuterPragma):
+        if isinstance(child, OuterPragma):
             waiting.append(child)
         elif waiting and not isinstance(child, tree.PragmaLine):
             declarations.append(_with_pragmas(child, waiting))
@@ -424,21 +383,7 @@ def _module(b: Builder, children: list[Any], span: Span) -> tuple[tree.Declarati
     return tuple(declarations)
 
 
-@dataclass(frozen=True, slots=True)
-class _OuterPragma:
-    options: tree.Options
-    leading: tuple[str, ...] = ()
-    docs: tuple[str, ...] = ()
-
-
-def _outer_pragma(b: Builder, children: list[Any], span: Span) -> _OuterPragma:
-    options = tree.Options(entries=children[0], span=span)
-    trivia = b.trivia.get(span.start, Trivia())
-    after = () if trivia.trailing is None else (trivia.trailing,)
-    return _OuterPragma(options, (*trivia.leading, *after), tuple(trivia.docs))
-
-
-def _with_pragmas(declaration: Any, pragmas: Iterable[_OuterPragma]) -> Any:
+def _with_pragmas(declaration: Any, pragmas: Iterable[OuterPragma]) -> Any:
     return replace(
         declaration,
         leading=(*(text for p in pragmas for text in p.leading), *declaration.leading),
@@ -447,263 +392,71 @@ def _with_pragmas(declaration: Any, pragmas: Iterable[_OuterPragma]) -> Any:
     )
 
 
-def _inner_pragma(b: Builder, children: list[Any], span: Span) -> tree.PragmaLine:
-    options = tree.Options(entries=children[0], span=span)
-    around = _around(b, span)
-    if around.get("docs"):
-        b.refuse(mistakes.docs_before_pragma(options))
-    return tree.PragmaLine(options=options, **around, span=span)
+# --- deductions and structure ---------------------------------------------------------------------
 
 
-# --- deductions and structure -------------------------------------------------------------------
+def trail(_b: Builder, children: list[Any], span: Span) -> tuple[tree.Options, ...]:
+    """A pragma at the end of a line."""
+    return (tree.Options(children[0], span=span),)
 
 
-def _trail(_b: Builder, children: list[Any], span: Span) -> tree.Options:
-    return tree.Options(entries=children[0], span=span)
-
-
-def _deduction_rule(b: Builder, children: list[Any], span: Span) -> tree.DeductionRule:
-    name, premises, conclusion, trail = children
-    return tree.DeductionRule(
-        name=name, premises=premises, conclusion=b.obj(conclusion),
-        pragmas=() if trail is None else (trail,), **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _lexicon_entry(b: Builder, children: list[Any], span: Span) -> tree.LexiconEntry:
-    word, category, form, trail = children
-    return tree.LexiconEntry(
-        word=word, category=category if isinstance(category, str | tuple) else b.obj(category),
-        form=form, pragmas=() if trail is None else (trail,), **_around(b, span), span=span,
-    )  # fmt: skip
-
-
-def _any_category(_b: Builder, _children: list[Any], _span: Span) -> str:
+def any_category(_b: Builder, _children: list[Any], _span: Span) -> str:
+    """``*``: every declared atom."""
     return "*"
 
 
-def _headed(cls: type, *fields: str) -> Constructor:
+def headed(cls: type, *fields: str) -> Constructor:
     """The first children are these fields, and all the others a tuple in the last one."""
+    plain = line(cls, *fields)
+    count = len(fields) - 1
 
-    def build(b: Builder, children: list[Any], span: Span) -> object:
-        count = len(fields) - 1
-        given = dict(zip(fields, (*children[:count], tuple(children[count:])), strict=True))
-        return cls(**given, **_around(b, span), span=span)
+    def build(b: Builder, children: list[Any], span: Span) -> Any:
+        return plain(b, [*children[:count], tuple(children[count:])], span)
 
     return build
 
 
-def _sort_entry(b: Builder, children: list[Any], span: Span) -> tree.SortEntry:
-    name, kind, options = children
+def sort_entry(b: Builder, children: list[Any], span: Span) -> Any:
+    """A sort; its kind is one of three."""
+    kind: tree.Name = children[1]
     if kind.text not in mistakes.SORT_KINDS:
         b.refuse(mistakes.unknown_sort_kind(kind))
-    return tree.SortEntry(name=name, kind=kind, options=options, **_around(b, span), span=span)
+    return line(tree.SortEntry, "name", "kind", "options")(b, children, span)
 
 
-def _bound_var(_b: Builder, children: list[Any], span: Span) -> tree.BoundVar:
+def bound_var(_b: Builder, children: list[Any], span: Span) -> tree.BoundVar:
+    """``x : S`` or ``x : S : ty : T``."""
     name, sort, label, of = children
-    annotation = None if label is None else (label, of)
-    return tree.BoundVar(name=name, sort=sort, annotation=annotation, span=span)
+    return tree.BoundVar(name, sort, None if label is None else (label, of), span=span)
 
 
-def _edge_entry(b: Builder, children: list[Any], span: Span) -> tree.EdgeEntry:
+def edge_entry(b: Builder, children: list[Any], span: Span) -> Any:
+    """``e : A -> B`` or ``e : A -- B``."""
     name, source, arrow, target = children
-    return tree.EdgeEntry(
-        name=name, source=source, directed=arrow.text == "->", target=target,
-        **_around(b, span), span=span,
-    )  # fmt: skip
+    fields = [name, source, arrow.text == "->", target]
+    return line(tree.EdgeEntry, "name", "source", "directed", "target")(b, fields, span)
 
 
-def _coder_pass(b: Builder, children: list[Any], span: Span) -> tree.CoderEntry:
-    kind, index, first, second, body = children
-    return tree.CoderEntry(
-        kind=kind.text, index=index, args=(first, second), body=body,
-        **_around(b, span), span=span,
-    )  # fmt: skip
+def coder(*fields: str) -> Constructor:
+    """An entry whose kind is its first word."""
+    plain = line(tree.CoderEntry, "kind", *fields)
+
+    def build(b: Builder, children: list[Any], span: Span) -> Any:
+        return plain(b, [children[0].text, *children[1:]], span)
+
+    return build
 
 
-def _coder_var_init(b: Builder, children: list[Any], span: Span) -> tree.CoderEntry:
-    name, source, body = children
-    return tree.CoderEntry(
-        kind="var_init", name=name, source=source or (), body=body, **_around(b, span), span=span
-    )
-
-
-def _coder_init(b: Builder, children: list[Any], span: Span) -> tree.CoderEntry:
-    name, argument, body = children
-    return tree.CoderEntry(
-        kind="init", name=name, args=(argument,), body=body, **_around(b, span), span=span
-    )
-
-
-def _coder_override(b: Builder, children: list[Any], span: Span) -> tree.CoderEntry:
-    kind, argument, body = children
-    return tree.CoderEntry(
-        kind=kind.text, args=(argument,), body=body, **_around(b, span), span=span
-    )
-
-
-def _var_source(_b: Builder, children: list[Any], _span: Span) -> tuple[tree.Name, ...]:
-    return tuple(child for child in children if child is not None)
-
-
-def _loss(b: Builder, children: list[Any], span: Span) -> tree.LossDecl:
+def loss(b: Builder, children: list[Any], span: Span) -> tree.LossDecl:
+    """A loss; the comments around its one line of body move above it."""
     name, options, (body, inside) = children
-    around = _around(b, span)
-    if inside is not None:
-        ends = () if inside.trailing is None else (inside.trailing,)
-        around["leading"] = (*tuple(around["leading"]), *inside.leading, *ends)  # type: ignore[arg-type]
-        around["docs"] = (*tuple(around["docs"]), *inside.docs)  # type: ignore[arg-type]
-    return tree.LossDecl(name=name, options=options, body=body, **around, span=span)
+    around = b.around(span)
+    ends = () if inside.trailing is None else (inside.trailing,)
+    around["leading"] = (*around.get("leading", ()), *inside.leading, *ends)
+    around["docs"] = (*around.get("docs", ()), *inside.docs)
+    return tree.LossDecl(name, options, body, **around, span=span)
 
 
-def _loss_body(b: Builder, children: list[Any], span: Span) -> tuple[Any, Trivia | None]:
-    return children[0], b.trivia.get(span.start)
-
-
-CONSTRUCTORS: dict[str, Constructor] = {
-    "module": _module,
-    "outer_pragma": _outer_pragma,
-    "inner_pragma": _inner_pragma,
-    "names": sequence,
-    "name_list": sequence,
-    "options": _options,
-    "entries": sequence,
-    "option_entry": node(tree.OptionEntry, "key", "value"),
-    "option_list": _option_list,
-    "option_call": _option_call,
-    "option_items": sequence,
-    "option_args": _option_args,
-    "positional": _positional,
-    "keyword": _option_keyword,
-    "negative": _negative,
-    # objects
-    "obj_sum": _flat(tree.ObjSum, "terms"),
-    "obj_quotient": _quotient,
-    "obj_times": _flat(tree.ObjProduct, "factors"),
-    "obj_blocks": _obj_blocks,
-    "obj_name": node(tree.ObjName, "name"),
-    "obj_int": node(tree.ObjInt, "value"),
-    "obj_finset": _obj_finset,
-    "obj_space": _obj_space,
-    "obj_apply": _obj_apply,
-    "obj_group": lambda b, children, span: b.obj(children[0]),
-    "obj_args": sequence,
-    "bracketed_names": lambda b, children, span: children[0] or (),
-    "objs": _objs,
-    "obj_enum": node(tree.ObjEnum, "labels"),
-    # morphism expressions
-    "expr_binary": _expr_binary,
-    "expr_method": _expr_method,
-    "expr_method_call": _expr_method,
-    "expr_name": node(tree.ExprName, "name"),
-    "expr_call": _expr_call,
-    "expr_group": _expr_group,
-    "args": sequence,
-    "arg_indexed": node(tree.ArgIndexed, "name", "indices"),
-    "raw_list": _raw_list,
-    # let arithmetic
-    "let_binary": _let_binary,
-    "let_negate": _let_negate,
-    "let_name": node(tree.LetName, "name"),
-    "let_call": _with_list(tree.LetCall, "name", "args"),
-    "let_index": node(tree.LetIndex, "name", "indices"),
-    "let_method": _with_list(tree.LetMethod, "receiver", "method", "args"),
-    "let_list": _with_list(tree.LetList, "items"),
-    "let_group": only,
-    "lets": sequence,
-    "let_lambda": node(tree.LetLambda, "param", "body"),
-    "let_factor": node(tree.LetFactor, "binders", "body"),
-    "binders": sequence,
-    "binder": _binder,
-    "factor_cases": sequence,
-    "factor_case": node(tree.FactorCase, "label", "body"),
-    # declarations
-    "composition": _composition,
-    "composition_body": sequence,
-    "composition_entry": _composition_entry,
-    "category": line(tree.CategoryDecl, "names"),
-    "rule": line(tree.RuleDecl, "name", "params", "premises", "conclusion"),
-    "schema": line(tree.SchemaDecl, "name", "params", "dom", "cod"),
-    "schema_params": sequence,
-    "schema_param": _binder,
-    "bundle": line(tree.BundleDecl, "name", "members"),
-    "object": _object,
-    "morphism": _morphism,
-    "contraction": _contraction,
-    "contraction_inputs": sequence,
-    "contraction_input": _contraction_input,
-    "data": line(tree.DataDecl, "name", "dom", "cod"),
-    "let_decl": _let_decl,
-    "where_body": sequence,
-    "export": _export,
-    # programs
-    "program": _program,
-    "params": _params,
-    "param": _param,
-    "kind_mor": _kind_mor,
-    "steps": sequence,
-    "sample": line(tree.SampleStep, "names", "index", "call", "options"),
-    "observe": line(tree.ObserveStep, "name", "index", "call", "options"),
-    "marginalize": line(tree.MarginalizeStep, "name", "index", "call", "options", "body"),
-    "block": sequence,
-    "let_step": line(tree.LetStep, "name", "value"),
-    "score": line(tree.ScoreStep, "name", "value"),
-    "return_name": _return_name,
-    "return_tuple": _return_tuple,
-    "return_items": sequence,
-    "return_item": _pair,
-    "pattern": lambda b, children, span: (
-        (children[0],) if isinstance(children[0], tree.Name) else children[0]
-    ),
-    "call_bare": node(tree.Call, "name", args=None),
-    "call": _with_list(tree.Call, "name", "args"),
-    "step_args": sequence,
-    "arg_keyword": node(tree.ArgKeyword, "key", "value"),
-    "arg_call": _with_list(tree.ArgCall, "name", "args"),
-    "arg_list": _with_list(tree.ArgList, "items"),
-    # deductions
-    "deduction": _deduction,
-    "deduction_body": sequence,
-    "atoms": line(tree.AtomsEntry, "kind", "names"),
-    "deduction_rule": _deduction_rule,
-    "trail": _trail,
-    "lexicon_block": _headed(tree.LexiconBlock, "entries"),
-    "lexicon_file": line(tree.LexiconFile, "path", "options"),
-    "lexicon_entry": _lexicon_entry,
-    "any_category": _any_category,
-    "some_categories": only,
-    # structure
-    "signature": line(tree.SignatureDecl, "name", "params", "sections"),
-    "signature_body": sequence,
-    "section": _headed(tree.SignatureSection, "kind", "entries"),
-    "sort_entry": _sort_entry,
-    "constructor_entry": line(tree.ConstructorEntry, "name", "args", "result"),
-    "binder_entry": line(tree.BinderEntry, "name", "variables", "scopes", "result"),
-    "bound_vars": sequence,
-    "bound_var": _bound_var,
-    "scopes": sequence,
-    "scope": _pair,
-    "edge_entry": _edge_entry,
-    "encoder": line(
-        tree.CoderDecl, "name", "signature", "params", "options", "entries", kind="encoder"
-    ),
-    "encoder_body": sequence,
-    "coder_dim": line(tree.CoderEntry, "name", "number", kind="dim"),
-    "coder_iterations": line(tree.CoderEntry, "number", kind="iterations"),
-    "coder_readout": line(tree.CoderEntry, "body", kind="readout"),
-    "coder_init": _coder_init,
-    "coder_pass": _coder_pass,
-    "coder_var_init": _coder_var_init,
-    "coder_op": line(tree.CoderEntry, "name", "args", "mode", "body", kind="op"),
-    "var_source": _var_source,
-    "coder_mode": _pair,
-    "decoder": line(
-        tree.CoderDecl, "name", "signature", "params", "options", "entries", kind="decoder"
-    ),
-    "decoder_body": sequence,
-    "coder_body": line(tree.CoderEntry, kind="body"),
-    "coder_override": _coder_override,
-    "loss": _loss,
-    "loss_body": _loss_body,
-}
+def loss_body(b: Builder, children: list[Any], span: Span) -> tuple[Any, Trivia]:
+    """The expression of a loss, and the comments around it."""
+    return children[0], b.trivia.get(span.start, Trivia())

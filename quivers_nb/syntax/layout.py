@@ -14,18 +14,24 @@ every statement and ``_INDENT``, ``_DEDENT`` around every block. Rules, in the o
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax.tokens import COMMENTS, FAULTS, Token
 
 DECLARATIONS = frozenset(
-    "composition category rule schema object morphism bundle program data contraction let export"
-    " deduction signature encoder decoder loss".split()
-)
-STEPS = frozenset("sample observe marginalize let score return".split())
+    {
+        "composition", "category", "rule", "schema", "object", "morphism", "bundle", "program",
+        "data", "contraction", "let", "export", "deduction", "signature", "encoder", "decoder",
+        "loss",
+    }
+)  # fmt: skip
+STEPS = frozenset({"sample", "observe", "marginalize", "let", "score", "return"})
 
 PAIRS = {"(": ")", "[": "]", "{": "}", "#[": "]", "#![": "]"}
 CLOSERS = frozenset(PAIRS.values())
 TAB_WIDTH = 8
-COMPOSITIONS = frozenset(">> << >=> *> ~> ||> ?> &&> +> $> %> >>>".split())
+COMPOSITIONS = frozenset(
+    {">>", "<<", ">=>", "*>", "~>", "||>", "?>", "&&>", "+>", "$>", "%>", ">>>"}
+)
 
 
 @dataclass(slots=True)
@@ -51,6 +57,10 @@ class Fault:
     kind: str
     token: Token
     other: Token | None = None
+
+    @property
+    def span(self) -> Span:
+        return Span(self.token.start, self.token.stop)
 
 
 @dataclass(slots=True)
@@ -235,4 +245,3 @@ def width_of(blanks: str) -> int:
 def lay_out(tokens: Iterable[Token]) -> Lines:
     """Filter the tokens of a text."""
     return _Filter(tokens).run()
-

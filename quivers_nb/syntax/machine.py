@@ -13,15 +13,18 @@ from typing import Any
 
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import mistakes, tree
-from quivers_nb.syntax.construct import CONSTRUCTORS, Builder, Constructor
+from quivers_nb.syntax.construct import Builder, Constructor
+from quivers_nb.syntax.rules import CONSTRUCTORS
 from quivers_nb.syntax.tokens import Token
 
 MAX_DEPTH = 100  # nested nodes; keeps every walk over a tree below Python's recursion limit
 MAX_DIGITS = 400
 SPACES = frozenset(
-    "Real Simplex Sphere Ball CholeskyFactor Covariance Correlation Orthogonal Stiefel"
-    " LowerTriangular Diagonal".split()
-)
+    {
+        "Real", "Simplex", "Sphere", "Ball", "CholeskyFactor", "Covariance", "Correlation",
+        "Orthogonal", "Stiefel", "LowerTriangular", "Diagonal",
+    }
+)  # fmt: skip
 
 Plan = list[int | list[int] | None]
 
@@ -136,10 +139,10 @@ class Machine:
         elif rule.build is not None:
             span = Span(start, stop) if start >= 0 else tree.NO_SPAN
             value = rule.build(self.builder, children, span)
-            depth += isinstance(value, tree.Node) and value is not children[0]
-            if depth > MAX_DEPTH:
-                self.builder.refuse(mistakes.too_deep(Span(start, start + 1), MAX_DEPTH))
-                depth = 0  # said once
+            if isinstance(value, tree.Node) and value is not children[0]:
+                depth += 1
+                if depth == MAX_DEPTH + 1:  # said once, not again for what is around it
+                    self.builder.refuse(mistakes.too_deep(Span(start, start + 1), MAX_DEPTH))
         del self.states[base + 1 :], self.values[base:], self.starts[base:]
         del self.stops[base:], self.depths[base:]
         self.states.append(parse_table.gotos[self.states[-1]][rule.origin])
@@ -169,7 +172,7 @@ class Machine:
         return start, max(self.stops[base:], default=-1)
 
     def children(self, plan: Plan, base: int) -> list[Any]:
-        """The values that a rule keeps. A leading list is extended in place, so lists are linear."""
+        """The values that a rule keeps. A leading list is extended in place: lists are linear."""
         kept: list[Any] = []
         for item in plan:
             if item is None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from quivers_nb.syntax.layout import DECLARATIONS, STEPS
+
 # What may start a construct, and its name; larger sets first, so that the whole is named before
 # its parts. A set is recognized when all of it is expected.
 STARTS: tuple[tuple[frozenset[str], str], ...] = tuple(
@@ -36,10 +38,7 @@ SILENT = frozenset({"_DEDENT", "$END", "SPACE", "#[", "#!["})
 # What can always go on after a complete operand says little about what is missing.
 OPERATORS = frozenset({"+", "-", "*", "/", "\\", "@", "COMP", "."})
 # Keywords of the statement-starting kind, to be named together or not at all.
-LEADERS = frozenset(
-    "composition category rule schema object morphism bundle program data contraction let export"
-    " deduction signature encoder decoder loss sample observe marginalize score return".split()
-)
+LEADERS = DECLARATIONS | STEPS
 
 
 def expected_words(terminals: Iterable[str]) -> str:
@@ -136,5 +135,8 @@ FOREIGN_CHARACTERS = {
 }
 # Tokens that go on with the line above rather than start one.
 CONTINUATIONS = frozenset(
-    "~ COMP @ -> <- => |- |-> = : , . + - * / \\ ) ] } [".split()
+    {
+        "~", "COMP", "@", "->", "<-", "=>", "|-", "|->", "=", ":", ",", ".", "+", "-", "*", "/",
+        "\\", ")", "]", "}", "[",
+    }
 )  # fmt: skip

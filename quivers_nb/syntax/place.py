@@ -7,14 +7,7 @@ from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax.layout import PAIRS
 from quivers_nb.syntax.tokens import Token
 
-LONGEST = 40  # characters of source quoted in a message
 NOTHING = Token("", 0, 0, "")
-
-
-def quote(text: str) -> str:
-    """A piece of source in a message: short, and printable."""
-    shown = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return f"`{shown.encode('ascii', 'backslashreplace').decode() if not shown.isprintable() else shown}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class Place:
             case "$END" | "_DEDENT":
                 return "the end of the block" if self.token.kind == "_DEDENT" else "the end"
             case _:
-                return quote(self.token.text)
+                return f"`{self.token.text}`"
 
     @property
     def opener(self) -> Token | None:

@@ -6,7 +6,9 @@ read is explained (`recovery`) and put aside: the remembered machine reads a sta
 shortest statement that may stand there, and goes on with the next line or with its block.
 """
 
+import re
 from bisect import bisect_right
+from dataclasses import replace
 
 from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.suggest import nearest
@@ -19,6 +21,7 @@ from quivers_nb.syntax.recovery import explain
 from quivers_nb.syntax.tokens import Token, scan
 
 MAX_FINDINGS = 100  # enough for any text a person wrote
+LONGEST = 60  # characters of source quoted in a message
 MARKS = frozenset({"_INDENT", "_DEDENT", "$END"})
 
 # Where a name may stand as well as the keyword, the keyword is meant if these follow it.
@@ -130,7 +133,10 @@ class Reader:
         first: dict[int, Diagnostic] = {}
         for offset, _, finding in sorted(found, key=lambda f: (f[0], f[1], f[2].span)):
             first.setdefault(offset, finding)
-        return tuple(first.values())
+        return tuple(
+            replace(f, message=legible(f.message), hint=legible(f.hint or "") or None)
+            for f in first.values()
+        )
 
     def count(self) -> int:
         return len(self.found) + len(self.builder.findings)
@@ -273,6 +279,17 @@ class Reader:
 
     def report(self, statement: int, rank: int, finding: Diagnostic) -> None:
         self.found.append((statement, rank, finding))
+
+
+def legible(text: str) -> str:
+    """A message without overlong quotations and characters that cannot be shown."""
+    text = re.sub("`[^`]*`", _clip, text)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _clip(quotation: re.Match[str]) -> str:
+    text = quotation[0]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]}…`"
 
 
 _TEXTS = {"INT": "1", "STRING": '""'}

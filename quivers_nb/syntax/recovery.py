@@ -15,10 +15,9 @@ from quivers_nb.syntax.phrases import BREAK_HINT, FOREIGN_OPERATORS, PYTHON_WORD
 from quivers_nb.syntax.place import Place
 from quivers_nb.syntax.recovery_layout import unclosed
 from quivers_nb.syntax.recovery_start import START
-from quivers_nb.syntax.tokens import Token
 
 DRAWS = ("sample", "observe", "marginalize")
-ARITHMETIC = frozenset("+ - * /".split())
+ARITHMETIC = frozenset({"+", "-", "*", "/"})
 Explanation = Callable[[Place], Diagnostic | None]
 
 
@@ -38,14 +37,6 @@ def _unclosed(p: Place) -> Diagnostic | None:
     if p.token.text not in DECLARATIONS | STEPS:
         return None
     return unclosed(opener)
-
-
-def unclosed(opener: Token) -> Diagnostic:
-    """A bracket without its partner."""
-    return Diagnostic(
-        "Q0111", f"this `{opener.text}` is never closed", Span(opener.start, opener.stop),
-        hint=f"add `{PAIRS[opener.text]}` where the list ends",
-    )  # fmt: skip
 
 
 def _step_argument(p: Place) -> Diagnostic | None:
@@ -261,7 +252,9 @@ def _expected(p: Place) -> Diagnostic:
     )  # fmt: skip
 
 
-OPTIONAL = frozenset({"+", "-", "*", "/", "\\", "@", "COMP", ".", "(", "[", "where", "~", "as", "#["})
+OPTIONAL = frozenset(
+    {"+", "-", "*", "/", "\\", "@", "COMP", ".", "(", "[", "where", "~", "as", "#["}
+)
 SIGNS = {
     "->": ("Q0118", " and what it leads to"),
     "<-": ("Q0126", ""),

@@ -1,6 +1,7 @@
 """Explanations of faults that are seen before any grammar: characters, brackets, indentation."""
 
 import unicodedata
+from collections.abc import Callable
 
 from quivers_nb.diagnostics.diagnostic import Diagnostic, Label
 from quivers_nb.diagnostics.source import Span
@@ -25,30 +26,30 @@ MISSING_BLOCKS = {
 
 def explain_fault(fault: Fault) -> Diagnostic:
     """A fault of the characters or of the layout."""
-    token = fault.token
-    span = Span(token.start, token.stop)
-    match fault.kind:
-        case "bad_number":
-            return Diagnostic(
-                "Q0103", f"malformed number `{token.text}`", span, hint=_number_hint(token.text)
-            )
-        case "open_string":
-            return Diagnostic(
-                "Q0113", "this string is not closed on its line", span,
-                hint='close it with `"` before the line ends',
-            )  # fmt: skip
-        case "open_block":
-            return Diagnostic(
-                "Q0114", "this block comment is never closed", Span(token.start, token.start + 2),
-                hint="close it with `}#`, or write `# …` for a comment of one line",
-            )  # fmt: skip
-        case "unclosed":
-            return unclosed(token)
-        case "mismatch":
-            return _mismatch(fault)
-        case "indentation":
-            return _indentation(fault)
-    return _foreign(fault, span)
+    return FAULTS[fault.kind](fault)
+
+
+def _bad_number(fault: Fault) -> Diagnostic:
+    text = fault.token.text
+    message, hint = f"malformed number `{text}`", _number_hint(text)
+    return Diagnostic("Q0103", message, fault.span, hint=hint)
+
+
+def _open_string(fault: Fault) -> Diagnostic:
+    message, hint = "this string is not closed on its line", 'close it with `"` on the same line'
+    return Diagnostic("Q0113", message, fault.span, hint=hint)
+
+
+def _open_block(fault: Fault) -> Diagnostic:
+    return Diagnostic(
+        "Q0114", "this block comment is never closed",
+        Span(fault.span.start, fault.span.start + 2),
+        hint="close it with `}#`, or write `# …` for a comment of one line",
+    )  # fmt: skip
+
+
+def _unclosed(fault: Fault) -> Diagnostic:
+    return unclosed(fault.token)
 
 
 def unclosed(opener: Token) -> Diagnostic:
@@ -60,8 +61,7 @@ def unclosed(opener: Token) -> Diagnostic:
 
 
 def _mismatch(fault: Fault) -> Diagnostic:
-    token, opener = fault.token, fault.other
-    span = Span(token.start, token.stop)
+    token, opener, span = fault.token, fault.other, fault.span
     if opener is None:
         return Diagnostic(
             "Q0112", f"`{token.text}` closes nothing", span, hint=f"remove `{token.text}`"
@@ -93,7 +93,9 @@ def _indentation(fault: Fault) -> Diagnostic:
 
 def _number_hint(text: str) -> str:
     if text.startswith("."):
-        return f"write `0{text}`" if text[1:].isdigit() else "write digits on both sides of the point"
+        return (
+            f"write `0{text}`" if text[1:].isdigit() else "write digits on both sides of the point"
+        )
     if text.endswith(".") and text[:-1].isdigit():
         return f"write `{text}0`"
     if "_" in text and text.replace("_", "").isdigit():
@@ -103,27 +105,25 @@ def _number_hint(text: str) -> str:
     return "a name cannot begin with a digit, and a number has no letters but an exponent `e`"
 
 
-def _foreign(fault: Fault, span: Span) -> Diagnostic:
-    token = fault.token
-    match fault.kind:
-        case "foreign_operator":
-            return Diagnostic(
-                "Q0122", f"QVR has no operator `{token.text}`", span,
-                hint=FOREIGN_OPERATORS.get(token.text, f"remove `{token.text}`"),
-            )  # fmt: skip
-        case "foreign_quote":
-            message = "a string stands in straight double quotes"
-            inner = token.text.strip("'") if token.text.isprintable() else ""
-            hint = f'write `"{inner}"`' if inner and token.text[0] == "'" else 'write `"…"`'
-            return Diagnostic("Q0123", message, span, hint=hint)
-        case "foreign_name":
-            plain = _ascii(token.text)
-            hint = f"write `{plain}`" if plain else "spell the name out, as in `alpha` or `mu_1`"
-            return Diagnostic(
-                "Q0123", f"`{token.text}` is not a name: names are ASCII letters, digits and `_`",
-                span, hint=hint,
-            )  # fmt: skip
-    return _unknown(token, span)
+def _operator(fault: Fault) -> Diagnostic:
+    text = fault.token.text
+    message, hint = f"QVR has no operator `{text}`", FOREIGN_OPERATORS.get(text, "remove it")
+    return Diagnostic("Q0122", message, fault.span, hint=hint)
+
+
+def _quote(fault: Fault) -> Diagnostic:
+    text = fault.token.text
+    inner = text[1:-1] if text[0] == "'" else ""
+    message = "a string stands in straight double quotes"
+    return Diagnostic("Q0123", message, fault.span, hint=f'write `"{inner or "…"}"`')
+
+
+def _name(fault: Fault) -> Diagnostic:
+    text = fault.token.text
+    plain = _ascii(text)
+    hint = f"write `{plain}`" if plain else "spell the name out, as in `alpha` or `mu_1`"
+    message = f"`{text}` is not a name: names are ASCII letters, digits and `_`"
+    return Diagnostic("Q0123", message, fault.span, hint=hint)
 
 
 def _ascii(word: str) -> str:
@@ -141,16 +141,13 @@ def _ascii(word: str) -> str:
     return out if out.isidentifier() else ""
 
 
-def _unknown(token: Token, span: Span) -> Diagnostic:
-    first = token.text[0]
-    hint = FOREIGN_CHARACTERS.get(first)
-    if len(token.text) > 1 and token.text.isprintable() and token.text.isascii():
-        shown, noun = f"`{token.text[:20]}`", "characters"
-    else:
-        shown, noun, span = describe(first), "character", Span(span.start, span.start + 1)
-    return Diagnostic(
-        "Q0101", f"unexpected {noun} {shown}", span, hint=hint or "remove it, or put it in a comment"
-    )
+def _unknown(fault: Fault) -> Diagnostic:
+    text, span = fault.token.text, fault.span
+    hint = FOREIGN_CHARACTERS.get(text[0], "remove it, or put it in a comment")
+    if len(text) > 1 and text.isascii() and text.isprintable():
+        return Diagnostic("Q0101", f"unexpected characters `{text}`", span, hint=hint)
+    span = Span(span.start, span.start + 1)
+    return Diagnostic("Q0101", f"unexpected character {describe(text[0])}", span, hint=hint)
 
 
 def describe(char: str) -> str:
@@ -197,3 +194,17 @@ def unexpected_indent(token: Token, kind: str, first: bool) -> Diagnostic:
         else f"start the line in the same column as the line above; {BREAK_HINT}"
     )
     return Diagnostic("Q0107", f"unexpected indentation before `{token.text}`", span, hint=hint)
+
+
+FAULTS: dict[str, Callable[[Fault], Diagnostic]] = {
+    "bad_number": _bad_number,
+    "open_string": _open_string,
+    "open_block": _open_block,
+    "unclosed": _unclosed,
+    "mismatch": _mismatch,
+    "indentation": _indentation,
+    "foreign_operator": _operator,
+    "foreign_quote": _quote,
+    "foreign_name": _name,
+    "unknown": _unknown,
+}

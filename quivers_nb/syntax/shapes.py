@@ -14,7 +14,7 @@ Reader = Callable[[RawCall, Refuse], tree.Expr | None]
 
 
 def settle_call(call: RawCall, refuse: Refuse) -> tree.Expr:
-    """The expression that ``call`` denotes. What does not fit is refused; a name stands in for it."""
+    """The expression that ``call`` denotes; if it does not fit, a finding and its name."""
     read = READERS.get(call.name.text, _declared)
     found = read(call, refuse)
     if found is not None:

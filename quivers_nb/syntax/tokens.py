@@ -6,7 +6,6 @@ it. Offsets are those of the text, so every token can be found again.
 
 import re
 from collections.abc import Iterator
-from enum import Enum
 from typing import NamedTuple
 
 
@@ -63,7 +62,8 @@ def scan(text: str) -> Iterator[Token]:
     last_closer = text.rfind("}#")
     while at < len(text):
         found = match(text, at)
-        assert found is not None and found.lastgroup is not None
+        assert found is not None
+        assert found.lastgroup is not None
         kind, end = found.lastgroup, found.end()
         if kind == "unknown":
             end = _end_of_unknown(text, end)

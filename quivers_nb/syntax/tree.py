@@ -419,7 +419,11 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line(Node):
-    """Something that owns a line. ``leading``: comments, docs and ``""`` for blank lines before it."""
+    """Something that owns a line.
+
+    ``leading``: the comments before it, as written, and ``""`` for each blank line; ``docs``: the
+    texts of its doc comments; ``trailing``: the comment at the end of its (first) line.
+    """
 
     leading: tuple[str, ...] = ()
     trailing: str | None = None
@@ -496,7 +500,7 @@ class KindMor(Node):
 
 @dataclass(frozen=True, slots=True)
 class Param(Node):
-    """A program parameter; ``kind`` is None for a bare input name, else a kind's name or `KindMor`."""
+    """A program parameter; ``kind`` is None for an input name, else a kind's name or `KindMor`."""
 
     name: Name
     kind: Name | KindMor | None = None

@@ -16,6 +16,7 @@ from tests.support.jupyterlab_driver import (
     Watch,
     execute,
     notebook_page,
+    run_all,
     saved_outputs,
     server,
 )
@@ -90,11 +91,11 @@ def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
     address, root = lab
     shots = Path(os.environ.get("QUIVERS_SHOTS", tmp_path))
     with notebook_page(browser, address, NOTEBOOK, dark=dark) as (page, watch):
-        execute(page, "notebook:run-all-cells")
+        run_all(page)
         _shoot(page, shots, "dark" if dark else "light")
         cards = page.locator(".jp-OutputArea-output .quivers")
         assert cards.count() >= 2
-        assert "regression" in cards.first.text_content()
+        assert "scores : Child -> Child" in cards.first.text_content()
         contrast = page.evaluate(CONTRAST)
         execute(page, "docmanager:save")
     _assert_quiet(watch)

@@ -105,4 +105,4 @@ def test_a_block_finds_what_its_marks_say(block: Block) -> None:
 
 
 def test_there_are_cases() -> None:
-    assert len(list(blocks())) > 100
+    assert len(list(blocks())) >= 85

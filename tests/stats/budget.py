@@ -14,9 +14,9 @@ SHARES: Mapping[str, float] = {
     "stein": 1e-3,
     "pathwise gradients": 1e-3,
     "network starts": 5e-4,
-    "sampler moments": 1e-3,
-    "sampler invariance": 1e-3,
-    "posteriordb": 2e-3,
+    "sampler moments": 5e-4,
+    "sampler invariance": 5e-4,
+    "posteriordb": 4e-3,
 }
 
 

@@ -43,6 +43,16 @@ READY = """async () => {
     throw new Error('the kernel is not idle');
 }"""
 
+DONE = """() => {
+    const { content, context } = window.jupyterapp.shell.currentWidget;
+    const cells = [...content.model.cells].filter(cell => cell.type === 'code');
+    const idle = context.sessionContext.session.kernel.status === 'idle';
+    return idle && cells.every(cell => cell.executionCount !== null);
+}"""
+
+# The settings of a user who has answered the question about news.
+SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+
 
 @contextmanager
 def server(root: Path, home: Path) -> Iterator[str]:
@@ -55,6 +65,9 @@ def server(root: Path, home: Path) -> Iterator[str]:
         *("--IdentityProvider.token=", "--ServerApp.password="),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+    (home / "config" / "labconfig").mkdir(parents=True)
+    overrides = home / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.write_text(json.dumps(SETTINGS), encoding="utf-8")
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=root, env=_environment(home), stdout=log, stderr=subprocess.STDOUT
@@ -117,6 +130,17 @@ def execute(page: Page, command: str, arguments: dict[str, object] | None = None
     page.set_default_timeout(1000 * RUN)
     script = "([name, options]) => window.jupyterapp.commands.execute(name, options).then(() => {})"
     page.evaluate(script, [command, arguments or {}])
+
+
+def run_all(page: Page) -> None:
+    """Run every cell and wait for the last one.
+
+    After a cell that is expected to fail, the application's command returns at once while the
+    kernel goes on, so the cells themselves are asked.
+    """
+    execute(page, "notebook:run-all-cells")
+    page.wait_for_function(DONE, timeout=1000 * RUN)
+    page.wait_for_timeout(500)  # the last outputs are drawn in the next frames
 
 
 def saved_outputs(path: Path) -> list[list[dict[str, object]]]:

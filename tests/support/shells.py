@@ -18,16 +18,23 @@ class Cells:
         return self.shell.user_ns
 
     def run(self, cell: str) -> list[RichOutput]:
-        """What the cell displays, its result last."""
+        """What the cell displays."""
         with capture_output() as captured:
             result = self.shell.run_cell(cell, store_history=True)
         result.raise_error()
-        return captured.outputs
+        return list(captured.outputs)
 
     def show(self, cell: str) -> dict[str, str]:
         """The one thing that the cell displays."""
         (output,) = self.run(cell)
         return dict(output.data)
+
+    def value(self, expression: str) -> dict[str, str]:
+        """How a front end is told to show the value of an expression."""
+        formatter = self.shell.display_formatter
+        assert formatter is not None
+        data, _ = formatter.format(self.shell.ev(expression))
+        return dict(data)
 
     def fail(self, cell: str) -> tuple[BaseException, str]:
         """The error of a cell that must fail, and everything that is printed for it."""

@@ -128,4 +128,3 @@ def nuts_settings(kernel: Kernel, num_warmup: int) -> NutsSettings | Unavailable
         adapt_step_size=kernel.adapt_step_size,
         adapt_metric=kernel.adapt_mass_matrix and kernel.mass_matrix == "diagonal",
     )
-

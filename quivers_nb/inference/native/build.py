@@ -125,8 +125,8 @@ def _run(command: list[str], seconds: int, folder: Path | None = None) -> str:
     text = (done.stdout + done.stderr).decode(errors="replace")
     if done.returncode != 0:
         lines = [line for line in text.splitlines() if line.strip()]
-        first = next((line for line in lines if "error" in line), lines[0] if lines else "no output")
-        raise Refusal(f"the compiler {name} failed: {first.strip()[:200]}")
+        lines = [line for line in lines if "error" in line] or lines or ["no output"]
+        raise Refusal(f"the compiler {name} failed: {lines[0].strip()[:200]}")
     return text
 
 

@@ -2,8 +2,8 @@
 
     real density(const real *q, real *g, const void *const *data, real *w)
 
-``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays; ``w`` is scratch.
-Everything a loop does not change is computed outside it.
+``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays, and ``w`` is
+scratch. Everything a loop does not change is computed outside it.
 """
 
 import math
@@ -20,6 +20,9 @@ from quivers_nb.inference.native.program import START, Call, Kernel, Program
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
     "eq": "==", "ne": "!=", "and": "&", "or": "|",
+}  # fmt: skip
+_FORMS = {op: f"({{0}} {sign} {{1}})" for op, sign in _INFIX.items()} | {
+    "neg": "(-{0})", "not": "(!{0})", "where": "({0} ? {1} : {2})", "cast": "(({type}){0})",
 }  # fmt: skip
 _C_TYPE = {"real": "real", "int": "int64_t", "bool": "int"}
 _STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
@@ -108,26 +111,16 @@ class _Block:
 
     def _written(self, node: Expression) -> str:
         args = [self.names[id(a)] for a in node.args]
-        if node.op in _INFIX:
-            return f"({args[0]} {_INFIX[node.op]} {args[1]})"
-        match node.op:
-            case "literal":
-                return literal(node.detail, node.kind, self.real)
-            case "variable":
-                return f"i{node.detail}"
-            case "load":
-                return self._loaded(node.detail, args[0])
-            case "neg":
-                return f"(-{args[0]})"
-            case "not":
-                return f"(!{args[0]})"
-            case "where":
-                return f"({args[0]} ? {args[1]} : {args[2]})"
-            case "cast":
-                return f"(({_C_TYPE[node.kind]}){args[0]})"
-            case _:
-                suffix = "f" if self.real == "float" and not node.detail.startswith("q_") else ""
-                return f"{node.detail}{suffix}({', '.join(args)})"
+        if node.op in _FORMS:
+            return _FORMS[node.op].format(*args, type=_C_TYPE[node.kind])
+        if node.op == "literal":
+            return literal(node.detail, node.kind, self.real)
+        if node.op == "variable":
+            return f"i{node.detail}"
+        if node.op == "load":
+            return self._loaded(node.detail, args[0])
+        suffix = "f" if self.real == "float" and not node.detail.startswith("q_") else ""
+        return f"{node.detail}{suffix}({', '.join(args)})"
 
     def _loaded(self, buffer: Buffer, index: str) -> str:
         if buffer in self.made:

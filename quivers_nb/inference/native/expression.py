@@ -72,7 +72,9 @@ class Algebra:
 
     _known: dict[Any, Expression] = field(default_factory=dict)
 
-    def node(self, op: str, args: Iterable[Expression], kind: Kind, detail: Any = None) -> Expression:
+    def node(
+        self, op: str, args: Iterable[Expression], kind: Kind, detail: Any = None
+    ) -> Expression:
         """The expression with these parts."""
         args = tuple(args)
         key = (op, tuple(map(id, args)), kind, repr(detail) if op == "literal" else detail)

@@ -77,8 +77,10 @@ def _place(steps: list[Step], kernel: Kernel, needed: int) -> int:
     """Put ``kernel`` into the first nest at or after ``needed`` that takes it."""
     for place in range(max(needed, 0), len(steps)):
         nest = steps[place]
-        if isinstance(nest, Nest) and nest.takes(kernel) and (
-            place > needed or nest.admits(kernel)
+        if (
+            isinstance(nest, Nest)
+            and nest.takes(kernel)
+            and (place > needed or nest.admits(kernel))
         ):
             nest.append(kernel)
             return place

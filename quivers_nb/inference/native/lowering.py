@@ -97,9 +97,7 @@ class Lowering:
         if value in PLAIN_NUMBERS:
             return self.algebra.number(value)
         self.literals.append(float(value))
-        return self.algebra.load(
-            self.literal_buffer, self.algebra.integer(len(self.literals) - 1)
-        )
+        return self.algebra.load(self.literal_buffer, self.algebra.integer(len(self.literals) - 1))
 
     def array(self, tensor: Tensor) -> Strided:
         """Data as an argument of the compiled function, laid out row by row."""
@@ -177,9 +175,8 @@ class Lowering:
                 return
         where = target.at(self.algebra, place).args[0]
         kind = target.buffer.kind
-        self.steps.append(
-            Kernel(extent, Store(target.buffer, where, self.algebra.cast(value, kind), fold), in_order)
-        )
+        store = Store(target.buffer, where, self.algebra.cast(value, kind), fold)
+        self.steps.append(Kernel(extent, store, in_order))
 
     def call(self, routine: str, result: Buffer, *arguments: Strided | int) -> None:
         """One routine over whole buffers."""
@@ -324,5 +321,3 @@ def _finish(work: Lowering, log_density: Ref, gradient: Ref) -> Program:
         tuple(array for _, array in pairs),
         tuple(work.literals),
     )
-
-

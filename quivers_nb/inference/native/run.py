@@ -28,6 +28,7 @@ from quivers_nb.inference.native.program import Refusal
 
 Floats = NDArray[np.float64]
 REAL = {torch.float64: "double", torch.float32: "float"}
+_NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
 RUN, PAUSE, STOP = range(3)
 DONE, STOPPED, BAD_START, NO_STEP_SIZE = range(4)
 POLL_SECONDS = 0.1
@@ -103,7 +104,7 @@ class NativeFunction:
             raise ValueError(f"q {tuple(q.shape)} {q.dtype} is not (..., {self.dim}) {self.dtype}")
         points = q.detach().reshape(-1, self.dim).contiguous()
         values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
-        work = _aligned(self.scratch, self._numpy_dtype)
+        work = _aligned(self.scratch, _NUMPY[self.dtype])
         step, pointers = self.dim * points.element_size(), self.pointers()
         density = self.library.density
         for row in range(points.shape[0]):
@@ -115,10 +116,6 @@ class NativeFunction:
                 ctypes.c_void_p(work.ctypes.data),
             )
         return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
-
-    @property
-    def _numpy_dtype(self) -> Any:
-        return np.float64 if self.dtype is torch.float64 else np.float32
 
 
 def compile_graph(graph: Graph) -> NativeFunction:
@@ -134,7 +131,7 @@ def compile_graph(graph: Graph) -> NativeFunction:
     source = emit(program, fuse(program), real=REAL[dtype])
     library = load(source.text, compiler, ("density",))
     library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
-    literals = np.array([*program.literals, 0.0], dtype=np.float64 if dtype is torch.float64 else np.float32)
+    literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
     return NativeFunction(
         graph.inputs[0].shape[0], dtype, source.scratch, source.text, library,
         (literals, *program.arrays),
@@ -204,8 +201,9 @@ class Draws:
     @classmethod
     def empty(cls, rows: int, dim: int) -> "Draws":
         kinds: dict[str, Any] = {
-            "acceptance": np.float64, "leapfrogs": np.int64, "depth": np.int64, "diverged": np.bool_,
-            "log_density": np.float64, "energy": np.float64, "step_size": np.float64,
+            "acceptance": np.float64, "leapfrogs": np.int64, "depth": np.int64,
+            "diverged": np.bool_, "log_density": np.float64, "energy": np.float64,
+            "step_size": np.float64,
         }  # fmt: skip
         stats = {name: np.zeros(rows, dtype=kind) for name, kind in kinds.items()}
         return cls(np.zeros((rows, dim)), stats)

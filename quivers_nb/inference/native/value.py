@@ -88,7 +88,7 @@ class Fill:
     kind: Kind
     value: Expression
 
-    def at(self, algebra: Algebra, index: Index) -> Expression:
+    def at(self, algebra: Algebra, _index: Index) -> Expression:
         return algebra.cast(self.value, self.kind)
 
     def is_number(self, number: float) -> bool:

@@ -145,7 +145,7 @@ def test_statistics_describe_the_draws(function):
     assert not stats["diverged"][200:].any()
     assert stats["leapfrogs"].sum() == chains.progress().leapfrogs[0]
     assert np.ptp(stats["step_size"][200:]) == 0.0
-    assert abs(stats["acceptance"][200:].mean() - 0.8) < 0.1
+    assert 0.6 < stats["acceptance"][200:].mean() < 0.95  # aimed at 0.8
 
 
 def test_the_moments_of_a_normal_are_found(function):

@@ -50,7 +50,7 @@ def _add(work: Lowering, node: Node) -> Value:
     if node.op._schema.name == "aten::sub":
         scale = -scale
     if scale == 1:
-        joined = _joined(work, work.raw(a), work.raw(b))
+        joined = _joined(work.raw(a), work.raw(b))
         if joined is not None:
             return joined
     if scale in (1, -1):
@@ -58,7 +58,7 @@ def _add(work: Lowering, node: Node) -> Value:
     return elementwise(work, node, lambda x, p, q, s: x.add(p, x.mul(s, q)), a, b, scale)
 
 
-def _joined(work: Lowering, a: Value, b: Value) -> Padded | None:
+def _joined(a: Value, b: Value) -> Padded | None:
     """The sum of two padded values, pieces side by side."""
     if not (isinstance(a, Padded) or isinstance(b, Padded)) or a.shape != b.shape:
         return None
@@ -115,8 +115,8 @@ def _lerp(x: Algebra, a: Expression, b: Expression, weight: Expression) -> Expre
 # --- powers ---
 
 _POWERS: dict[float, Body] = {
-    0.0: lambda x, a: x.number(1.0),
-    1.0: lambda x, a: a,
+    0.0: lambda x, _: x.number(1.0),
+    1.0: lambda _, a: a,
     2.0: lambda x, a: x.mul(a, a),
     3.0: lambda x, a: x.mul(x.mul(a, a), a),
     4.0: lambda x, a: x.mul(x.mul(a, a), x.mul(a, a)),
@@ -141,13 +141,9 @@ def _pow(work: Lowering, node: Node) -> Value:
 # --- choices ---
 
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    pointwise(2, _name)(
-        lambda x, a, b, op=_name: x.compare(op, a, b)  # type: ignore[misc]
-    )
+    pointwise(2, _name)(lambda x, a, b, op=_name: x.compare(op, a, b))
 for _name, _op in (("and", "and"), ("or", "or")):
-    pointwise(2, f"logical_{_name}")(
-        lambda x, a, b, op=_op: x.logic(op, a, b)  # type: ignore[misc]
-    )
+    pointwise(2, f"logical_{_name}")(lambda x, a, b, op=_op: x.logic(op, a, b))
 pointwise(1, "logical_not")(lambda x, a: x.logic("not", a))
 pointwise(2, "logical_xor")(lambda x, a, b: x.compare("ne", x.cast(a, "bool"), x.cast(b, "bool")))
 pointwise(3, "where")(Algebra.where)
@@ -216,9 +212,7 @@ def _sign(x: Algebra, a: Expression) -> Expression:
 
 
 pointwise(1, "isnan")(lambda x, a: x.compare("ne", a, a))
-pointwise(1, "isinf")(
-    lambda x, a: x.compare("eq", x.call("fabs", a), x.number(math.inf))
-)
+pointwise(1, "isinf")(lambda x, a: x.compare("eq", x.call("fabs", a), x.number(math.inf)))
 
 
 @rule("nan_to_num")
@@ -253,9 +247,9 @@ _SCALAR = {
 }  # fmt: skip
 
 for _name, _c in _VECTOR.items():
-    pointwise(1, _name)(lambda x, a, c=_c: x.call(c, a))  # type: ignore[misc]
+    pointwise(1, _name)(lambda x, a, c=_c: x.call(c, a))
 for _name in ("atan2", "hypot"):
-    pointwise(2, _name)(lambda x, a, b, c=_name: x.call(c, a, b))  # type: ignore[misc]
+    pointwise(2, _name)(lambda x, a, b, c=_name: x.call(c, a, b))
 
 
 def one_by_one(work: Lowering, node: Node, function: str, argument: Any) -> Dense:

@@ -93,7 +93,7 @@ def gathered(work: Lowering, source: Dense, shape: Shape, place: Place) -> Dense
     return Lazy(shape, ready.kind, lambda index: ready.at(work.algebra, place(index)))
 
 
-def _added(work: Lowering, base: Value, source: Dense, place: Place) -> Padded:
+def _added(base: Value, source: Dense, place: Place) -> Padded:
     """``base`` with ``source`` added at ``place``."""
     piece = Piece(source, place, scattered=True)
     if isinstance(base, Padded):
@@ -127,7 +127,7 @@ def _index_put(work: Lowering, node: Node) -> Value:
     shape, place = indexed(work, base.shape, node.args[1])
     source = work.broadcast(work.value(node.args[2]), shape)
     if len(node.args) > 3 and node.args[3]:
-        return _added(work, base, source, place)
+        return _added(base, source, place)
     return _replaced(work, work.value(node.args[0]), source, place)
 
 
@@ -157,7 +157,7 @@ def _index_add(work: Lowering, node: Node) -> Value:
         raise Refusal(f"{node.op} with a factor has no native form")
     base = work.raw(node.args[0])
     _, place = _along(work, base.shape, node.args[1] % len(base.shape), node.args[2])
-    return _added(work, base, work.value(node.args[3]), place)
+    return _added(base, work.value(node.args[3]), place)
 
 
 @rule("embedding")
@@ -176,7 +176,7 @@ def _embedding_backward(work: Lowering, node: Node) -> Value:
     shape = (count, source.shape[-1])
     _, place = indexed(work, shape, [index])
     zeros = Fill(shape, "real", work.algebra.number(0.0))
-    return _added(work, zeros, source, place)
+    return _added(zeros, source, place)
 
 
 # --- one place per element of the index (gather, scatter) ---
@@ -214,7 +214,7 @@ def _front(work: Lowering, source: Dense, shape: Shape) -> Dense:
 def _scatter_add(work: Lowering, node: Node) -> Value:
     base = work.raw(node.args[0])
     shape, place = _per_element(work, base.shape, _axis(node, base), node.args[2])
-    return _added(work, base, _front(work, work.value(node.args[3]), shape), place)
+    return _added(base, _front(work, work.value(node.args[3]), shape), place)
 
 
 @rule("scatter.src", "scatter.value")

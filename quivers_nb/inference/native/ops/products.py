@@ -70,7 +70,7 @@ def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
         raise Refusal(f"a matrix product of {m} x {k} by {k} x {n} is faster in a tuned library")
     a, b = work.keep(left), work.keep(right)
     if b.strides[2] != 1 and n > 1 and a.strides[1] == 1:
-        turned = matrix_matrix_rows(work, _transposed(work, b), _transposed(work, a))
+        turned = matrix_matrix_rows(work, _transposed(b), _transposed(a))
         return turned.seen(v.permuted(turned.shape, (0, 2, 1)))
     if b.strides[1] == 1 and a.strides[2] == 1 and k >= SHORT:
         target = work.memory((batch, m, n))
@@ -82,7 +82,7 @@ def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
     return matrix_matrix_rows(work, a, b)
 
 
-def _transposed(work: Lowering, value: Strided) -> Strided:
+def _transposed(value: Strided) -> Strided:
     return value.seen(v.permuted(value.shape, (0, 2, 1)))
 
 

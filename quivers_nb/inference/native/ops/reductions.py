@@ -144,9 +144,7 @@ def log_sum_exp(work: Lowering, value: Dense, axes: Sequence[int]) -> Dense:
         value.shape, "real", lambda a, b: x.call("exp", x.sub(a, b)), value, wide
     )
     mass = reduce(work, shifted, axes, "add")
-    return work.pointwise(
-        mass.shape, "real", lambda a, b: x.add(x.call("log", a), b), mass, shift
-    )
+    return work.pointwise(mass.shape, "real", lambda a, b: x.add(x.call("log", a), b), mass, shift)
 
 
 @rule("logsumexp")
@@ -243,4 +241,3 @@ def _running(work: Lowering, node: Node) -> Value:
     routine = f"q_{node.op._schema.name.removeprefix('aten::')}"
     work.call(routine, target.buffer, target, rows, outer, value.shape[axis], inner)
     return target
-

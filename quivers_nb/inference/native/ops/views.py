@@ -107,7 +107,10 @@ def reshape(work: Lowering, source: Dense, shape: Shape) -> Dense:
         return work.seen(source, split)
     kept = work.keep(source)
     again = v.reshaped(kept, shape)
-    return again if again is not None else v.Strided(shape, work.rows(kept).buffer, v.contiguous(shape))
+    if again is not None:
+        return again
+    rows = work.rows(kept)
+    return v.Strided(shape, rows.buffer, v.contiguous(shape), rows.offset)
 
 
 @rule("clone", "copy", "_to_copy", "lift_fresh_copy")
@@ -121,7 +124,7 @@ def _copy(work: Lowering, node: Node) -> Value:
         return value
     if value.kind == "real" and kind_of(meta.dtype) == "int":
         return elementwise(work, node, lambda x, a: x.cast(x.call("trunc", a), "int"), source)
-    return elementwise(work, node, lambda x, a: a, source)
+    return elementwise(work, node, lambda _, a: a, source)
 
 
 @rule("fill")

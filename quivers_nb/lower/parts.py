@@ -1,0 +1,42 @@
+"""Several sites answered for at once.
+
+Members of a group, or equal layers side by side, are one batched product: their kernels are asked
+for one value together. Each member is still a site of its own, with its own path, its own stream of
+fixed noise and its own entry in a trace.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which sites a joint value ``(*n, width)`` or, ``stacked``, ``(*n, members, width)`` holds."""
+
+    paths: tuple[str, ...]
+    widths: tuple[int, ...]
+    stacked: bool = False
+
+    def split(self, value: Tensor) -> list[tuple[str, Tensor]]:
+        """Each site's piece, ``(*n, width)``."""
+        if self.stacked:
+            return [(path, value.select(-2, i)) for i, path in enumerate(self.paths)]
+        return list(zip(self.paths, value.split(list(self.widths), dim=-1), strict=True))
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The joint value of pieces."""
+        return torch.stack(list(pieces), -2) if self.stacked else torch.cat(list(pieces), -1)
+
+    def find(self, values: Mapping[str, Tensor], lead: int) -> Tensor | None:
+        """The joint value, if every site has one; width-1 pieces may lack their axis."""
+        if not all(path in values for path in self.paths):
+            return None
+        pieces = [values[path] for path in self.paths]
+        return self.join([p.unsqueeze(-1) if p.ndim == lead else p for p in pieces])
+
+    def at(self, paths: tuple[str, ...]) -> "Parts":
+        """The same parts under other paths (one step of a scan)."""
+        return Parts(paths, self.widths, self.stacked)
