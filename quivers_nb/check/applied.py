@@ -18,7 +18,7 @@ from quivers_nb.check.term import (
 )
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
-from quivers_nb.check.walk import entered, last_parts
+from quivers_nb.check.walk import entered, last_parts, programs_in
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import ProductSet, is_finite
@@ -35,6 +35,8 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
         return None
     before = report.count
     program = _program(term)
+    for inner in programs_in(term):
+        env.host.update(dict.fromkeys(inner.host_names))
     if call.args is None:
         remainders = _raw_input(call, term, env)
         source = MorphismCall(term, None, span=call.span)

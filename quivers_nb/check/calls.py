@@ -65,7 +65,7 @@ def _reduce(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environm
     first = values[0]
     if not _has_last_axis(row, expr, first, env) or first.own is None:
         return replace(UNKNOWN, rows=first.rows)
-    return Value(rows=first.rows, axes=first.own[:-1], discrete=row.discrete)
+    return Value(rows=first.rows, axes=first.own[:-1], discrete=row.discrete or None)
 
 
 def _matrix(row: Builtin, expr: tree.LetCall, values: list[Value], env: Environment) -> Value:

@@ -237,7 +237,8 @@ def _group(term: Fan) -> Morphism | None:
     """The morphism, if all parts of a fan are members of one replicated morphism."""
     members = [part.morphism for part in term.parts if isinstance(part, Generator)]
     names = {member.name for member in members}
-    same = len(members) == len(term.parts) > 1 and len(names) == 1
+    group = all(member.member is not None for member in members)
+    same = group and len(members) == len(term.parts) > 1 and len(names) == 1
     return members[0] if same else None
 
 

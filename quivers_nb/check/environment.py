@@ -15,6 +15,12 @@ from quivers_nb.spaces.space import Object
 from quivers_nb.syntax import tree
 
 
+def _rename(name: str, scope: Scope) -> str:
+    if name in scope.data:
+        return f"declared data are bound everywhere: rename one, or drop the line `data {name} …`"
+    return "a name is bound once: give one of the two another name"
+
+
 @dataclass
 class Environment:
     """Names bound so far. ``pending``: names that later steps bind; ``reads``: see R1."""
@@ -46,7 +52,7 @@ class Environment:
                 f"`{name.text}` is already bound",
                 name.span,
                 labels=[Label(first, "bound here")],
-                hint="a name is bound once: give one of the two another name",
+                hint=_rename(name.text, self.scope),
             )
             return
         self.pending.pop(name.text, None)

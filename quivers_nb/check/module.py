@@ -18,6 +18,7 @@ from quivers_nb.check.term import (
     Term,
 )
 from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.walk import entered
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.errors import CompileError
 from quivers_nb.diagnostics.source import SourceText, Span
@@ -183,7 +184,8 @@ def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
     if latent_in(term) is not None:
         not_lowered("exporting a latent relation", expr.span, scope.report)
         return None
-    return term.program if isinstance(term, ProgramTerm) else term
+    whole = entered(term)
+    return whole.program if isinstance(whole, ProgramTerm) else term
 
 
 def _undefined_export(name: tree.Name, scope: Scope) -> None:

@@ -83,7 +83,9 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
     check_declared(options.get("effects"), effects, scope.report)
     if dom is None or cod is None or scope.report.count > before:
         return None
-    scope.results[decl.name.text] = tuple(env.bound[name] for _, name in returns)
+    scope.results[decl.name.text] = tuple(
+        env.look_up(name) or UNKNOWN for name in decl.returns.names
+    )
     variables = (*env.bound.items(), *env.used_data.items())
     return Program(
         name=decl.name.text, dom=dom, cod=cod, inputs=inputs, steps=tuple(steps),

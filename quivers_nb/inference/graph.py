@@ -145,6 +145,24 @@ def record(function: Callable[..., Sequence[Tensor]], *examples: Tensor) -> Grap
     return recorder.graph(outputs)
 
 
+def record_draws(function: Callable[[], Sequence[Tensor]], variables: Sequence[Tensor]) -> Graph:
+    """The graph of a function that reads ``variables`` where they live and may draw numbers.
+
+    Unlike in `record` the variables are inputs by identity, not copies, so that the leaves of an
+    autograd graph can be among them; and random draws are operations of the graph: replaying them
+    draws anew, from the same generator.
+    """
+    recorder = _Recorder(variables, draws=True)
+    with recorder:
+        outputs = function()
+    return recorder.graph(outputs)
+
+
+def is_draw(op: OpOverload) -> bool:
+    """Whether an operation draws random numbers: it must neither be merged nor folded."""
+    return torch.Tag.nondeterministic_seeded in op.tags
+
+
 # Operations whose result has the shape, never the values, of their tensor argument.
 _SHAPE_ONLY = frozenset(
     {
@@ -204,8 +222,9 @@ class _Recorder(TorchDispatchMode):
         # True would make the first operation import torch._dynamo (a second of start-up).
         return False
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], *, draws: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.draws = draws
         self.tape = _Tape()
         self.inputs = tuple(Meta.of(tensor) for tensor in inputs)
         for tensor in inputs:
@@ -224,9 +243,11 @@ class _Recorder(TorchDispatchMode):
             return self._alias(func, args, kwargs)
         if func._schema.is_mutable:
             return self._write(func, args, kwargs)
-        if not self._varies((args, kwargs)) or func._schema.name in _SHAPE_ONLY:
-            return func(*args, **kwargs)
-        _refuse_values(func)
+        draw = self.draws and is_draw(func)
+        if not draw:
+            if not self._varies((args, kwargs)) or func._schema.name in _SHAPE_ONLY:
+                return func(*args, **kwargs)
+            _refuse_values(func)
         if func._schema.name == "aten::index":
             self._refuse_varying_mask(args[1])
         seen = self._argument(args), {key: self._argument(a) for key, a in kwargs.items()}
@@ -313,7 +334,7 @@ class _Recorder(TorchDispatchMode):
 def _refuse_values(func: Any) -> None:
     """Operations that leave the world of tensors, or roll dice."""
     tags = func.tags
-    if torch.Tag.nondeterministic_seeded in tags:
+    if is_draw(func):
         raise RecordingError(f"{func} draws random numbers")
     if torch.Tag.data_dependent_output in tags:
         raise RecordingError(f"{func} reads a number out of a tensor: control flow on values")

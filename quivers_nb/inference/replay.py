@@ -11,17 +11,17 @@ from quivers_nb.inference.graph import Graph, Node, Ref, refs
 Replay = Callable[..., tuple[Tensor, ...]]
 
 
-def replay(graph: Graph) -> Replay:
+def replay(graph: Graph, mode: Callable[[], Any] = torch.inference_mode) -> Replay:
     """A function of the graph's inputs that runs its operations in order and nothing else.
 
-    Runs under inference mode. The results depend on the shapes that the graph was recorded with.
-    Values are dropped after their last use, so memory is that of the live ones.
+    Runs under ``mode``: `torch.no_grad` where results must be ordinary tensors. The results depend
+    on the shapes that the graph was recorded with. Values are dropped after their last use, so memory is that of the live ones.
     """
-    names: dict[str, Any] = {"_inference_mode": torch.inference_mode}
+    names: dict[str, Any] = {"_mode": mode}
     names.update({f"v{number}": tensor for number, tensor in graph.constants.items()})
     last = _last_uses(graph)
     inputs = ", ".join(f"v{number}" for number in range(len(graph.inputs)))
-    lines = [f"def run({inputs}):", "    with _inference_mode():"]
+    lines = [f"def run({inputs}):", "    with _mode():"]
     for place, node in enumerate(graph.nodes):
         lines.append("        " + _statement(node, place, names))
         dead = [f"v{number}" for number in last.get(place, ())]

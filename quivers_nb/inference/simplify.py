@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from quivers_nb.inference.graph import Graph, Meta, Node, Ref, refs, replace_refs
+from quivers_nb.inference.graph import Graph, Meta, Node, Ref, is_draw, refs, replace_refs
 
 
 def simplify(graph: Graph) -> Graph:
@@ -33,6 +33,9 @@ def merge_equal(graph: Graph) -> Graph:
         kwargs = {key: replace_refs(value, current) for key, value in old.kwargs.items()}
         node = replace(old, args=replace_refs(old.args, current), kwargs=kwargs)
         metas.update(zip(node.results, node.metas, strict=True))
+        if is_draw(node.op):
+            nodes.append(node)
+            continue
         same = _folded(node, metas, graph.constants)
         if same is not None:
             alias[node.result] = same

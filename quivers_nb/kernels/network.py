@@ -188,20 +188,40 @@ def apply_network(kind: Kind, tensors: Tensors, x: Tensor, *, heads: int = 4) ->
 def _chain(tensors: Tensors, x: Tensor) -> Tensor:
     """Affine layers with tanh between; stacked weights share one batched product per layer."""
     stack = tensors["weight0"].shape[:-2]
-    rows = x.shape[len(stack) : -1]
-    x = _flat_rows(x, stack)
-    x = _affine(tensors["weight0"], tensors["bias0"], x)
+    if stack:
+        return _stacked_chain(tensors, x, stack)
+    x = linear(x, tensors["weight0"], tensors["bias0"])
     layer = 1
     while f"weight{layer}" in tensors:
-        x = _affine(tensors[f"weight{layer}"], tensors[f"bias{layer}"], x.tanh())
+        x = linear(x.tanh(), tensors[f"weight{layer}"], tensors[f"bias{layer}"])
         layer += 1
-    return x.reshape(*stack, *rows, x.shape[-1]) if stack else x
+    return x
+
+
+def _stacked_chain(tensors: Tensors, x: Tensor, stack: torch.Size) -> Tensor:
+    """The same with rows last, ``W x' + b``: gradients of weights come out in their own layout."""
+    rows = x.shape[len(stack) : -1]
+    x = _flat_rows(x, stack).mT
+    x = _affine_columns(tensors["weight0"], tensors["bias0"], x)
+    layer = 1
+    while f"weight{layer}" in tensors:
+        x = _affine_columns(tensors[f"weight{layer}"], tensors[f"bias{layer}"], x.tanh())
+        layer += 1
+    x = x.mT
+    if len(stack) == len(rows) == 1:
+        return x
+    return x.reshape(*stack, *rows, x.shape[-1])
+
+
+def _affine_columns(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """``(*k, out, in), (*k, out), (prod k, in, rows) -> (prod k, out, rows)``."""
+    if weight.dim() > 3:
+        weight, bias = weight.flatten(0, -3), bias.flatten(0, -2)
+    return torch.baddbmm(bias.unsqueeze(-1), weight, x)
 
 
 def _affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     """``x W' + b``; with stacked weights ``(*k, out, in)``, x is ``(prod k, rows, in)``."""
-    if weight.dim() == 2:
-        return linear(x, weight, bias)
     flat = weight.flatten(0, -3) if weight.dim() > 3 else weight
     return torch.baddbmm(bias.reshape(-1, 1, bias.shape[-1]), x, flat.mT)
 
@@ -237,6 +257,6 @@ def _affine_stack(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 
 
 def _flat_rows(x: Tensor, stack: torch.Size) -> Tensor:  # (*k, *n, in) -> (prod k, prod n, in)
-    if not stack:
+    if not stack or (len(stack) == 1 and x.dim() == 3 and x.shape[0] == stack[0]):
         return x
     return x.expand(*stack, *x.shape[len(stack) :]).reshape(stack.numel(), -1, x.shape[-1])

@@ -6,6 +6,7 @@ in which order; checks of data and index ranges happen there and are not repeate
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -126,6 +127,17 @@ class Opened:
         ]
         return ", ".join(bad) or "no single site: a score or the sum of terms is not finite"
 
+    def _weights(self) -> Mapping[str, Tensor]:
+        """The model's weights in the target's dtype; the same objects as long as they stay so."""
+        same, weights = self._own_weights
+        return weights if same else self.model.weights(self.act.dtype)
+
+    @cached_property
+    def _own_weights(self) -> tuple[bool, Mapping[str, Tensor]]:
+        weights = self.model.weights(self.act.dtype)
+        own = self.model.storage()
+        return all(weights[key] is own[key] for key in own), weights
+
     def _run(
         self,
         q: Tensor,
@@ -149,7 +161,7 @@ class Opened:
             watcher = first[0]
             watcher.sources = tuple(sources)
             sources = [watcher]
-        weights = self.model.weights(self.act.dtype) if parameters is None else dict(parameters)
+        weights = self._weights() if parameters is None else parameters
         return Run(
             tuple(sources),
             weights,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark
-from lark.grammar import Rule, Symbol
+from lark.grammar import Rule, Symbol, Terminal
 from lark.lexer import Lexer, LexerState, PatternStr, Token
 from lark.parsers.lalr_analysis import IntParseTable, LALR_Analyzer, Shift
 
@@ -46,7 +46,7 @@ def analyse(grammar: str) -> tuple[IntParseTable, dict[str, str]]:
     """
     lark = Lark(grammar, parser="lalr", lexer=_NoLexer, start="module", maybe_placeholders=True)
     analyzer = LALR_Analyzer(lark.parser.parser_conf, strict=True)
-    analyzer.compute_lalr()
+    analyzer.compute_lalr()  # type: ignore[no-untyped-call]  # lark leaves it untyped
     spelling = {
         t.name: t.pattern.value for t in lark.terminals if isinstance(t.pattern, PatternStr)
     }
@@ -62,7 +62,7 @@ def plan_of(rule: Rule) -> Plan:
     plan: Plan = []
     for position, symbol in enumerate(rule.expansion):
         plan += [None] * before[position]
-        if not (symbol.is_term and symbol.filter_out):
+        if not (isinstance(symbol, Terminal) and symbol.filter_out):
             plan.append([position] if _is_spliced(symbol) else position)
     return plan + [None] * before[len(rule.expansion)]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from quivers_nb.diagnostics.source import Span
-from quivers_nb.syntax.tokens import COMMENTS, FAULTS, Token
+from quivers_nb.syntax.scanner import COMMENTS, FAULTS, Token
 
 DECLARATIONS = frozenset(
     {

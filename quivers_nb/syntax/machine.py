@@ -15,7 +15,7 @@ from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import mistakes, tree
 from quivers_nb.syntax.construct import Builder, Constructor
 from quivers_nb.syntax.rules import CONSTRUCTORS
-from quivers_nb.syntax.tokens import Token
+from quivers_nb.syntax.scanner import Token
 
 MAX_DEPTH = 100  # nested nodes; keeps every walk over a tree below Python's recursion limit
 MAX_DIGITS = 400

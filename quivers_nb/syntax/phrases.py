@@ -43,8 +43,8 @@ LEADERS = DECLARATIONS | STEPS
 
 def expected_words(terminals: Iterable[str]) -> str:
     """At most three things, in words: ``a name or `)```."""
-    rest = set(terminals) - SILENT
-    if not rest <= OPERATORS:
+    rest = set(terminals)
+    if not rest <= OPERATORS | SILENT:
         rest -= OPERATORS - _operand_signs(rest)
     phrases = []
     for starts, phrase in STARTS:
@@ -53,6 +53,7 @@ def expected_words(terminals: Iterable[str]) -> str:
             rest -= starts
     if any(phrase in ("a step", "a declaration") for phrase in phrases):
         rest -= LEADERS
+    rest -= SILENT
     phrases += [WORDS.get(t) or f"`{t}`" for t in sorted(rest, key=_order)]
     shown = phrases[:3]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax.layout import PAIRS
-from quivers_nb.syntax.tokens import Token
+from quivers_nb.syntax.phrases import expected_words
+from quivers_nb.syntax.scanner import Token
 
+DRAWS = ("sample", "observe", "marginalize")
 NOTHING = Token("", 0, 0, "")
 
 
@@ -73,6 +75,17 @@ class Place:
     def in_arithmetic(self) -> bool:
         """Is this inside a let expression, after an operand?"""
         return {"+", "-", "*", "/"} <= self.expected
+
+    @property
+    def wanted(self) -> str:
+        """What would have fitted, in words."""
+        said = expected_words(self.expected)
+        return said.replace("a morphism", "a name") if self.leader in (*DRAWS, "return") else said
+
+    @property
+    def rest_of_line(self) -> str:
+        """The text after the token, up to the end of its line."""
+        return self.text[self.token.stop :].partition("\n")[0]
 
     def new_line(self) -> bool:
         """Does the token stand on a later line than the one before it?"""

@@ -36,21 +36,14 @@ def print_module(module: tree.Module) -> str:
 def print_line(line: tree.Line) -> list[str]:
     """The rows of a declaration, step or entry: what stands before it, itself, its block."""
     head, *block = LINES[type(line)](line)
-    before, after = line.pragmas, ()
+    rows = [*line.leading, *(f"#! {doc}".rstrip() for doc in line.docs)]
+    pragmas = [f"#[{option_entries(pragma)}]" for pragma in line.pragmas]
     if isinstance(line, tree.DeductionRule | tree.LexiconEntry):
-        before, after = (), line.pragmas
-    rows = [
-        *line.leading,
-        *(f"#! {doc}".rstrip() for doc in line.docs),
-        *(_pragma(pragma) for pragma in before),
-    ]
-    head = " ".join((head, *(_pragma(pragma) for pragma in after)))
+        head = " ".join((head, *pragmas))
+    else:
+        rows += pragmas
     rows.append(head if line.trailing is None else f"{head}  {line.trailing}")
     return [*rows, *block]
-
-
-def _pragma(entries: tree.Options) -> str:
-    return f"#[{option_entries(entries)}]"
 
 
 def _block(lines: Iterable[tree.Line]) -> Body:

@@ -61,5 +61,6 @@ def _attach(obj: tree.Obj, block: tree.Options, refuse: Refuse) -> tree.Obj:
             return replace(obj, argument=_attach(obj.argument, block, refuse), span=span)
         case tree.ObjSpace(options=None):
             return replace(obj, options=block, span=span)
-    refuse(mistakes.stray_options(obj, block))
-    return obj
+        case _:
+            refuse(mistakes.stray_options(obj, block))
+            return obj

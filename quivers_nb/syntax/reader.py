@@ -18,7 +18,7 @@ from quivers_nb.syntax.layout import STEPS, lay_out
 from quivers_nb.syntax.machine import SPACES, Machine, Stuck, table
 from quivers_nb.syntax.place import NOTHING, Place
 from quivers_nb.syntax.recovery import explain
-from quivers_nb.syntax.tokens import Token, scan
+from quivers_nb.syntax.scanner import Token, scan
 
 MAX_FINDINGS = 100  # enough for any text a person wrote
 LONGEST = 60  # characters of source quoted in a message

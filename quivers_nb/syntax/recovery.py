@@ -11,12 +11,11 @@ from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax.layout import DECLARATIONS, PAIRS, STEPS
 from quivers_nb.syntax.machine import SPACES
-from quivers_nb.syntax.phrases import BREAK_HINT, FOREIGN_OPERATORS, PYTHON_WORDS, expected_words
-from quivers_nb.syntax.place import Place
+from quivers_nb.syntax.phrases import BREAK_HINT, FOREIGN_OPERATORS, PYTHON_WORDS
+from quivers_nb.syntax.place import DRAWS, Place
 from quivers_nb.syntax.recovery_layout import unclosed
 from quivers_nb.syntax.recovery_start import START
 
-DRAWS = ("sample", "observe", "marginalize")
 ARITHMETIC = frozenset({"+", "-", "*", "/"})
 Explanation = Callable[[Place], Diagnostic | None]
 
@@ -161,6 +160,42 @@ def _pragma(p: Place) -> Diagnostic | None:
     return None
 
 
+def _twice(p: Place) -> Diagnostic | None:
+    """``object object X``: the keyword is legal as a name, but hardly meant."""
+    if len(p.read) != 2 or p.previous.text != p.leader or p.token.kind != "NAME":
+        return None
+    return p.say(
+        "Q0100", f"`{p.leader}` is written twice", "remove one of the two",
+        Span(p.previous.start, p.previous.stop),
+    )  # fmt: skip
+
+
+def _missing_operator(p: Place) -> Diagnostic | None:
+    """Two operands side by side."""
+    if p.token.kind not in ("NAME", "INT", "FLOAT", "(") or p.token.text in DECLARATIONS | STEPS:
+        return None
+    if p.leader == "morphism" and "~" in p.expected:
+        return _before_init(p)
+    if "COMP" not in p.expected and not p.in_arithmetic:
+        return None
+    sign = ">>" if "COMP" in p.expected else "*"
+    return p.say(
+        "Q0138", f"an operator is missing between `{p.previous.text}` and {p.found}",
+        f"write an operator such as `{sign}` between the two",
+    )  # fmt: skip
+
+
+def _before_init(p: Place) -> Diagnostic:
+    if p.after.kind == "=":
+        return p.say(
+            "Q0119", f"the option block is closed before {p.found}",
+            "write all options in one block: `[…, …]`",
+        )  # fmt: skip
+    return p.say(
+        "Q0117", f"`~` is missing before {p.found}", f"write `~ {p.token.text}`"
+    )  # fmt: skip
+
+
 def _two_statements(p: Place) -> Diagnostic | None:
     if "_NL" not in p.expected or p.opener is not None:
         return None
@@ -179,7 +214,7 @@ def _two_statements(p: Place) -> Diagnostic | None:
 
 def _sign(p: Place) -> Diagnostic | None:
     """The one thing that is missing is an arrow, a colon or an equals sign."""
-    needed = p.expected - OPTIONAL
+    needed = p.expected - OPTIONAL - SIZES
     for sign, (code, what) in SIGNS.items():
         if needed == {sign} or (sign in needed and p.token.kind in LOOKALIKES.get(sign, ())):
             block = p.previous.kind == "]"
@@ -197,7 +232,7 @@ def _empty(p: Place) -> Diagnostic | None:
         return None
     return p.say(
         "Q0127", f"there is nothing between `{opener.text}` and `{p.token.text}`: expected"
-        f" {expected_words(p.expected)}", "write at least one item",
+        f" {p.wanted}", "write at least one item",
     )  # fmt: skip
 
 
@@ -207,7 +242,7 @@ def _comma(p: Place) -> Diagnostic | None:
         return None
     if p.token.kind == ",":
         return p.say(
-            "Q0127", f"expected {expected_words(p.expected)} before this comma",
+            "Q0127", f"expected {p.wanted} before this comma",
             "remove the comma, or write the item that belongs before it",
         )  # fmt: skip
     if "," in p.expected and p.token.kind in ("NAME", "INT", "FLOAT", "STRING", "("):
@@ -224,7 +259,7 @@ def _line_end(p: Place) -> Diagnostic | None:
     if p.token.kind != "_NL":
         return None
     return p.say(
-        "Q0136", f"the line ends too early: expected {expected_words(p.expected)}"
+        "Q0136", f"the line ends too early: expected {p.wanted}"
         f" after `{p.previous.text}`", f"complete the line; {BREAK_HINT}",
     )  # fmt: skip
 
@@ -247,7 +282,7 @@ def _reserved(p: Place) -> Diagnostic | None:
 def _expected(p: Place) -> Diagnostic:
     after = f" after `{p.previous.text}`" if p.previous.text else ""
     return p.say(
-        "Q0100", f"expected {expected_words(p.expected)}{after}, found {p.found}",
+        "Q0100", f"expected {p.wanted}{after}, found {p.found}",
         f"replace or remove {p.found}",
     )  # fmt: skip
 
@@ -255,6 +290,7 @@ def _expected(p: Place) -> Diagnostic:
 OPTIONAL = frozenset(
     {"+", "-", "*", "/", "\\", "@", "COMP", ".", "(", "[", "where", "~", "as", "#["}
 )
+SIZES = frozenset({"INT", "FLOAT"})  # after a name that could be a constructor's
 SIGNS = {
     "->": ("Q0118", " and what it leads to"),
     "<-": ("Q0126", ""),
@@ -279,11 +315,13 @@ MISTAKES: tuple[Explanation, ...] = (
     _pragma,
     _options_after_init,
     _colon_or_equals,
+    _twice,
     _no_draw_arrow,
     _foreign,
     _wrong_kind_of_operator,
     _size,
     _empty,
+    _missing_operator,
     _two_statements,
     _sign,
     _comma,

@@ -13,7 +13,7 @@ from quivers_nb.syntax.phrases import (
     FOREIGN_OPERATORS,
 )
 from quivers_nb.syntax.place import NOTHING
-from quivers_nb.syntax.tokens import Token
+from quivers_nb.syntax.scanner import Token
 
 MISSING_BLOCKS = {
     "program": ("program `{}` has no steps", "indent its steps by four blanks below this line"),

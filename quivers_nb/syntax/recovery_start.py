@@ -97,13 +97,20 @@ def _bare_declaration(p: Place) -> Diagnostic | None:
     name, sign = p.token.text, p.after.text
     if "object" not in p.expected or sign not in ("=", ":", "<-"):
         return None
-    ways = {"=": f"let {name} = …", ":": f"object {name} : …"}
+    ways = {"=": f"let {name} = …", ":": f"{_declared(p)} {name} : …"}
     return p.say(
         "Q0115", f"a declaration starts with a keyword, not with `{name}`",
         f"write `{ways.get(sign, 'program …')}`" + (
             ", and put steps below it" if sign == "<-" else ""
         ),
     )  # fmt: skip
+
+
+def _declared(p: Place) -> str:
+    """What ``name : …`` may have been meant to declare."""
+    if "->" not in p.rest_of_line:
+        return "object"
+    return "morphism" if "role" in p.rest_of_line else "program"
 
 
 def _misspelled(p: Place) -> Diagnostic | None:

@@ -1,14 +1,16 @@
 """From grammar rules to constructors: one row per rule of ``grammar.lark``."""
 
 from quivers_nb.syntax import construct as c
+from quivers_nb.syntax import construct_lines as d
 from quivers_nb.syntax import tree
-from quivers_nb.syntax.construct import Constructor, claiming, coder, headed, line, node, sequence
-from quivers_nb.syntax.raw import RawCall, RawKeyword, RawList
+from quivers_nb.syntax.construct import Constructor, claiming, line, node, sequence
+from quivers_nb.syntax.construct_lines import coder, headed
+from quivers_nb.syntax.raw import RawCall, RawList
 
 CONSTRUCTORS: dict[str, Constructor] = {
-    "module": c.module,
-    "outer_pragma": c.outer_pragma,
-    "inner_pragma": c.inner_pragma,
+    "module": d.module,
+    "outer_pragma": d.outer_pragma,
+    "inner_pragma": d.inner_pragma,
     "names": sequence,
     "one_name": sequence,
     "two_names": sequence,
@@ -61,21 +63,21 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "let_lambda": node(tree.LetLambda, "param", "body"),
     "let_factor": node(tree.LetFactor, "binders", "body"),
     "binders": sequence,
-    "binder": c.binder,
+    "binder": d.binder,
     "factor_cases": sequence,
     "factor_case": node(tree.FactorCase, "label", "body"),
     # declarations
-    "composition": c.composition,
+    "composition": d.composition,
     "composition_body": sequence,
     "composition_entry": line(tree.CompositionEntry, "name", "params", "value"),
     "category": line(tree.CategoryDecl, "names"),
     "rule": line(tree.RuleDecl, "name", "params", "premises", "conclusion"),
     "schema": line(tree.SchemaDecl, "name", "params", "dom", "cod"),
     "schema_params": sequence,
-    "schema_param": c.binder,
+    "schema_param": d.binder,
     "bundle": line(tree.BundleDecl, "name", "members?"),
     "object": line(tree.ObjectDecl, "name", "value"),
-    "morphism": c.morphism,
+    "morphism": d.morphism,
     "contraction": claiming(
         tree.ContractionDecl, "name", "inputs", "dom", "cod", required="contraction"
     ),
@@ -88,9 +90,9 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "export": line(tree.ExportDecl, "value"),
     # programs
     "program": claiming(tree.ProgramDecl, "name", "params?", "dom", "cod", "steps", "returns"),
-    "params": c.params,
-    "param": c.param,
-    "kind_mor": c.kind_mor,
+    "params": d.params,
+    "param": d.param,
+    "kind_mor": d.kind_mor,
     "steps": sequence,
     "sample": line(tree.SampleStep, "names", "index", "call", "options"),
     "observe": line(tree.ObserveStep, "name", "index", "call", "options"),
@@ -98,10 +100,10 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "block": sequence,
     "let_step": line(tree.LetStep, "name", "value"),
     "score": line(tree.ScoreStep, "name", "value"),
-    "return_name": c.return_name,
-    "return_tuple": c.return_tuple,
+    "return_name": d.return_name,
+    "return_tuple": d.return_tuple,
     "return_items": sequence,
-    "return_item": c.pair,
+    "return_item": d.pair,
     "pattern": c.pattern,
     "call_bare": node(tree.Call, "name", args=None),
     "call": node(tree.Call, "name", "args?"),
@@ -114,24 +116,24 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "deduction_body": sequence,
     "atoms": line(tree.AtomsEntry, "kind", "names"),
     "deduction_rule": line(tree.DeductionRule, "name", "premises", "conclusion", "pragmas?"),
-    "trail": c.trail,
+    "trail": d.trail,
     "lexicon_block": headed(tree.LexiconBlock, "entries"),
     "lexicon_file": line(tree.LexiconFile, "path", "options"),
     "lexicon_entry": line(tree.LexiconEntry, "word", "category", "form", "pragmas?"),
-    "any_category": c.any_category,
+    "any_category": d.any_category,
     "some_categories": c.only,
     # structure
     "signature": line(tree.SignatureDecl, "name", "params?", "sections"),
     "signature_body": sequence,
     "section": headed(tree.SignatureSection, "kind", "entries"),
-    "sort_entry": c.sort_entry,
+    "sort_entry": d.sort_entry,
     "constructor_entry": line(tree.ConstructorEntry, "name", "args?", "result"),
     "binder_entry": line(tree.BinderEntry, "name", "variables", "scopes", "result"),
     "bound_vars": sequence,
-    "bound_var": c.bound_var,
+    "bound_var": d.bound_var,
     "scopes": sequence,
-    "scope": c.pair,
-    "edge_entry": c.edge_entry,
+    "scope": d.pair,
+    "edge_entry": d.edge_entry,
     "encoder": line(
         tree.CoderDecl, "name", "signature", "params?", "options", "entries?", kind="encoder"
     ),
@@ -144,13 +146,13 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "coder_var_init": line(tree.CoderEntry, "name", "source?", "body", kind="var_init"),
     "coder_op": line(tree.CoderEntry, "name", "args?", "mode", "body", kind="op"),
     "var_source": c.present,
-    "coder_mode": c.pair,
+    "coder_mode": d.pair,
     "decoder": line(
         tree.CoderDecl, "name", "signature", "params?", "options", "entries", kind="decoder"
     ),
     "decoder_body": sequence,
     "coder_body": line(tree.CoderEntry, kind="body"),
     "coder_override": coder("args", "body"),
-    "loss": c.loss,
-    "loss_body": c.loss_body,
+    "loss": d.loss,
+    "loss_body": d.loss_body,
 }

@@ -43,7 +43,8 @@ def _step_arg(arg: Any) -> tree.StepArg | None:
             return None if value is None else tree.ArgKeyword(arg.key, value, span=arg.span)
         case RawList(items=items) | RawCall(args=items):
             return _step_args(arg, tuple(_step_arg(item) for item in items))
-    return None
+        case _:
+            return None
 
 
 def _step_args(
@@ -64,14 +65,16 @@ def _structural(call: RawCall, _refuse: Refuse) -> tree.Expr | None:
     match call.args:
         case (tree.ExprName(name=obj),):
             return tree.ExprStructural(kind=call.name, obj=obj, span=call.span)
-    return None
+        case _:
+            return None
 
 
 def _from_data(call: RawCall, _refuse: Refuse) -> tree.Expr | None:
     match call.args:
         case (tree.String() as key,):
             return tree.ExprFromData(key=key, span=call.span)
-    return None
+        case _:
+            return None
 
 
 def _fan(call: RawCall, refuse: Refuse) -> tree.Expr | None:
@@ -86,7 +89,8 @@ def _repeat(call: RawCall, refuse: Refuse) -> tree.Expr | None:
             return tree.ExprRepeat(body=_expr(body, refuse), count=None, span=call.span)
         case (body, tree.Number(value=int()) as count) if _is_expr(body):
             return tree.ExprRepeat(body=_expr(body, refuse), count=count, span=call.span)
-    return None
+        case _:
+            return None
 
 
 def _stack(call: RawCall, refuse: Refuse) -> tree.Expr | None:
@@ -103,6 +107,8 @@ def _scan(call: RawCall, refuse: Refuse) -> tree.Expr | None:
         case (cell, RawKeyword(key=key, value=tree.ExprName(name=init))) if _is_expr(cell):
             if key.text == "init":
                 return tree.ExprScan(cell=_expr(cell, refuse), init=init, span=call.span)
+        case _:
+            pass
     return None
 
 
@@ -137,7 +143,7 @@ def _parser_value(
 
 def _declared(call: RawCall, _refuse: Refuse) -> tree.Expr | None:
     """A contraction or a template: declared names and numbers."""
-    args = []
+    args: list[tree.Name | tree.Number] = []
     for arg in call.args:
         match arg:
             case tree.ExprName(name=name):

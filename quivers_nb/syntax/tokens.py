@@ -1,86 +1,111 @@
-"""Text to tokens: what the layout filter reads, and what an editor colours.
+"""The tokens of a text with what they are to a reader: for colours and completion.
 
-Nothing here fails: text that is no token becomes a token of a faulty kind, and the parser reports
-it. Offsets are those of the text, so every token can be found again.
+Works on any text, finished or not, and never fails. Keywords are words of the language only where
+they stand as such, so the rules below look at neighbours; they are a little more generous than
+the parser, which alone knows.
 """
 
-import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum
+
+from quivers_nb.diagnostics.source import SourceText, Span
+from quivers_nb.syntax.layout import CLOSERS, DECLARATIONS, PAIRS, STEPS
+from quivers_nb.syntax.machine import SPACES
+from quivers_nb.syntax.mistakes import METHODS
+from quivers_nb.syntax.scanner import COMMENTS, Token, scan
+from quivers_nb.syntax.shapes import READERS
 
 
-class Token(NamedTuple):
-    """``text`` stands at ``start <= i < stop``. ``kind`` is a group of the pattern below."""
+class Kind(Enum):
+    """What a token is to a reader."""
 
-    kind: str
-    start: int
-    stop: int
+    KEYWORD = "keyword"
+    TYPE = "type"
+    NAME = "name"
+    NUMBER = "number"
+    STRING = "string"
+    OPERATOR = "operator"
+    COMMENT = "comment"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token of the text: where, what, and the characters themselves."""
+
+    span: Span
+    kind: Kind
     text: str
 
 
-# Alternatives in order; the first that matches wins, so longer openers stand before shorter ones.
-_PATTERN = re.compile(
-    r"""
-      (?P<blank>[ \t\f]+)
-    | (?P<newline>\r?\n)
-    | (?P<name>[A-Za-z_][A-Za-z0-9_]*+(?!\w))
-    | (?P<pragma>\#!?\[)
-    | (?P<doc>\#![^\n]*)
-    | (?P<block>\#\{)
-    | (?P<comment>\#[^\n]*)
-    | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.]))
-    | (?P<bad_number>\.?[0-9](?:[\w.]|(?<=[eE])[+-](?=[0-9]))*)
-    | (?P<string>"(?:[^"\\\n]|\\[^\n])*")
-    | (?P<open_string>"[^\n]*)
-    | (?P<foreign_operator>\*\*=?|==|!=|<=|>=(?!>)|:=|&&(?!>)|\|\|(?!>)|//)
-    | (?P<operator>>=>|>>>|\|\|>|&&>|\|->|>>|<<|\*>|~>|\?>|\+>|\$>|%>|->|<-|=>|\|-|--|⊢
-        |[-+*/\\@~.,:=()\[\]{}|<>])
-    | (?P<foreign_name>[^\W\d]\w*)
-    | (?P<foreign_quote>'[^'\n]*'|[“”„«»‘’])
-    | (?P<unknown>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-BLANKS = frozenset({"blank", "newline"})
-COMMENTS = frozenset({"doc", "block", "comment"})
-FAULTS = frozenset(
+_KINDS = {
+    "name": Kind.NAME,
+    "number": Kind.NUMBER,
+    "string": Kind.STRING,
+    "open_string": Kind.STRING,
+    "operator": Kind.OPERATOR,
+    "pragma": Kind.OPERATOR,
+    "open_block": Kind.COMMENT,
+    **dict.fromkeys(COMMENTS, Kind.COMMENT),
+}
+# Words that begin a line, beside declarations and steps.
+_ENTRIES = frozenset(
     {
-        "bad_number", "open_string", "open_block", "foreign_operator", "foreign_name",
-        "foreign_quote", "unknown",
+        "atoms", "binders", "lexicon", "sorts", "constructors", "vertex_kinds", "edge_kinds",
+        "dim", "iterations", "readout", "init", "message", "update", "var_init", "structure",
+        "primitive", "factor", "binder_select", "body",
     }
 )  # fmt: skip
+_LEADERS = DECLARATIONS | STEPS | _ENTRIES
+_TYPES = SPACES | {"FinSet", "FreeMonoid", "FreeResiduated", "Space", "Object", "Nat", "Mor"}
+# Words inside a line, by the word that its line begins with.
+_INNER = {
+    "composition": {"as"},
+    "decoder": {"over"},
+    "lexicon": {"from"},
+    "var_init": {"from", "as"},
+    "let": {"where", "factor", "in"},
+    "score": {"factor", "in"},
+    "body": {"recursive"},
+}
+_NOWHERE = Token("", 0, 0, "")
 
 
-def scan(text: str) -> Iterator[Token]:
-    """Every token of the text, blanks and comments included; together they are the whole text.
-
-    A byte order mark at the beginning is left out. Neighbouring unknown characters are one token.
-    """
-    at = 1 if text.startswith("\ufeff") else 0
-    match = _PATTERN.match
-    last_closer = text.rfind("}#")
-    while at < len(text):
-        found = match(text, at)
-        assert found is not None
-        assert found.lastgroup is not None
-        kind, end = found.lastgroup, found.end()
-        if kind == "unknown":
-            end = _end_of_unknown(text, end)
-        elif kind == "block" and last_closer >= end:
-            end = text.index("}#", end) + 2
-        elif kind == "block":
-            kind, end = "open_block", _end_of_line(text, end)
-        yield Token(kind, at, end, text[at:end])
-        at = end
-
-
-def _end_of_line(text: str, at: int) -> int:
-    end = text.find("\n", at)
-    return len(text) if end < 0 else end
+def tokens(source: SourceText | str) -> tuple[Piece, ...]:
+    """Every token but blanks, in order."""
+    text = source if isinstance(source, str) else source.text
+    pieces: list[Piece] = []
+    leader, before, depth = _NOWHERE, _NOWHERE, 0
+    raw = [token for token in scan(text) if token.kind != "blank"]
+    for at, token in enumerate(raw):
+        if token.kind == "newline":
+            leader = leader if depth else _NOWHERE
+            continue
+        kind = _KINDS.get(token.kind, Kind.ERROR)
+        if kind is Kind.NAME:
+            after = raw[at + 1] if at + 1 < len(raw) else _NOWHERE
+            kind = _word(token, leader, before, after)
+        elif token.text in PAIRS or token.text in CLOSERS:
+            depth = max(depth + (1 if token.text in PAIRS else -1), 0)
+        if kind is not Kind.COMMENT:
+            leader = leader if leader is not _NOWHERE else token
+            before = token
+        pieces.append(Piece(Span(token.start, token.stop), kind, token.text))
+    return tuple(pieces)
 
 
-def _end_of_unknown(text: str, at: int) -> int:
-    while (found := _PATTERN.match(text, at)) is not None and found.lastgroup == "unknown":
-        at = found.end()
-    return at
+def _word(token: Token, leader: Token, before: Token, after: Token) -> Kind:
+    """A word is a keyword at the start of a line, or where its neighbours make it one."""
+    word = token.text
+    if leader is _NOWHERE:
+        begins = word in _LEADERS and after.text not in ("=", ":", ",", "<-")
+        return Kind.KEYWORD if begins else Kind.NAME
+    if word in _TYPES and before.text not in DECLARATIONS:
+        return Kind.TYPE
+    if word in READERS and after.text == "(" and before.text != ".":
+        return Kind.KEYWORD
+    if word in METHODS and before.text == ".":
+        return Kind.KEYWORD
+    inner = word in _INNER.get(leader.text, ()) and before.kind != "operator"
+    opens = word == "factor" and leader.text in ("let", "score") and after.kind == "name"
+    return Kind.KEYWORD if inner or opens else Kind.NAME

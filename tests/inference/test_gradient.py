@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.support.targets import F64, HandTarget, eight_schools, gaussian, logistic
 
 from quivers_nb.inference.gradient import disagreement, eager, gradient_of, traced
 from quivers_nb.inference.target import flat
+from tests.support.targets import F64, HandTarget, eight_schools, gaussian, logistic
 
 TARGETS = {
     "eight schools": eight_schools(),

@@ -45,7 +45,9 @@ FUNCTIONS = {
     "where": lambda q: torch.where(q > 0, q, q.exp()).clamp(-1.0, 2.0),
     "cumulative": lambda q: q.cumsum(-1) + torch.cumprod(q, 0),
     "cholesky": lambda q: torch.linalg.cholesky(q @ q.mT + 9.0 * torch.eye(4, dtype=q.dtype)),
-    "special": lambda q: torch.lgamma(q.abs() + 1) + torch.erf(q) + torch.special.ndtri(q.sigmoid()),
+    "special": lambda q: (
+        torch.lgamma(q.abs() + 1) + torch.erf(q) + torch.special.ndtri(q.sigmoid())
+    ),
     "inf and nan constants": lambda q: torch.clamp(q, -float("inf"), 1.0).masked_fill(q > 2, 7.0),
     "written constant": written_constant,
     "written result": written_result,

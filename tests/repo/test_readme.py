@@ -1,8 +1,8 @@
 """The README is true: its commands exist, its cells run in order, and they print what it shows.
 
-Blocks: ``bash`` holds commands, ``ipython`` is a notebook cell, ``python`` a plain one, ``refused`` a
-cell that must fail; a ``text`` block after a cell is what that cell prints, to the letter but for
-what the notebooks' own comparison leaves out (times, versions).
+Blocks: ``bash`` holds commands, ``ipython`` is a notebook cell, ``python`` a plain one,
+``refused`` a cell that must fail; a ``text`` block after a cell is what that cell prints, to the
+letter but for what the notebooks' own comparison leaves out (times, versions).
 """
 
 import configparser

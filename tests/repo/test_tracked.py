@@ -14,8 +14,16 @@ IGNORED = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", "node_modules"}
 BINARY = {".png", ".zip", ".gz", ".npz", ".safetensors", ".so"}
 
 URL = re.compile(r"\bhttps?://([\w.\-\[\]:]+)")
-# names of standards and of papers; the page a reader is sent to; a server that a test starts itself
-HOSTS = {"www.w3.org", "doi.org", "mybinder.org", "json-schema.org", "127.0.0.1", "localhost"}
+# standards, papers, the source of a data set, a launch page, a server that a test starts itself
+HOSTS = {
+    "www.w3.org",
+    "doi.org",
+    "github.com",
+    "mybinder.org",
+    "json-schema.org",
+    "127.0.0.1",
+    "localhost",
+}
 FOLDER = re.compile(r"(?<![\w.}/])/(?:work|root|tmp|home|Users|mnt|opt)/\w")
 INDEX = re.compile(r"\bpypi\b|pythonhosted|anaconda\.org|extra-index-url\s*=?\s*\w", re.IGNORECASE)
 

@@ -43,17 +43,16 @@ def copied(model: Any) -> dict[str, torch.Tensor]:
     return weights | mlp("cross", ["backbone.cross"]) | mlp("lm_head", ["lm_head"])
 
 
-def middles(noise: list[torch.Tensor]) -> list[tuple[set[str], torch.Tensor]]:
-    """The peer's noise, by the segments that single out the model's site."""
-    found = [({t, e}, noise[0][s]) for s, (t, _, e) in enumerate(TOWERS)]
+def middles(noise: list[torch.Tensor]) -> list[tuple[tuple[str, ...], torch.Tensor]]:
+    """The peer's noise, by the words that single out the model's coordinate.
+
+    Both batch the towers (and heads): the model's coordinate is ``(rows, copies, width)``.
+    """
+    found = [(("src_embed|tgt_embed",), noise[0].transpose(0, 1))]
     left = iter(noise[1:])
     for layer in range(peer.LAYERS):
-        for name, copies, *_ in peer.KERNELS:
-            # heads lie side by side on the last axis of one coordinate
-            towers = next(left).unflatten(0, (peer.S, copies // peer.S))
-            for block, (tower, short, _) in zip(towers, TOWERS, strict=True):
-                wide = block.transpose(0, 1).flatten(1)
-                found.append(({tower, f"stack[{layer}]", f"{short}_{name}"}, wide))
+        for name, *_ in peer.KERNELS:
+            found.append(((f"/stack[{layer}]/", f"enc_{name}"), next(left).transpose(0, 1)))
     return found
 
 
@@ -72,8 +71,8 @@ def test_the_peer_has_the_model_s_density_and_gradient() -> None:
 
     target = model.target(x, {"h": h, "next_token": token}, dtype=torch.float64)
     q = torch.zeros(target.layout.dim, dtype=torch.float64)
-    for segments, value in middles(peer.noise_of(flat, 16)):
-        (c,) = (c for c in target.layout if segments <= set(c.name.split("/")))
+    for words, value in middles(peer.noise_of(flat, 16)):
+        (c,) = (c for c in target.layout if all(word in c.name for word in words))
         q[c.start : c.stop] = value.reshape(-1)
     ours = target.terms(q).total()
     assert ours.item() == pytest.approx((theirs + standard).item(), rel=1e-10)

@@ -17,6 +17,7 @@ SHARES: Mapping[str, float] = {
     "sampler moments": 5e-4,
     "sampler invariance": 5e-4,
     "posteriordb": 4e-3,
+    "variational bound": 2e-4,
 }
 
 

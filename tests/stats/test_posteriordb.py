@@ -9,12 +9,12 @@ deviation and a spread off by a fifth are each seen (below).
 
 import pytest
 import torch
+
+from quivers_nb.inference import MCMC, NUTSKernel
 from tests.stats.budget import SHARES
 from tests.support.posteriordb import CHAINS, DRAWS, NAMES, WARMUP, Z, disagreements, posterior
 from tests.support.posteriordb import sample as sample_posterior
 from tests.support.targets import eight_schools
-
-from quivers_nb.inference import MCMC, NUTSKernel
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 SCHOOLS = "eight_schools-eight_schools_noncentered"

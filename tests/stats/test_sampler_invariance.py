@@ -6,14 +6,12 @@ projections. Size: ``N`` independent transitions; the statistics are z scores of
 the spread of the transforms (a spread 15 % too small is seen with probability above 0.99).
 """
 
-from dataclasses import replace
+import sys
 from math import sqrt
 
 import numpy as np
 import pytest
 import torch
-from tests.stats.budget import alpha, critical_z
-from tests.support.targets import F64, gaussian
 
 from quivers_nb.inference.gradient import eager
 from quivers_nb.inference.mcmc import nuts, termination
@@ -23,6 +21,8 @@ from quivers_nb.inference.mcmc.integrator import Point, drift, kick, phase
 from quivers_nb.inference.mcmc.metric import Dense, Diagonal, Identity
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.target import flat
+from tests.stats.budget import alpha, critical_z
+from tests.support.targets import F64, gaussian
 
 N = 6000
 DIM = 3
@@ -53,9 +53,7 @@ def after_one_transition(kernel, metric, step: float, seed: int) -> np.ndarray:
         walks.append(kernel.begin(start, rng))
     active = list(range(N))
     while active:
-        moves = [
-            drift(walks[i].front, step if walks[i].forward else -step, metric) for i in active
-        ]
+        moves = [drift(walks[i].front, step if walks[i].forward else -step, metric) for i in active]
         values, grads = evaluate(np.stack([move.q for move in moves]))
         for k, i in enumerate(active):
             state = kick(moves[k], float(values[k]), grads[k], metric)
@@ -94,7 +92,12 @@ def test_exact_draws_pass_and_a_spread_that_is_off_by_a_tenth_does_not():
 
 
 def _one_ended(first, last, rho):
-    return bool(last.velocity @ rho > 0.0)
+    return bool(first.velocity @ rho > 0.0)
+
+
+def _joined_trees_only(a, b, rho):
+    caller = sys._getframe(1).f_code.co_name
+    return caller == "_double" and termination.turns(a, b, rho)
 
 
 def _wrong_momentum(self, noise):
@@ -102,16 +105,17 @@ def _wrong_momentum(self, noise):
 
 
 MUTANTS = {
-    "a U-turn check of one end only": (termination, "_goes_on", _one_ended),
-    "weights that forget the energy": (nuts, "log_add", lambda a, b: max(a, b) + 0.6931),
-    "momenta of the inverse mass": (Diagonal, "momentum", _wrong_momentum),
+    "a U-turn check of one end only": (0.4, termination, "_goes_on", _one_ended),
+    "subtrees that are never checked": (0.4, nuts, "turns", _joined_trees_only),
+    "weights that forget the energy": (0.7, nuts, "log_add", lambda a, b: max(a, b) + 0.6931),
+    "momenta of the inverse mass": (0.4, Diagonal, "momentum", _wrong_momentum),
 }
 
 
 @pytest.mark.stats
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught(name, monkeypatch):
-    monkeypatch.setattr(*MUTANTS[name])
-    metric = Diagonal(np.array([0.3, 4.0, 0.5]))
-    kernel = replace(NUTSKernel(), max_tree_depth=6)
-    assert largest_z(after_one_transition(kernel, metric, 0.7, seed=1)) > BOUND
+    step, *patch = MUTANTS[name]
+    monkeypatch.setattr(*patch)
+    kernel, metric = NUTSKernel(max_tree_depth=6), Diagonal(np.array([0.5, 2.0, 0.5]))
+    assert largest_z(after_one_transition(kernel, metric, step, seed=1)) > BOUND

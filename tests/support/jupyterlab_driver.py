@@ -120,7 +120,7 @@ def notebook_page(
     page.evaluate(READY)
     if dark:
         execute(page, "apputils:change-theme", {"theme": "JupyterLab Dark"})
-        page.wait_for_selector("body[data-jp-theme-light=false]", timeout=1000 * START)
+        page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
     yield page, watch
     context.close()
 

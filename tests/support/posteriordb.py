@@ -74,8 +74,7 @@ def draws_of(case: Posterior, samples: dict[str, Any]) -> dict[str, np.ndarray]:
     }
     functions = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "__builtins__": {}}
     return {
-        name: eval(expression, functions, sites)
-        for name, expression in case.parameters.items()
+        name: eval(expression, functions, sites) for name, expression in case.parameters.items()
     }
 
 

@@ -33,17 +33,18 @@ _BASE = (
     "-x", "c", "-std=gnu11", "-w", "-O3", "-fPIC", "-shared", "-fno-math-errno",
     "-fno-trapping-math", "-fno-finite-math-only", "-fassociative-math", "-fno-signed-zeros",
     "-freciprocal-math",
-    # Threading jumps turns choices in a loop body into branches, which stops vectorisation.
-    "-fno-thread-jumps",
 )  # fmt: skip
-_NATIVE = ("-march=native",)
-_WIDE = ("-mprefer-vector-width=512",)
-_VECTOR_MATH = ("-DVECTOR_MATH",)
+# Threading jumps turns choices in a loop body into branches, which stops vectorisation.
+_GCC = (*_BASE, "-march=native", "-fno-thread-jumps", "-DVECTOR_MATH")
+_CLANG = (*_BASE, "-march=native", "-fno-sanitize=all")
+_WIDE = "-mprefer-vector-width=512"
 # Tried in this order; the first that compiles and computes right is used.
 FLAG_SETS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    ((*_BASE, *_NATIVE, *_WIDE, *_VECTOR_MATH), ("-lmvec", "-lm")),
-    ((*_BASE, *_NATIVE, *_VECTOR_MATH), ("-lmvec", "-lm")),
-    ((*_BASE, *_NATIVE), ("-lm",)),
+    ((*_GCC, _WIDE), ("-lmvec", "-lm")),
+    (_GCC, ("-lmvec", "-lm")),
+    ((*_CLANG, _WIDE, "-fveclib=libmvec"), ("-lmvec", "-lm")),
+    ((*_CLANG, "-fveclib=libmvec"), ("-lmvec", "-lm")),
+    (_CLANG, ("-lm",)),
     (_BASE, ("-lm",)),
 )
 
@@ -110,13 +111,13 @@ def _candidates() -> Iterator[tuple[str, ...]]:
         yield (sys.executable, "-m", "ziglang", "cc")
 
 
-def _run(command: list[str], seconds: int, folder: Path | None = None) -> str:
+def _run(command: list[str], seconds: int) -> str:
     """Run a command and return what it printed; a `Refusal` says what went wrong."""
     name = " ".join(command[:1])
     try:
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False,
-            cwd=folder, env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise Refusal(f"the compiler {name} did not finish in {seconds} s") from error
@@ -194,7 +195,6 @@ def _compiled(source: str, compiler: Compiler, room: Path) -> Path:
     _run(
         [*compiler.command, *compiler.flags, "-o", str(built), str(text), *compiler.libraries],
         COMPILE_SECONDS,
-        room,
     )
     if not built.exists():
         raise Refusal(f"the compiler {compiler.name} reported success but made nothing")

@@ -272,6 +272,7 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
         (
             f"typedef {real} real;",
             header("scalar.h"),
+            header("vector.h"),
             header("linear.h"),
             _PREFACE,
             "real density(const real *restrict q, real *restrict g,",

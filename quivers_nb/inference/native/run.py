@@ -39,7 +39,7 @@ _DRIVER = ("chain_run", "chain_start", "state_bytes", "scratch_doubles")
 def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL] | Refusal:
     """Looked for once, also when there is none: a compiler that hangs is asked only once."""
     del environment  # part of the key: a changed $CC is looked at again
-    parts = ("scalar.h", "probe.h", "random.h", "driver.c")
+    parts = ("scalar.h", "vector.h", "probe.h", "random.h", "driver.c")
     try:
         compiler, driver = probe("".join(map(header, parts)), _DRIVER)
     except Refusal as refusal:

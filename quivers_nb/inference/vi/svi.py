@@ -1,6 +1,6 @@
 """Stochastic variational inference: one optimiser step per call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +9,9 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
+
+TRACE_AFTER = 2  # steps on the same data before it pays to record one
 
 
 class Objective(Protocol):
@@ -46,18 +49,40 @@ class SVI:
         self.model, self.guide, self.optim, self.objective = model, guide, optim, objective
         self.total_rows, self.generator = total_rows, generator
         self._opened: tuple[Any, OpenTarget] | None = None
+        self._repeats = 0  # steps made on the opened data
+        self._traced: TracedLoss | None = None
+        self.eager_reason = ""  # why steps on repeated data are not traced
         use_fused(optim)
 
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
         """One gradient step on these data; the loss before it, per row."""
         target = self._target(x, obs)
         self.optim.zero_grad(set_to_none=True)
-        loss = self.objective.loss(
-            target, self.guide, total_rows=self.total_rows, generator=self.generator
-        )
-        loss.backward()
+        if self._traced is not None:
+            loss = self._traced()
+        elif self._repeats == TRACE_AFTER:
+            loss = self._trace(target)
+        else:
+            loss = self._loss(target)
+            loss.backward()
+        self._repeats += 1
         self.optim.step()
         return float(loss.detach())
+
+    def _loss(self, target: OpenTarget) -> Tensor:
+        return self.objective.loss(
+            target, self.guide, total_rows=self.total_rows, generator=self.generator
+        )
+
+    def _trace(self, target: OpenTarget) -> Tensor:
+        """This step eagerly, and the following ones on the same data by replay, if that works."""
+        fitted = [p for group in self.optim.param_groups for p in group["params"]]
+        fitted = [p for p in fitted if p.requires_grad]
+        weights = {id(p): p for p in (*self.model.parameters(), *_parameters(self.guide), *fitted)}
+        self._traced, loss, self.eager_reason = trace_loss(
+            lambda: self._loss(target), list(weights.values()), fitted, self.generator
+        )
+        return loss
 
     def _target(self, x: Tensor | None, obs: Values | None) -> OpenTarget:
         """The target at these data, opened again only if they changed."""
@@ -66,7 +91,12 @@ class SVI:
             return self._opened[1]
         target = self.model.target(x, obs, latents="declared")
         self._opened = None if data is None else (data, target)
+        self._repeats, self._traced = (0 if data is not None else TRACE_AFTER + 1), None
         return target
+
+
+def _parameters(guide: Guide) -> Iterator[Tensor]:
+    return guide.parameters() if isinstance(guide, torch.nn.Module) else iter(())
 
 
 class _Data:

@@ -29,7 +29,7 @@ def normal_log_prob(y: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 def normal_from_noise(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Elementwise."""
-    return loc + scale * noise
+    return torch.addcmul(loc, scale, noise)
 
 
 def _normal_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.support.targets import F64, HandTarget, eight_schools
 
 from quivers_nb.inference.gradient import eager
 from quivers_nb.inference.mcmc import integrator
@@ -11,6 +10,7 @@ from quivers_nb.inference.mcmc.engine import on_arrays
 from quivers_nb.inference.mcmc.integrator import Phase, Point, axpy, drift, kick, phase
 from quivers_nb.inference.mcmc.metric import Dense, Diagonal, Identity, Metric
 from quivers_nb.inference.target import flat
+from tests.support.targets import F64, HandTarget, eight_schools
 
 DIM = 10
 EVALUATE = on_arrays(eager(flat(eight_schools())))

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.support.recursive_nuts import recursive_transition
-from tests.support.targets import F64, eight_schools, gaussian
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.gradient import eager
@@ -15,6 +13,8 @@ from quivers_nb.inference.mcmc.kernel import Trajectory
 from quivers_nb.inference.mcmc.metric import Diagonal
 from quivers_nb.inference.mcmc.nuts import NUTSKernel, log_add
 from quivers_nb.inference.target import flat
+from tests.support.recursive_nuts import recursive_transition
+from tests.support.targets import F64, eight_schools, gaussian
 
 COVARIANCE = torch.diag(torch.tensor([1.0, 0.04, 25.0], dtype=F64)) + 0.01
 TARGETS = {

@@ -6,20 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from tests.support.targets import F64, HandTarget, eight_schools, gaussian, logistic
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import MCMC, HMCKernel, NUTSKernel
 from quivers_nb.inference.mcmc import store
 from quivers_nb.inference.mcmc.engine import TIERS
 from quivers_nb.inference.mcmc.run import keep_most
+from tests.support.targets import F64, HandTarget, eight_schools, gaussian, logistic
 
 PYTHON_TIERS = ("eager", "traced")
 
 
 def run(target=None, kernel=None, **options):
     options = {"num_warmup": 30, "num_samples": 20, "num_chains": 2, "seed": 0, **options}
-    watch, keep, thin = (options.pop(k, d) for k, d in (("watch", None), ("keep", None), ("thin", 1)))
+    watch, keep, thin = (
+        options.pop(k, d) for k, d in (("watch", None), ("keep", None), ("thin", 1))
+    )
     mcmc = MCMC(kernel or NUTSKernel(), **options)
     return mcmc.run_target(target or eight_schools(), watch=watch, keep=keep, thin=thin)
 
@@ -40,7 +42,7 @@ def test_a_seed_repeats_a_run_and_another_does_not(tier):
 def test_without_a_seed_torch_decides():
     first = None
     for _ in range(2):
-        torch.manual_seed(7)  # noqa: TID251  (that it works is the point)
+        torch.manual_seed(7)
         result = run(seed=None)
         assert first is None or same(first, result)
         first = result
@@ -203,9 +205,11 @@ def test_divergences_of_warm_up_are_not_counted(tier):
     kernel = NUTSKernel(step_size=0.5, adapt_step_size=False, max_tree_depth=5)
     funnel = HandTarget(
         {"v": (), "x": (9,)},
-        lambda s: -0.5 * (s["v"] / 3) ** 2
-        - 0.5 * (s["x"].square().sum(-1) * torch.exp(-s["v"]))
-        - 4.5 * s["v"],
+        lambda s: (
+            -0.5 * (s["v"] / 3) ** 2
+            - 0.5 * (s["x"].square().sum(-1) * torch.exp(-s["v"]))
+            - 4.5 * s["v"]
+        ),
     )
     result = run(funnel, kernel, tier=tier, num_warmup=20, num_samples=60)
     assert torch.equal(result.divergence_counts, result.stats["diverged"].sum(-1))

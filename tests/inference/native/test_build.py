@@ -12,6 +12,7 @@ import torch
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
 from quivers_nb.inference.native import NativeTarget, Unavailable, build, prepare
+from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.target import Target
 
 POINT = torch.zeros(3, dtype=torch.float64)
@@ -205,3 +206,24 @@ def test_a_cache_that_has_grown_large_is_halved(cache, monkeypatch):
     left = {path.name for path in cache.glob("?.so")}
     assert "0.so" not in left
     assert "5.so" in left
+
+
+@pytest.mark.parametrize("number", range(len(build.FLAG_SETS)))
+def test_every_set_of_flags_that_works_here_computes_the_same(
+    cache, monkeypatch, number, compiled, reference, error
+):
+    monkeypatch.setattr(build, "FLAG_SETS", build.FLAG_SETS[number : number + 1])
+    ends = torch.tensor([-800.0, -745.0, -0.29, 0.0, 1e-300, 0.41, 5.0, 709.0], dtype=torch.float64)
+
+    def density(q):
+        x = q * ends
+        sums = x.exp() * 1e-300 + torch.log1p(x.clamp_min(-0.999)) + x.clamp_min(1e-310).log()
+        return sums.sum() + torch.nn.functional.softplus(x).sum()
+
+    q = torch.tensor([1.0, 0.99, 1.01, 1.0, 1.0, 1.02, -0.1, 0.9], dtype=torch.float64)
+    try:
+        native = compiled(density, q)
+    except Refusal as refusal:
+        pytest.skip(f"these flags do not serve here: {refusal}")
+    values = zip(native.value_and_grad(q), reference(density, q), strict=True)
+    assert all(error(ours, theirs) < 1e-14 for ours, theirs in values)

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
-from quivers_nb.inference.native import NutsChains, NutsSettings, Unavailable, nuts_settings
+from quivers_nb.inference.native import (
+    NutsChains,
+    NutsSettings,
+    Unavailable,
+    nuts_settings,
+    run,
+)
+from quivers_nb.inference.native.emit import header
 from quivers_nb.inference.native.program import Refusal
 
 DIM = 5
@@ -148,15 +155,46 @@ def test_statistics_describe_the_draws(function):
     assert 0.6 < stats["acceptance"][200:].mean() < 0.95  # aimed at 0.8
 
 
-def test_the_moments_of_a_normal_are_found(function):
-    chains = _chains(function, count=4, settings=_settings(500))
+def _moments_are_right(function) -> bool:
+    """Means and variances of 16000 draws against a normal's, at 4.5 standard errors.
+
+    The draws count as 8000 independent ones for means and 4000 for variances, which NUTS beats.
+    """
+    chains = _chains(function, count=4, settings=_settings(500, target_accept=0.6))
     chains.advance(4500, 500)
-    draws = _positions(chains).reshape(-1, DIM)
-    scales = SCALES.numpy()
-    # 16000 draws of NUTS on a normal are worth at least 8000 independent ones.
-    assert np.abs(draws.mean(0) / scales).max() < 4.5 / np.sqrt(8000)
-    assert np.abs((draws / scales).var(0) - 1.0).max() < 4.5 * np.sqrt(2 / 4000)
-    ratio = chains.metrics() / scales**2
+    draws = _positions(chains).reshape(-1, DIM) / SCALES.numpy()
+    means = np.abs(draws.mean(0)).max() < 4.5 / np.sqrt(8000)
+    return bool(means and np.abs(draws.var(0) - 1.0).max() < 4.5 * np.sqrt(2 / 4000))
+
+
+@pytest.mark.stats
+def test_the_moments_of_a_normal_are_found(function):
+    assert _moments_are_right(function)
+
+
+MUTANTS = {
+    "states weigh the same": ("*log_weight = gain;", "*log_weight = 0.0;"),
+    "the far half is always taken": ("< exp(new_weight - log_weight)", "< 2.0"),
+    "the energy forgets the metric": ("kinetic += p[i] * p[i] * m[i]", "kinetic += p[i] * p[i]"),
+    "half a kick is missing": ("p[i] += 0.5 * step * g[i];\n}", "p[i] += 0.4 * step * g[i];\n}"),
+    "momenta are too small": ("radius * cos(angle)", "0.9 * radius * cos(angle)"),
+}
+
+
+@pytest.mark.stats
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_sampler_is_caught_by_its_moments(function, name, tmp_path, monkeypatch):
+    right, wrong = MUTANTS[name]
+    assert header("driver.c").count(right) + header("random.h").count(right) == 1
+    monkeypatch.setattr(run, "header", lambda file: header(file).replace(right, wrong))
+    monkeypatch.setenv("QUIVERS_NB_CACHE", str(tmp_path))
+    assert not _moments_are_right(function)
+
+
+def test_the_metric_is_that_of_the_target(function):
+    chains = _chains(function, count=4, settings=_settings(500))
+    chains.advance(500)
+    ratio = chains.metrics() / SCALES.numpy() ** 2
     assert (ratio > 0.4).all()
     assert (ratio < 2.5).all()
 

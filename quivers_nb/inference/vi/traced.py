@@ -1,0 +1,97 @@
+"""One variational step as a recorded graph: loss and gradients without autograd or Python models.
+
+A step on the same data is the same operations every time, random draws included. `trace_loss`
+records them once (`quivers_nb.inference.graph.record_draws`), with the weights of model and guide
+as inputs, and replays them. Before it is used, the replay is compared with the eager step at the
+same state of the generator; where they differ, or something cannot be recorded, the eager step
+stays.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import Parameter
+
+from quivers_nb.inference.graph import RecordingError, record_draws
+from quivers_nb.inference.replay import Replay, replay
+from quivers_nb.inference.simplify import simplify
+
+Loss = Callable[[], Tensor]
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to the largest entry
+
+
+@dataclass(frozen=True, slots=True)
+class TracedLoss:
+    """``inputs`` are all weights that the loss reads, ``fitted`` those that get a gradient."""
+
+    run: Replay
+    inputs: tuple[Tensor, ...]
+    fitted: tuple[Parameter, ...]
+
+    def __call__(self) -> Tensor:
+        """The loss at the current weights and fresh draws; sets the gradients."""
+        loss, *gradients = self.run(*self.inputs)
+        for parameter, gradient in zip(self.fitted, gradients, strict=True):
+            parameter.grad = gradient
+        return loss
+
+
+def eager_step(loss: Loss, fitted: Sequence[Parameter]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The loss and its gradients by autograd."""
+    value = loss()
+    return value, torch.autograd.grad(value, list(fitted), allow_unused=True)
+
+
+def trace_loss(
+    loss: Loss, weights: Sequence[Tensor], fitted: Sequence[Parameter], generator: Generator | None
+) -> tuple[TracedLoss | None, Tensor, str]:
+    """A traced loss, or None with the reason; and the eager loss of this very step.
+
+    The gradients of this step are set as by an eager one, whatever comes of the recording, and the
+    generator ends where an eager step leaves it.
+    """
+    before = _state(generator)
+    value, gradients = eager_step(loss, fitted)
+    after = _state(generator)
+    for parameter, gradient in zip(fitted, gradients, strict=True):
+        parameter.grad = gradient
+    used = [p for p, g in zip(fitted, gradients, strict=True) if g is not None]
+    try:
+        run = _record(loss, weights, used)
+    except RecordingError as error:
+        _restore(generator, after)
+        return None, value, str(error)
+    _restore(generator, before)
+    again = run(*weights)
+    same = all(map(_close, again, (value, *(g for g in gradients if g is not None))))
+    _restore(generator, after)
+    if not same:
+        return None, value, "the replayed step differs from the eager one"
+    return TracedLoss(run, tuple(weights), tuple(used)), value, ""
+
+
+def _record(loss: Loss, weights: Sequence[Tensor], used: Sequence[Parameter]) -> Replay:
+    def step() -> list[Tensor]:
+        value = loss()
+        return [value, *torch.autograd.grad(value, list(used))]
+
+    return replay(simplify(record_draws(step, weights)), torch.no_grad)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    tolerance = _TOLERANCE.get(b.dtype, 1e-3)
+    gap = (a - b).abs().max() if b.numel() else b.new_zeros(())
+    return bool(gap <= tolerance * (b.abs().max() if b.numel() else 1.0) + 1e-12)
+
+
+def _state(generator: Generator | None) -> Tensor:
+    return torch.get_rng_state() if generator is None else generator.get_state()
+
+
+def _restore(generator: Generator | None, state: Tensor) -> None:
+    if generator is None:
+        torch.set_rng_state(state)
+    else:
+        generator.set_state(state)

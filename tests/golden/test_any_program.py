@@ -1,0 +1,142 @@
+"""Programs with swapped names, numbers, functions and families: our errors, or a run that adds up.
+
+What compiles is traced, scored and opened; only `UserError` may come out, and a trace must have the
+log joint density of its own values.
+"""
+
+import random
+import re
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.dsl import CompileError, ParseError, loads
+from tests.oracles.programs import CASES
+from tests.support.oracles import Case, tensor, tensors
+
+TOKEN = re.compile(r"[A-Za-z_]\w*|\d+\.\d+|\d+|[^\s\w]+|\s+")
+FUNCTIONS = (
+    "exp", "sum", "mean", "cumsum", "sqrt", "log", "square", "max", "logsumexp", "softmax", "abs",
+    "norm", "var", "argmax", "cumprod", "sort", "layer_norm", "lgamma", "relu", "cholesky", "diag",
+)  # fmt: skip
+FAMILIES = (
+    "Normal", "Gamma", "Beta", "HalfNormal", "Uniform", "StudentT", "Poisson", "Bernoulli",
+    "Categorical", "Dirichlet", "MultivariateNormal", "Exponential", "LogNormal", "Flat", "Cauchy",
+    "BinomialLogit", "Laplace", "Weibull", "NegativeBinomial",
+)  # fmt: skip
+NUMBERS = ("0", "1", "2", "3", "0.0", "1.0", "-1.0", "2.5", "100")
+SEEDS = range(12)
+PER_SEED = 60
+
+
+def mutate(source: str, rng: random.Random) -> str:
+    tokens = TOKEN.findall(source)
+    for _ in range(rng.choice([1, 1, 2])):
+        words = [i for i, t in enumerate(tokens) if t[0].isalpha()]
+        pools = {
+            "word": (words, [tokens[i] for i in words]),
+            "number": ([i for i, t in enumerate(tokens) if t[0].isdigit()], NUMBERS),
+            "function": ([i for i in words if tokens[i] in FUNCTIONS], FUNCTIONS),
+            "family": ([i for i in words if tokens[i] in FAMILIES], FAMILIES),
+        }
+        places, choices = pools[rng.choice(list(pools))]
+        if places:
+            tokens[rng.choice(places)] = rng.choice(choices)
+    return "".join(tokens)
+
+
+def compiled_or_refused(source: str, case: Case) -> Any:
+    try:
+        return loads(source, sizes=dict(case.sizes)).morphism
+    except (ParseError, CompileError):
+        return None
+
+
+def exercise(model: Any, case: Case) -> None:
+    """Trace, score, open; whatever is refused must be refused by us."""
+    x, values = None if case.x is None else tensor(case.x), tensors(case.values)
+    latent = {line.split()[1] for line in case.source.splitlines() if "sample" in line.split()[:1]}
+    data = {n: v for n, v in values.items() if n not in latent and "/" not in n}
+    generator = torch.Generator().manual_seed(1)
+    for run in (
+        lambda: adds_up(model, x, data, model.trace(x, data, generator=generator)),
+        lambda: model.log_joint(x, values),
+        lambda: opened(model, x, data),
+    ):
+        try:
+            run()
+        except UserError as error:
+            assert str(error)
+
+
+def opened(model: Any, x: Any, data: Any) -> None:
+    target = model.target(x, data, dtype=torch.float64)
+    at = torch.zeros(target.layout.dim, dtype=torch.float64)
+    assert target.terms(at).total().shape == ()
+
+
+def adds_up(model: Any, x: Any, data: Any, run: Any) -> None:
+    drawn = {
+        name: site.value
+        for sites in (run.sites, run.internal_sites)
+        for name, site in sites.items()
+        if not site.is_deterministic
+    }
+    again = model.log_joint(x, data | drawn)
+    assert again.shape == run.log_joint.shape
+    torch.testing.assert_close(
+        again.double(), run.log_joint.double(), rtol=1e-3, atol=1e-2, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_mutated_programs_are_refused_by_us_or_add_up(seed: int) -> None:
+    rng = random.Random(seed)
+    ran = 0
+    for _ in range(PER_SEED):
+        case = rng.choice(CASES)
+        source = mutate(case.source, rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                model = compiled_or_refused(source, case)
+                if model is not None:
+                    exercise(model, case)
+                    ran += 1
+            except UserError as error:  # a size that the mutated module no longer has
+                assert "size" in str(error)
+            except Exception as error:
+                raise AssertionError(f"{type(error).__name__}: {error}\n{source}") from error
+    assert ran > PER_SEED // 10, "the mutations leave enough programs alive"
+
+
+ESCAPED = {
+    "a Dirichlet over arguments of different shapes": (
+        "object S : FinSet 3\ndata se : S -> Real 1\nprogram p : S -> S\n"
+        "    sample t <- Normal(0.0, 1.0)\n    observe y : S <- Dirichlet(t, se)\n    return t\n"
+        "export p\n"
+    ),
+    "a step after return that starts with a wrong word": (
+        "object S : FinSet 3\nprogram p : S -> S\n    return z\n    let a = 1.0\n"
+        "    S y : S <- Normal(a, 1.0)\n    let z = 1.0\nexport p\n"
+    ),
+    "declared data returned": (
+        "object S : FinSet 3\ndata se : S -> Real 1\nprogram p : S -> S\n    let a = se\n"
+        "    return se\nexport p\n"
+    ),
+    "a factor of a vector": (
+        "object S : FinSet 3\nprogram p : S -> S\n    sample v : S <- Normal(0.0, 1.0)\n"
+        "    let L = cholesky(v)\n    return L\nexport p\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ESCAPED.values(), ids=list(ESCAPED))
+def test_what_once_escaped(source: str) -> None:
+    case = Case("", source, {"se": [1.0, 2.0, 3.0], "y": [0.2, 0.3, 0.5]}, 0.0)
+    model = compiled_or_refused(source, case)
+    if model is not None:
+        exercise(model, case)

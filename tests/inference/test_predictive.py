@@ -1,0 +1,108 @@
+"""Conditioning and prediction on a model written by hand."""
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference import (
+    MCMC,
+    AutoNormalGuide,
+    NUTSKernel,
+    Predictive,
+    bayesian_lift_parameters,
+    condition,
+)
+from tests.support.models import HandModel
+
+X = torch.linspace(-1, 1, 5)[:, None]
+Y = torch.tensor([0.3, -0.2, 0.5, 0.9, 1.1])
+
+
+def test_conditioned_sites_are_clamped_everywhere():
+    model = HandModel()
+    z = torch.linspace(0, 1, 5)
+    fixed = condition(model, {"z": z})
+    run = fixed.trace(X, {"y": Y})
+    assert torch.equal(run.sites["z"].value, z)
+    assert run.sites["z"].is_observed
+    assert [c.name for c in fixed.target(X, {"y": Y}).layout] == ["m"]
+    assert [latent.name for latent in fixed.declared_latents({"y"})] == ["m"]
+    m = torch.tensor([0.2, 0.1])
+    whole = model.log_joint(X, {"z": z, "y": Y, "m": m})
+    assert torch.equal(fixed.log_joint(X, {"y": Y, "m": m}), whole)
+    torch.testing.assert_close(
+        fixed.log_density(X, {"y": Y, "m": m}), model.log_density(X, {"z": z, "y": Y, "m": m})
+    )
+    assert list(fixed.parameters()) == list(model.parameters())
+
+
+def test_prior_draws_are_repeatable_by_their_generator():
+    draws = [
+        Predictive(HandModel(), None, 7, generator=torch.Generator().manual_seed(0))(X)
+        for _ in range(2)
+    ]
+    assert {name: tuple(v.shape) for name, v in draws[0].items()} == {
+        "m": (7, 2), "z": (7, 5), "y": (7, 5),
+    }  # fmt: skip
+    assert all(torch.equal(draws[0][name], draws[1][name]) for name in draws[0])
+    assert not any(value.requires_grad for value in draws[0].values())
+
+
+def test_posterior_draws_are_used_one_by_one():
+    latents = {"m": torch.arange(8.0).reshape(4, 2), "z": torch.arange(20.0).reshape(4, 5)}
+    found = Predictive(HandModel(), latents)(X)
+    assert torch.equal(found["m"], latents["m"])
+    assert torch.equal(found["z"], latents["z"])
+    assert found["y"].shape == (4, 5)
+    half = Predictive(HandModel(), latents, num_samples=2)(X)
+    assert torch.equal(half["m"], latents["m"][[0, 2]])
+
+
+def test_an_mcmc_result_gives_its_chains_after_one_another():
+    model = HandModel()
+    result = MCMC(NUTSKernel(), 30, 10, num_chains=2, seed=0).run(model, X, {"y": Y})
+    found = Predictive(model, result)(X)
+    torch.testing.assert_close(found["m"], result.samples["m"].reshape(20, 2))
+
+
+def test_a_guide_is_drawn_from():
+    model = HandModel()
+    found = Predictive(model, AutoNormalGuide(model, {"y"}), 6)(X, {"y": Y})
+    assert found["z"].shape == (6, 5)
+    assert torch.equal(found["y"][3], Y)
+
+
+def test_what_cannot_be_predicted_is_said():
+    model = HandModel()
+    with pytest.raises(UserError, match="num_samples is needed"):
+        Predictive(model)
+    with pytest.raises(UserError, match="num_samples=9, but the posterior has 4 draws"):
+        Predictive(model, {"m": torch.zeros(4, 2)}, 9)
+    with pytest.raises(UserError, match="different numbers of draws"):
+        Predictive(model, {"m": torch.zeros(4, 2), "z": torch.zeros(3, 5)})
+    with pytest.raises(UserError, match="no sites"):
+        Predictive(model, {})
+    lifted, x, obs = bayesian_lift_parameters(model, X, {"y": Y})
+    result = MCMC(NUTSKernel(), 5, 5, num_chains=1, seed=0).run(lifted, x, obs)
+    with pytest.raises(UserError, match=r"theta__.* is a lifted weight"):
+        Predictive(lifted, result)
+
+
+@pytest.mark.parametrize("strategy", ["prior", "guide"])
+def test_chains_start_at_draws_of_the_prior_or_of_a_guide(strategy):
+    model = HandModel()
+    guide = AutoNormalGuide(model, {"y"}, init_scale=1e-6)
+    with torch.no_grad():
+        guide.loc_m.copy_(torch.tensor([[5.0], [-5.0]]))
+    still = NUTSKernel(step_size=1e-9, adapt_step_size=False)
+    mcmc = MCMC(still, 0, 1, num_chains=200, seed=0,
+                init_strategy="prior" if strategy == "prior" else "uniform")  # fmt: skip
+    result = mcmc.run(model, X, {"y": Y}, guide if strategy == "guide" else None)
+    m = result.samples["m"][:, 0]
+    if strategy == "guide":
+        torch.testing.assert_close(
+            m, torch.tensor([5.0, -5.0], dtype=m.dtype).expand(200, 2), atol=1e-4, rtol=0
+        )
+    else:
+        assert 0.8 < float(m.std()) < 1.2  # N(0, 1), not uniform(-2, 2)
+        assert float(m.abs().max()) > 2.0
