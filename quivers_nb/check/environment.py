@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from quivers_nb.check.scope import Scope
 from quivers_nb.check.term import Axis
-from quivers_nb.check.values import HOST, UNKNOWN, Value, at, of_object, own_axes
+from quivers_nb.check.values import HOST, UNKNOWN, Value, at, of_object
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
@@ -147,10 +147,10 @@ class Environment:
         if spec is None:
             return UNKNOWN
         self.host[name] = None
-        axes, rows = own_axes(spec.axes), frozenset[str]()
+        axes, rows = spec.axes, frozenset[str]()
         if self.reads and len(spec.axes) == 1 and self._is_domain(spec.axes[0]):
             axes, rows = (), frozenset({"<input>"})
-        value = replace(of_object(spec.cod, rows, axes), span=span, host=True)
+        value = replace(of_object(spec.cod, rows, axes), span=span, host=True, plate=True)
         self.used_data[name] = value
         return value
 

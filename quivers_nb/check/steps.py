@@ -16,7 +16,7 @@ from quivers_nb.check.templates import check_template_step
 from quivers_nb.check.tensors import aligned
 from quivers_nb.check.term import Axis, ObserveStep, SampleStep, Step
 from quivers_nb.check.unlowered import not_lowered
-from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object, own_axes
+from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
@@ -261,7 +261,7 @@ def _over_plate(
         lefts = [(Value(axes=left.axes), left.span) for left in draw.remainders]
         return _typed(draw, index.space, draw.rows, aligned(lefts, env))
     rows = draw.rows if observed else frozenset[str]()
-    return _typed(draw, index.space, rows, own_axes(plate))
+    return replace(_typed(draw, index.space, rows, plate), plate=True)
 
 
 def _space_fits(step: RandomStep, index: Index, draw: Draw, env: Environment) -> bool:

@@ -39,6 +39,7 @@ class Value:
     element: "Value | None" = None
     span: Span | None = None
     host: bool = False  # a key of the observations, declared or not
+    plate: bool = False  # of a plate or declared data: unit axes are there, and are not read (R2)
 
     @property
     def own(self) -> tuple[Axis, ...] | None:
@@ -46,7 +47,8 @@ class Value:
         if self.axes is None:
             return None
         event = () if self.event == (1,) else self.event
-        return self.axes + tuple(Axis(None, FinSet(n)) for n in event)
+        axes = own_axes(self.axes) if self.plate else self.axes
+        return axes + tuple(Axis(None, FinSet(n)) for n in event)
 
     @property
     def columns(self) -> int | None:

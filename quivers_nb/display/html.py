@@ -15,6 +15,7 @@ _INK = "color:var(--jp-content-font-color1,currentColor)"
 _ROOT = f"{_INK};font-size:var(--jp-code-font-size,13px);line-height:1.4;text-align:left"
 _LINE = f"{_MONO};white-space:pre-wrap"
 _QUOTED = f"{_MONO};white-space:pre"  # carets below must stay below
+_LINE_OF_CELLS = '<tr style="background:none">'  # no stripes: colours are chosen for plain ground
 _CELL = "padding:1px 12px 1px 0;border:0;background:none;vertical-align:top"
 
 _TONES = {
@@ -78,10 +79,10 @@ def _inline(part: Text | Mark) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(_cell("th", j, table, _escape(title)) for j, title in enumerate(table.head))
-    rows = [f"<tr>{head}</tr>"] if head else []
+    rows = [f"{_LINE_OF_CELLS}{head}</tr>"] if head else []
     for row in table.rows:
         cells = "".join(_cell("td", j, table, _inline(text)) for j, text in enumerate(row))
-        rows.append(f"<tr>{cells}</tr>")
+        rows.append(f"{_LINE_OF_CELLS}{cells}</tr>")
     style = f"{_MONO};border-collapse:collapse;border:0;margin:4px 0"
     return f'<table style="{style}">{"".join(rows)}</table>'
 

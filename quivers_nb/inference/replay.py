@@ -15,7 +15,8 @@ def replay(graph: Graph, mode: Callable[[], Any] = torch.inference_mode) -> Repl
     """A function of the graph's inputs that runs its operations in order and nothing else.
 
     Runs under ``mode``: `torch.no_grad` where results must be ordinary tensors. The results depend
-    on the shapes that the graph was recorded with. Values are dropped after their last use, so memory is that of the live ones.
+    on the shapes that the graph was recorded with. Values are dropped after their last use, so
+    memory is that of the live ones.
     """
     names: dict[str, Any] = {"_mode": mode}
     names.update({f"v{number}": tensor for number, tensor in graph.constants.items()})

@@ -14,7 +14,7 @@ import torch
 from quivers_nb.check import term as ir
 from quivers_nb.check.paths import Occurrence, leaf_paths, occurrences, parameter_paths
 from quivers_nb.lower.frame import CompiledProgram
-from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes, units
+from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes
 from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
 from quivers_nb.lower.parameters import KernelPlan, tensor_names
 from quivers_nb.lower.parts import Parts
@@ -102,8 +102,8 @@ class Compilation:
 
     def _parallel(self, parts: Sequence[ir.Term]) -> Node:
         """Equal layers side by side become lanes of one node; anything else stays apart."""
-        lanes = [units(part) for part in parts]
-        if equal_lanes(lanes):
+        lanes = equal_lanes(parts)
+        if lanes is not None:
             names = [[[self._next(g) for g in unit] for unit in lane] for lane in lanes]
             chain = self._lanes(lanes, names)
             if chain is not None:

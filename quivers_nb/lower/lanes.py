@@ -52,19 +52,21 @@ def _joined(chains: Sequence[Units | None]) -> Units | None:
     return tuple(unit for chain in known for unit in chain)
 
 
-def equal_lanes(lanes: Sequence[Units | None]) -> bool:
-    """Whether chains can run side by side: equal kinds, step by step, all weights different."""
-    chains = [lane for lane in lanes if lane is not None]
-    if len(chains) < max(2, len(lanes)) or len({len(chain) for chain in chains}) > 1:
-        return False
+def equal_lanes(parts: Sequence[ir.Term]) -> tuple[Units, ...] | None:
+    """Operands of ``@`` as chains that can run side by side, or None.
+
+    Their kernels must be equal in kind, step by step, with weights of their own; their inputs are
+    cut into equal columns, so the domains must be of one kind.
+    """
+    chains = [chain for chain in map(units, parts) if chain is not None]
+    if len(chains) < len(parts) or len({len(chain) for chain in chains}) > 1:
+        return None
+    if len({is_finite(chain[0][0].dom) for chain in chains}) > 1:
+        return None
     steps = zip(*chains, strict=True)
-    return all(
-        len({len(unit) for unit in step}) == 1 and equal_kernels([g for unit in step for g in unit])
-        for step in steps
-    ) and _distinct_domains(chains)
+    return tuple(chains) if all(map(_equal_step, steps)) else None
 
 
-def _distinct_domains(chains: Sequence[Units]) -> bool:
-    """Inputs are cut into equal columns: the domains must be of one kind."""
-    doms = {is_finite(chain[0][0].dom) for chain in chains}
-    return len(doms) == 1
+def _equal_step(step: tuple[tuple[ir.Generator, ...], ...]) -> bool:
+    sizes = {len(unit) for unit in step}
+    return len(sizes) == 1 and equal_kernels([g for unit in step for g in unit])

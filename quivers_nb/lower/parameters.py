@@ -155,7 +155,8 @@ class KernelPlan:
             return value
         if self.lanes == 1:
             return value.flatten(-2)
-        return value.unflatten(-2, (self.lanes, self.members)).flatten(-2)
+        apart: Tensor = value.unflatten(-2, (self.lanes, self.members))
+        return apart.flatten(-2)
 
     def dist(self, parameters: Mapping[str, Tensor], x: Tensor, lead: tuple[int, ...]) -> Dist:
         """The distribution at ``x``, ``(*s, *lead, [lanes,] d)`` or ``(*s, *lead, [lanes])``."""

@@ -62,6 +62,16 @@ CONTRAST = """() => {
 }"""
 
 
+# The words that our colours mark as keywords, cell by cell, with the colour they really have.
+COLOURED = """() => [...document.querySelectorAll('.jp-CodeCell')].map(cell => ({
+    ours: /^%%qvr/.test(cell.querySelector('.cm-content').textContent),
+    words: [...cell.querySelectorAll('.qvr-keyword')].map(node => node.textContent),
+    colours: [...new Set([...cell.querySelectorAll('.qvr-keyword')]
+        .flatMap(node => [node, ...node.querySelectorAll('*')])
+        .map(node => getComputedStyle(node).color))],
+}))"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     with playwright.sync_playwright() as driver:
@@ -97,10 +107,12 @@ def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
         assert cards.count() >= 2
         assert "scores : Child -> Child" in cards.first.text_content()
         contrast = page.evaluate(CONTRAST)
+        coloured = page.evaluate(COLOURED)
         execute(page, "docmanager:save")
     _assert_quiet(watch)
     assert len(contrast) > 10
     assert {words: ratio for words, ratio in contrast.items() if ratio < 4.5} == {}
+    _assert_only_qvr_cells_are_coloured(coloured)
     _assert_only_the_deliberate_error(saved_outputs(root / NOTEBOOK))
 
 
@@ -117,6 +129,15 @@ def _assert_only_the_deliberate_error(outputs: list[list[dict[str, object]]]) ->
     assert "cell [" in traceback
     assert "Traceback" not in traceback
     assert "File " not in traceback
+
+
+def _assert_only_qvr_cells_are_coloured(cells: list[dict[str, object]]) -> None:
+    ours = [cell for cell in cells if cell["ours"]]
+    assert ours
+    for cell in ours:
+        assert {"object", "program", "sample", "let", "observe", "return"} <= set(cell["words"])
+        assert len(cell["colours"]) == 1  # nothing of the Python grammar shows through
+    assert all(cell["words"] == [] for cell in cells if not cell["ours"])
 
 
 def _shoot(page: object, folder: Path, theme: str) -> None:

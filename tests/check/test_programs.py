@@ -240,7 +240,8 @@ def test_rows_are_inferred_and_a_plate_over_the_unit_has_none() -> None:
         "a": True, "s": False, "v": False, "m": True, "shared": False, "u": True, "y": False,
         "z": True,
     }  # fmt: skip
-    assert known(found, "s").axes == ()
+    assert known(found, "s").axes == (Axis(None, UNIT),)
+    assert known(found, "shared").axes == ()
     first = found.steps[0]
     assert isinstance(first, SampleStep)
     assert first.plate == (Axis(None, UNIT),)

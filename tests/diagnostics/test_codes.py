@@ -16,18 +16,23 @@ PAGES = ROOT / "quivers_nb" / "diagnostics" / "codes"
 CODE = re.compile(r"Q\d{4}")
 
 
+def literals(file: Path) -> list[str]:
+    """The string constants of a Python file."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    constants = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    return [value for value in constants if isinstance(value, str)]
+
+
 def codes_in_source() -> dict[str, str]:
     """Each code that the program can give, with a file that names it."""
     found: dict[str, str] = {}
     for folder in (ROOT / "quivers_nb", ROOT / "magics"):
         for file in folder.rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    if CODE.fullmatch(node.value):
-                        found[node.value] = str(file.relative_to(ROOT))
+            codes = [text for text in literals(file) if CODE.fullmatch(text)]
+            found.update(dict.fromkeys(codes, str(file.relative_to(ROOT))))
         for file in folder.rglob("*.json"):
-            for code in re.findall(r'"(Q\d{4})"', file.read_text(encoding="utf-8")):
-                found[code] = str(file.relative_to(ROOT))
+            codes = re.findall(r'"(Q\d{4})"', file.read_text(encoding="utf-8"))
+            found.update(dict.fromkeys(codes, str(file.relative_to(ROOT))))
     return found
 
 

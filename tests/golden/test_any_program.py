@@ -7,6 +7,7 @@ log joint density of its own values.
 import random
 import re
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,8 +50,9 @@ def mutate(source: str, rng: random.Random) -> str:
 
 
 def compiled_or_refused(source: str, case: Case) -> Any:
+    sizes = dict(case.sizes) if "FinSet n\n" in source else None
     try:
-        return loads(source, sizes=dict(case.sizes)).morphism
+        return loads(source, sizes=sizes).morphism
     except (ParseError, CompileError):
         return None
 
@@ -66,10 +68,8 @@ def exercise(model: Any, case: Case) -> None:
         lambda: model.log_joint(x, values),
         lambda: opened(model, x, data),
     ):
-        try:
+        with suppress(UserError):
             run()
-        except UserError as error:
-            assert str(error)
 
 
 def opened(model: Any, x: Any, data: Any) -> None:
@@ -106,10 +106,9 @@ def test_mutated_programs_are_refused_by_us_or_add_up(seed: int) -> None:
                 if model is not None:
                     exercise(model, case)
                     ran += 1
-            except UserError as error:  # a size that the mutated module no longer has
-                assert "size" in str(error)
             except Exception as error:
-                raise AssertionError(f"{type(error).__name__}: {error}\n{source}") from error
+                error.add_note(source)
+                raise
     assert ran > PER_SEED // 10, "the mutations leave enough programs alive"
 
 

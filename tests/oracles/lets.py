@@ -133,10 +133,11 @@ export arithmetic
 
 
 def garch_by_scanl() -> Case:
-    e, omega, a1, b1 = some(6), 0.5, 0.2, 0.6
-    v = [1.5]
-    for shock in e[:-1]:
-        v.append(omega + a1 * shock**2 + b1 * v[-1])
+    before, e, omega = some(6), some(6), 0.5
+    v, last = [], 1.5
+    for shock in before:
+        last = omega + 0.2 * shock**2 + 0.6 * last
+        v.append(last)
     rows = half_normal(omega, 1) + normal(e, 0, np.sqrt(np.array(v))).sum()
     source = """\
 object Step : FinSet 6
@@ -148,8 +149,8 @@ program garch : Step -> Step
     return omega
 export garch
 """
-    return Case("scanl over a tensor, initial value first", source,
-                {"omega": omega, "before": e[:-1], "e": e}, rows)  # fmt: skip
+    return Case("scanl: one partial result for each element", source,
+                {"omega": omega, "before": before, "e": e}, rows)  # fmt: skip
 
 
 def keywords() -> Case:

@@ -107,7 +107,7 @@ def _wrong_momentum(self, noise):
 MUTANTS = {
     "a U-turn check of one end only": (0.4, termination, "_goes_on", _one_ended),
     "subtrees that are never checked": (0.4, nuts, "turns", _joined_trees_only),
-    "weights that forget the energy": (0.7, nuts, "log_add", lambda a, b: max(a, b) + 0.6931),
+    "weights that forget the energy": (1.0, nuts, "log_add", lambda a, b: max(a, b) + 0.6931),
     "momenta of the inverse mass": (0.4, Diagonal, "momentum", _wrong_momentum),
 }
 

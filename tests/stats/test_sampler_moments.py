@@ -23,7 +23,7 @@ RUNS = {
     "native": (NUTSKernel(), "native", 1000),
     "traced": (NUTSKernel(), "traced", 500),
     "eager, dense": (NUTSKernel(mass_matrix="dense"), "eager", 300),
-    "traced, hmc": (HMCKernel(num_steps=4), "traced", 500),
+    "traced, hmc": (HMCKernel(num_steps=5), "traced", 500),
     "traced, depth 2": (NUTSKernel(max_tree_depth=2), "traced", 500),
 }
 BOUND = critical_z(alpha("sampler moments", len(RUNS) * 2 * DIM))

@@ -6,6 +6,7 @@ server listens on 127.0.0.1 and is ended by its process id.
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def server(root: Path, home: Path) -> Iterator[str]:
         *("--IdentityProvider.token=", "--ServerApp.password="),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+    extension = REPOSITORY / "quivers_nb" / "labextension"
+    shutil.copytree(extension, home / "data" / "labextensions" / "quivers-nb")
     (home / "config" / "labconfig").mkdir(parents=True)
     overrides = home / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.write_text(json.dumps(SETTINGS), encoding="utf-8")

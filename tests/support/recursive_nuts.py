@@ -34,7 +34,9 @@ class Stop(Exception):
     """A subtree turned or diverged."""
 
 
-def recursive_transition(evaluate, q, p, variance, step, max_depth, rng) -> Transition:
+def recursive_transition(  # noqa: C901  (one closure per line of the paper's pseudocode)
+    evaluate, q, p, variance, step, max_depth, rng
+) -> Transition:
     def energy_at(q, p):
         value, grad = evaluate(q[None])
         energy = 0.5 * np.sum(p * variance * p) - value[0]

@@ -176,7 +176,7 @@ MUTANTS = {
     "states weigh the same": ("*log_weight = gain;", "*log_weight = 0.0;"),
     "the far half is always taken": ("< exp(new_weight - log_weight)", "< 2.0"),
     "the energy forgets the metric": ("kinetic += p[i] * p[i] * m[i]", "kinetic += p[i] * p[i]"),
-    "half a kick is missing": ("p[i] += 0.5 * step * g[i];\n}", "p[i] += 0.4 * step * g[i];\n}"),
+    "subtrees prefer their end": ("< exp(second - *log_weight)", "< 2.0"),
     "momenta are too small": ("radius * cos(angle)", "0.9 * radius * cos(angle)"),
 }
 

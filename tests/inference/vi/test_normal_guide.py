@@ -17,7 +17,7 @@ def guide_of(with_scale: bool = True, **options) -> AutoNormalGuide:
     with torch.no_grad():
         for k, (name, parameter) in enumerate(guide.named_parameters()):
             if name.startswith("loc"):
-                parameter += 0.3 * (k + 1)
+                parameter.add_(0.3 * (k + 1))
     return guide
 
 
