@@ -116,7 +116,7 @@ def _arguments(call: tree.Call, env: Environment, *, sequence: bool) -> list[Che
             continue
         with env.reading(sequence=sequence):
             slot, value = check_argument(arg, env)
-        if sequence and value.axes == () and not env.is_input(arg):
+        if sequence and value.axes is not None and not value.read_axes and not env.is_input(arg):
             _no_sequence(arg, call, env)
         checked.append((arg, slot, value))
     return checked

@@ -128,18 +128,18 @@ class Environment:
 
     def check_reading(self) -> bool:
         """Whether the input is a sequence; reading it both ways is an error (R1)."""
-        for name, span in self.as_sequence.items():
-            other = self.by_row.get(name) or self.by_row.get("")
-            if name == "" and other is None and self.by_row:
-                other = next(iter(self.by_row.values()))
-            if other is not None:
-                what = f"`{name}`" if name else "the input"
-                self.scope.report.error(
-                    "Q0410",
-                    f"{what} is read both as a sequence and per row",
-                    span,
-                    labels=[Label(other, "read per row here")],
-                )
+        if self.as_sequence and self.by_row:
+            name, span = next(iter(self.as_sequence.items()))
+            other, place = next(iter(self.by_row.items()))
+            what, how = (f"`{n}`" if n else "the input" for n in (name, other))
+            both = f"{what} is read both as a sequence and per row"
+            apart = f"{what} is read as a sequence and {how} per row: one tensor holds both"
+            self.scope.report.error(
+                "Q0410",
+                both if name in {other, ""} or not other else apart,
+                span,
+                labels=[Label(place, "read per row here")],
+            )
         return bool(self.as_sequence)
 
     def _data(self, name: str) -> Value:

@@ -44,6 +44,7 @@ FORWARD = frozenset({">>", ">=>"})
 TENSOR_OPERATORS = frozenset({"*>", "~>", "||>", "?>", "&&>", "+>", "$>", "%>"})
 COMBINATORS = ("fan", "stack", "repeat", "scan", "identity")
 INITS = ("zeros", "learned")
+MOST = 1_000  # copies of a stack, passes of a repeat
 
 
 def declare_let(decl: tree.LetDecl, scope: Scope) -> None:
@@ -213,10 +214,12 @@ def _repeat(expr: tree.ExprRepeat, scope: Scope) -> Term | None:
 
 
 def _count(number: tree.Number, what: str, scope: Scope) -> int | None:
-    if isinstance(number.value, int) and number.value >= 1:
+    if isinstance(number.value, int) and 1 <= number.value <= MOST:
         return number.value
     scope.report.error(
-        "Q0406", f"`{what}` needs a count of at least 1, got {number.value}", number.span
+        "Q0406",
+        f"`{what}` needs a count of at least 1 and at most {MOST}, got {number.value}",
+        number.span,
     )
     return None
 

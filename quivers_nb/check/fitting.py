@@ -71,5 +71,5 @@ def _index(value: Value, dom: Object) -> Fit:
     if value.own is None:
         return Fit(None)
     if isinstance(dom, ProductSet) and value.event:
-        return Fit(value.axes)
+        return Fit(value.read_axes)
     return Fit(value.own)

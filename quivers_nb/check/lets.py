@@ -152,8 +152,9 @@ def gathered(
     if front is None:
         return Value(rows=rows, sort=Shape.ANY, simplex=base.simplex, discrete=base.discrete)
     simplex = base.simplex and count < len(base.own)
-    if base.axes is not None and count <= len(base.axes):
-        return replace(base, rows=rows, axes=front + base.axes[count:], simplex=simplex, host=False)
+    if count <= len(base.read_axes):
+        left = front + base.read_axes[count:]
+        return replace(base, rows=rows, axes=left, simplex=simplex, host=False, plate=False)
     return Value(rows=rows, axes=front + base.own[count:], simplex=simplex, discrete=base.discrete)
 
 

@@ -21,6 +21,7 @@ from quivers_nb.check.priors import check_prior
 from quivers_nb.check.scope import Group, MorphismBinding, Scope
 from quivers_nb.check.term import Generator, Morphism, Role
 from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.weights import check_weights
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.families import FAMILIES
@@ -62,6 +63,8 @@ def declare_morphism(decl: tree.MorphismDecl, scope: Scope) -> None:
     if scope.report.count > before:
         morphism = None
     count = options["replicate"].integer if "replicate" in options else None
+    if morphism is not None and not check_weights(morphism, count or 1, decl, scope):
+        morphism = None
     _bind(decl, morphism, count, scope)
 
 

@@ -28,6 +28,7 @@ CONSTRUCTORS: dict[str, tuple[int, int]] = {  # least and greatest number of siz
     "Covariance": (1, 1), "Correlation": (1, 1), "Orthogonal": (1, 1), "Stiefel": (2, 2),
     "LowerTriangular": (1, 1), "Diagonal": (1, 1),
 }  # fmt: skip
+LARGEST = 2**31 - 1  # what an index can count to on every device
 WORDS = (*CONSTRUCTORS, "FinSet", "FreeMonoid", "FreeResiduated")
 
 
@@ -143,11 +144,13 @@ def _undefined(name: tree.Name, scope: Scope) -> None:
 
 
 def _cardinality(number: tree.Number, scope: Scope) -> FinSet | None:
-    if isinstance(number.value, int) and number.value >= 1:
+    if isinstance(number.value, int) and 1 <= number.value <= LARGEST:
         return FinSet(number.value)
+    most = f" and at most {LARGEST}" if number.value > LARGEST else ""
     scope.report.error(
         "Q0203",
-        f"the cardinality of a finite set must be an integer of at least 1, got {number.value}",
+        f"the cardinality of a finite set must be an integer of at least 1{most}, "
+        f"got {number.value}",
         number.span,
     )
     return None
@@ -198,10 +201,11 @@ def _space(obj: tree.ObjSpace, scope: Scope) -> Space | None:
 def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
     if isinstance(size, tree.Name):
         return _named_size(size, scope)
-    if isinstance(size.value, int) and size.value >= 1:
+    if isinstance(size.value, int) and 1 <= size.value <= LARGEST:
         return size.value
+    most = f" and at most {LARGEST}" if size.value > LARGEST else ""
     scope.report.error(
-        "Q0210", f"a size must be an integer of at least 1, got {size.value}", size.span
+        "Q0210", f"a size must be an integer of at least 1{most}, got {size.value}", size.span
     )
     return None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from quivers_nb.check.report import Report
 from quivers_nb.check.term import ParamSource, SourceKind
@@ -10,6 +11,7 @@ from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.syntax import tree
 
+MOST = 100_000  # of what a count may be: copies, members, hidden units, bins
 Plain = float | int | str | tuple[tree.Name, ...] | ParamSource
 
 
@@ -56,12 +58,12 @@ Settings = Mapping[str, Setting]
 
 
 def _number(value: tree.OptionValue | None) -> float | int | None:
-    return value.value if isinstance(value, tree.Number) else None
+    return value.value if isinstance(value, tree.Number) and isfinite(value.value) else None
 
 
 def _count(value: tree.OptionValue | None) -> int | None:
     number = _number(value)
-    return number if isinstance(number, int) and number >= 1 else None
+    return number if isinstance(number, int) and 1 <= number <= MOST else None
 
 
 def _positive(value: tree.OptionValue | None) -> float | int | None:
@@ -114,7 +116,7 @@ def _source_call(
 
 NUMBER = Kind("a number", _number)
 BOUND = Kind("a number", _number)
-COUNT = Kind("a positive integer", _count)
+COUNT = Kind("a positive integer (100000 at most)", _count)
 POSITIVE = Kind("a positive number", _positive)
 NAME = Kind("a name", _name)
 NAMES = Kind("a name or a list of names", _names)

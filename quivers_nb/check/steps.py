@@ -14,7 +14,7 @@ from quivers_nb.check.plates import check_plate
 from quivers_nb.check.scope import Group, Template
 from quivers_nb.check.templates import check_template_step
 from quivers_nb.check.tensors import aligned
-from quivers_nb.check.term import Axis, ObserveStep, SampleStep, Step
+from quivers_nb.check.term import Axis, FamilyCall, ObserveStep, SampleStep, Step
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.diagnostics.diagnostic import Because, Label
@@ -28,12 +28,19 @@ from quivers_nb.spaces.space import (
     is_finite,
     width,
 )
+from quivers_nb.spaces.support import CorrelationCholesky, PositiveDefinite, SimplexSupport
 from quivers_nb.syntax import tree
 
 OPTIONS: dict[str, Kind] = {"over": NAMES, "iid_over": NAMES, "iid": NAMES}
 SAMPLE_OPTIONS: dict[str, Kind] = {**OPTIONS, "per": NAME}
 VIA = Kind("a name, a list of names or product(i, j)", lambda value: "via" if value else None)
 OBSERVE_OPTIONS: dict[str, Kind] = {**OPTIONS, "via": VIA}
+
+CARRIERS: dict[str, type] = {
+    "Simplex": SimplexSupport,
+    "CholeskyFactor": CorrelationCholesky,
+    "Covariance": PositiveDefinite,
+}
 
 RandomStep = tree.SampleStep | tree.ObserveStep
 
@@ -267,6 +274,8 @@ def _over_plate(
 def _space_fits(step: RandomStep, index: Index, draw: Draw, env: Environment) -> bool:
     """A vector family or a kernel must have as many components as the declared space."""
     assert index.space is not None
+    if not _drawn_there(step, index.space, draw, env):
+        return False
     have: int | None = None
     if draw.obj is not None:
         have = width(draw.obj)
@@ -283,6 +292,24 @@ def _space_fits(step: RandomStep, index: Index, draw: Draw, env: Environment) ->
         f"`{step.call.name.text}` gives {got}, and the step says {index.space}",
         index.span or step.span,
         because=[Because("the draw is made here", step.call.span)],
+    )
+    return False
+
+
+def _drawn_there(step: RandomStep, space: Space, draw: Draw, env: Environment) -> bool:
+    """Whether an inline family draws values of a constrained space such as `Simplex 3`."""
+    wanted = CARRIERS.get(space.ctor)
+    if wanted is None or not isinstance(draw.source, FamilyCall):
+        return True
+    family = FAMILIES[draw.source.family]
+    if isinstance(family.support, wanted):
+        return True
+    env.scope.report.error(
+        "Q0518",
+        f"{family.name} does not draw values of {space}",
+        step.call.name.span,
+        because=[Because(f"{family.name}: {family.summary}")],
+        hint=f"drop `: {space}`, or draw from a family whose values lie there",
     )
     return False
 

@@ -47,8 +47,13 @@ class Value:
         if self.axes is None:
             return None
         event = () if self.event == (1,) else self.event
-        axes = own_axes(self.axes) if self.plate else self.axes
-        return axes + tuple(Axis(None, FinSet(n)) for n in event)
+        return self.read_axes + tuple(Axis(None, FinSet(n)) for n in event)
+
+    @property
+    def read_axes(self) -> tuple[Axis, ...]:
+        """Own axes before the event, without the units of a plate or of data; known ones."""
+        axes = self.axes or ()
+        return own_axes(axes) if self.plate else axes
 
     @property
     def columns(self) -> int | None:

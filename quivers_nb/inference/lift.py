@@ -9,6 +9,7 @@ own target (declared latents not observed, internal noise) follow.
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import log, pi, prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,21 @@ class Slot:
         return prod(self.shape)
 
 
+class _SumOfSquares(torch.autograd.Function):
+    """Over the last axis; its gradient is one pass over the vector, not three."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # (*s, k) -> (*s,)
+        ctx.save_for_backward(x)
+        return x.square().sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        scaled: Tensor = (2.0 * grads[0]).unsqueeze(-1) * x
+        return scaled
+
+
 @dataclass(frozen=True)
 class LiftedTarget:
     """An open target over weights and the inner target's coordinates.
@@ -96,18 +112,19 @@ class LiftedTarget:
     ) -> Terms:
         """The model's own terms with these weights, and the weights' prior as a shared term."""
         _refuse_parameters(parameters)
-        *pieces, rest = q.split([*(slot.size for slot in self.slots), self._inner_dim], -1)
+        weights, rest = q.split([self.weights.numel(), self._inner_dim], -1)
+        pieces = weights.split([slot.size for slot in self.slots], -1)
         given = {
             slot.key: piece.reshape((*q.shape[:-1], *slot.shape))
             for slot, piece in zip(self.slots, pieces, strict=True)
         }
         terms = self.inner.terms(rest, parameters=given, generator=generator)
-        return replace(terms, shared=terms.shared + self._prior(q))
+        return replace(terms, shared=terms.shared + self._prior(weights))
 
-    def _prior(self, q: Tensor) -> Tensor:  # (*s, dim) -> (*s,)
-        count = self.weights.numel()
-        squares = q[..., :count].square().sum(-1) / self.prior_scale**2
-        return -0.5 * squares - count * (log(self.prior_scale) + 0.5 * log(2.0 * pi))
+    def _prior(self, weights: Tensor) -> Tensor:  # (*s, k) -> (*s,)
+        squares: Tensor = _SumOfSquares.apply(weights)  # type: ignore[no-untyped-call]
+        constant = weights.shape[-1] * (log(self.prior_scale) + 0.5 * log(2.0 * pi))
+        return squares * (-0.5 / self.prior_scale**2) - constant
 
     @property
     def _inner_dim(self) -> int:

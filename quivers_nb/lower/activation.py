@@ -68,25 +68,26 @@ class Activation:
         """With a leading 1, where un-indexed values are reported so."""
         return tensor.unsqueeze(0) if self.entry.one_row and rows else tensor
 
-    def report_sites(self, sites: Mapping[str, Site]) -> Mapping[str, Site]:
-        """Sites as the trace shows them."""
-        if not self.entry.one_row:
-            return sites
-        plates = {
+    @cached_property
+    def plates(self) -> frozenset[str]:
+        """The names of indexed sites: shared by all rows, never reported per row."""
+        return frozenset(
             name
             for step in self.compiled.program.steps
             if isinstance(step, ir.SampleStep | ir.ObserveStep) and step.plate is not None
             for name in (step.names if isinstance(step, ir.SampleStep) else (step.name,))
-        }
-        out = {}
-        for name, site in sites.items():
-            keep = name in plates or site.is_deterministic or not isinstance(site.value, Tensor)
-            out[name] = (
-                site
-                if keep
-                else replace(site, value=site.value.unsqueeze(0), log_prob=site.log_prob.reshape(1))
-            )
-        return out
+        )
+
+    def report_sites(self, sites: Mapping[str, Site]) -> Mapping[str, Site]:
+        """Sites as the trace shows them."""
+        if not self.entry.one_row:
+            return sites
+        return {name: self._report_site(name, site) for name, site in sites.items()}
+
+    def _report_site(self, name: str, site: Site) -> Site:
+        if name in self.plates or site.is_deterministic or not isinstance(site.value, Tensor):
+            return site
+        return replace(site, value=site.value.unsqueeze(0), log_prob=site.log_prob.reshape(1))
 
 
 def terms_of(run: Run) -> tuple[Tensor | None, Tensor]:
@@ -100,7 +101,7 @@ def terms_of(run: Run) -> tuple[Tensor | None, Tensor]:
     if shared is None:
         shared = torch.zeros((), dtype=run.dtype, device=run.device)
     if row is not None and tuple(row.shape[row.ndim - run.batch_rank :]) != run.batch_shape:
-        row = row.expand(*row.shape[: row.ndim - run.batch_rank], *run.batch_shape)
+        row = row.expand((*row.shape[: row.ndim - run.batch_rank], *run.batch_shape))
     if row is None and run.batch_rank:
         row = torch.zeros(run.batch_shape, dtype=run.dtype, device=run.device)
     return row, shared

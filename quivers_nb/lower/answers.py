@@ -239,7 +239,8 @@ class Discover:
     """
 
     latents: str
-    generator: Generator
+    dtype: torch.dtype
+    device: torch.device
     found: list[Coordinate] = field(default_factory=list)
     values: dict[str, Tensor] = field(default_factory=dict)
 
@@ -279,10 +280,8 @@ class Discover:
 
     def _draw(self, dist: Dist, stack: tuple[int, ...]) -> Tensor:
         """Any point of the support: values only carry shapes here, so unconstrained zeros do."""
-        like = _reference(dist)
-        zeros = torch.zeros(
-            (*stack, *dist.lead, *dist.unconstrained_event()), dtype=like.dtype, device=like.device
-        )
+        shape = (*stack, *dist.lead, *dist.unconstrained_event())
+        zeros = torch.zeros(shape, dtype=self.dtype, device=self.device)
         return dist.constrain(zeros)[0]
 
 

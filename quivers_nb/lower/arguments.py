@@ -6,7 +6,7 @@ the right where they have no name (R11).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -58,10 +58,11 @@ def _number_like(value: Any, name: str) -> Readable:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter's value and how many of its last own axes are its event."""
+    """A parameter's value, how many of its last own axes are its event, and what it is called."""
 
     value: Value
     rank: int
+    label: str = ""
 
     @property
     def names(self) -> Names:
@@ -85,18 +86,32 @@ def family_params(
     out = []
     for arg, parameter in zip(call.args, family.parameters, strict=True):
         if isinstance(arg, tuple):
-            numbers = [_as_tensor(read_argument(a, scope), scope) for a in arg]
+            numbers = [_as_tensor(read_argument(a, scope), scope, call.family) for a in arg]
             vector = torch.stack(numbers, -1)
             value = Value(vector, (None,), rows=False, batch_rank=scope.run.batch_rank)
         else:
             value = _tensor_value(read_argument(arg, scope), parameter, scope, call.family)
-        out.append(_as_param(value, parameter, scope, event_size, call))
+        param = _as_param(value, parameter, scope, event_size, call)
+        out.append(replace(param, label=_label(arg, parameter)))
     return out
 
 
-def _as_tensor(value: Readable, scope: Scope) -> Tensor:
+def _label(arg: ir.Argument | tuple[ir.Argument, ...], parameter: Parameter) -> str:
+    """What a message calls the argument: the name that was written, else the parameter's."""
+    if isinstance(arg, ir.Variable):
+        return arg.name
+    return arg.base.name if isinstance(arg, ir.Indexed) else parameter.name
+
+
+def _as_tensor(value: Readable, scope: Scope, family: str) -> Tensor:
     if isinstance(value, Value):
-        return value.tensor
+        read = value.read()
+        if read.own_rank:
+            raise UserError(
+                f"the arguments of {family} in `{scope.path}` are single numbers that form a "
+                f"vector, but one has own shape {read.own_shape}"
+            )
+        return read.tensor
     return scalar(float(value), scope.run.dtype, scope.run.device)
 
 
@@ -142,7 +157,7 @@ def _as_param(
     value: Value, parameter: Parameter, scope: Scope, event_size: int | None, call: ir.FamilyCall
 ) -> Param:
     if parameter.rank == 1 and value.own_rank == 0 and event_size is not None:
-        spread = value.tensor.unsqueeze(-1).expand(*value.tensor.shape, event_size)
+        spread = value.tensor.unsqueeze(-1).expand((*value.tensor.shape, event_size))
         value = Value(spread, (None,), value.rows, value.batch_rank)
     if value.own_rank < parameter.rank:
         raise UserError(
@@ -206,7 +221,8 @@ def match_to_factors(param: Param, axes: Sequence[str | None], where: str) -> Pa
             picked.append(None)
     tensor = tensor.reshape((*tensor.shape[:front], *shape, *tensor.shape[front + count :]))
     event_names = value.names[count:]
-    return Param(Value(tensor, (*picked, *event_names), value.rows, value.batch_rank), param.rank)
+    matched = Value(tensor, (*picked, *event_names), value.rows, value.batch_rank)
+    return replace(param, value=matched)
 
 
 def place(param: Param, own_rank: int, *, rows: bool) -> Tensor:
@@ -257,7 +273,7 @@ def kernel_input(
         full = (*full[:lead], *run.batch_shape, *full[lead + run.batch_rank :])
     whole = is_finite(dom)
     cast = [t.long() if whole else t.to(run.dtype) for t in tensors]
-    joined = torch.cat([t.expand(*full, t.shape[-1]) for t in cast], dim=-1)
+    joined = torch.cat([t.expand((*full, t.shape[-1])) for t in cast], dim=-1)
     if whole and width(dom) == 1:
         joined = joined.squeeze(-1)
     front = lead + (run.batch_rank if rows else 0)

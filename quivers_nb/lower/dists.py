@@ -120,8 +120,9 @@ class Simple:
         return self.own_event + tuple(self.bijector().unconstrained_shape(self.family_event))
 
     def constrain(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        value, log_det = self.bijector().forward_and_log_det(u)
-        return value, _sum_last(log_det, len(self.own_event))
+        bijector = self.bijector()
+        value, log_det = bijector.forward_and_log_det(u)
+        return value, _sum_last(log_det, len(self.event) - bijector.event_rank)
 
     def unconstrain(self, value: Tensor) -> Tensor:
         return self.bijector().inverse(value)
@@ -277,7 +278,7 @@ def side_by_side(values: list[Tensor], parts: Sequence[Dist]) -> Tensor:
     dtype = next((c.dtype for c in columns if c.is_floating_point()), columns[0].dtype)
     shapes = [c.shape[:-1] for c in columns]
     front = np.broadcast_shapes(*shapes) if len(set(shapes)) > 1 else shapes[0]
-    return torch.cat([c.to(dtype).expand(*front, c.shape[-1]) for c in columns], dim=-1)
+    return torch.cat([c.to(dtype).expand((*front, c.shape[-1])) for c in columns], dim=-1)
 
 
 def _as_event(piece: Tensor, part: Dist) -> Tensor:

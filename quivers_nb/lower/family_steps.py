@@ -129,8 +129,8 @@ def _check_sizes(params: Sequence[Param], lead: tuple[int, ...], call: _Call, na
         for k, size in enumerate(reversed(param.left_over), start=1):
             if k > len(have) or size not in (1, have[-k]):
                 raise UserError(
-                    f"`{name}` has shape {lead}, but an argument of {call.family.name} has own "
-                    f"shape {param.left_over}"
+                    f"`{name}` has shape {lead}, but `{param.label}` has own shape "
+                    f"{param.left_over}"
                 )
 
 

@@ -42,11 +42,20 @@ def fit_input(
                 f"with one row per case"
             )
         return Input((), None)
-    tensor = torch.as_tensor(x, device=device)
+    tensor = _tensor(program, x, device)
     if not program.reads_input:
         rows = int(tensor.shape[0]) if tensor.ndim else 1
         return Input((rows,), None) if rows > 1 else Input((), None, one_row=True)
     return _reading(program, tensor, dtype, checked=checked)
+
+
+def _tensor(program: ir.Program, x: object, device: torch.device) -> Tensor:
+    try:
+        return torch.as_tensor(x, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the input of `{program.name}` must be numbers for {program.dom}, not {x!r:.60}"
+        ) from error
 
 
 def _reading(program: ir.Program, x: Tensor, dtype: torch.dtype, *, checked: bool) -> Input:

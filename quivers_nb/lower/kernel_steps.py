@@ -165,7 +165,7 @@ def _expand(
     missing = len(lead) - len(have)
     shaped = tensor.reshape((*tensor.shape[:front], *((1,) * missing), *tensor.shape[front:]))
     tail = shaped.shape[shaped.ndim - event :] if event else ()
-    return KernelInput(shaped.expand(*shaped.shape[:front], *lead, *tail), axes, lead, False)
+    return KernelInput(shaped.expand((*shaped.shape[:front], *lead, *tail)), axes, lead, False)
 
 
 def _event_names(cod: Object) -> Names:

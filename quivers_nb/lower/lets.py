@@ -167,11 +167,11 @@ def _binders_to_own(body: Value, sizes: list[int], names: list[str | None], rank
     own = tensor.shape[front:]
     if body.lead <= rank:
         spread = tensor.reshape((*tensor.shape[:front], *((1,) * count), *own))
-        moved = spread.expand(*tensor.shape[:front], *sizes, *own)
+        moved = spread.expand((*tensor.shape[:front], *sizes, *own))
     else:
         missing = count + rank - body.lead
         full = tensor.reshape((*((1,) * missing), *tensor.shape))
-        full = full.expand(*sizes, *full.shape[count:])
+        full = full.expand((*sizes, *full.shape[count:]))
         last = full.ndim - len(own)
         moved = full.movedim(tuple(range(count)), tuple(range(last - count, last)))
         spare = 0  # stack axes that nothing in the body depends on

@@ -316,7 +316,7 @@ def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:
         return value
     tensor = act.report(value.tensor, rows=value.rows) if not stack else value.tensor
     if stack and value.lead < len(stack):
-        tensor = tensor.expand(*stack, *tensor.shape[value.lead :])
+        tensor = tensor.expand((*stack, *tensor.shape[value.lead :]))
     return tensor
 
 

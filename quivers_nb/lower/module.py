@@ -52,7 +52,7 @@ class Kernel(nn.Module):
         value = flow(self.node, run, Flow(tensor), lead).value
         if is_finite(self.codomain):
             value = value.long()
-        return value.expand(*run.stack, *value.shape[max(0, value.ndim - self._rank(lead)) :])
+        return value.expand((*run.stack, *value.shape[max(0, value.ndim - self._rank(lead)) :]))
 
     def log_prob(
         self, x: Any, y: Any, *, generator: Generator | None = None, num_inner: int = 1

@@ -370,7 +370,7 @@ def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
         grid[seen] = each.weights.shape[0]
         seen += 1
         spread = each.value.reshape((*grid, *each.value.shape[1:]))
-        values.append(spread.expand(*sizes, *each.value.shape[1:]).flatten(0, count - 1))
+        values.append(spread.expand((*sizes, *each.value.shape[1:])).flatten(0, count - 1))
         weight = each.weights.reshape((*grid, *each.weights.shape[1:]))
         total = weight if total is None else total + weight
     assert total is not None
@@ -403,7 +403,9 @@ def _steps(
     start = torch.zeros(node.state_width, dtype=run.dtype, device=run.device)
     if node.init is not None:
         start = _per_row(run.parameters[node.init], len(lead))
-    state = Flow(start.expand(*inputs.shape[:-2], node.state_width) if node.init is None else start)
+    state = Flow(
+        start.expand((*inputs.shape[:-2], node.state_width)) if node.init is None else start
+    )
     for step in range(length - 1):
         state = flow(node.cell, run, _cell_input(inputs[..., step, :], state), lead, _at(t, step))
     return inputs[..., length - 1, :], state, length

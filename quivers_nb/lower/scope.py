@@ -47,7 +47,8 @@ def readable(value: Any, what: str) -> Readable:
 def kind(value: Any) -> str:
     """What a value is, in words."""
     if isinstance(value, list):
-        return "a list"
+        text = next((item for item in value if isinstance(item, str)), None)
+        return "a list" if text is None else f"a list of text (it holds {text!r})"
     return "a function" if callable(value) else f"{type(value).__name__} `{value!r}`"
 
 

@@ -5,7 +5,7 @@ in which order; checks of data and index ranges happen there and are not repeate
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -67,6 +67,8 @@ class Opened:
         run = self._run(q, [], parameters, generator)
         execute(self.act.frame(run), self.act.inputs)
         row, shared = terms_of(run)
+        if tuple(shared.shape) != run.stack:
+            shared = shared.expand(run.stack)
         return Terms(row, shared, run.batch_rank)
 
     def constrain(
@@ -87,8 +89,9 @@ class Opened:
             if coordinate.internal and not internal:
                 continue
             value = seen.values[coordinate.name]
-            full = value.expand(*stack, *value.shape[len(stack) :]) if stack else value
-            out.update(self._split(coordinate, full))
+            full = value.expand((*stack, *value.shape[len(stack) :])) if stack else value
+            shaped = full.reshape((*stack, *coordinate.value_shape))
+            out.update(self._split(coordinate, shaped))
         return out
 
     def _split(self, coordinate: Coordinate, value: Tensor) -> list[tuple[str, Tensor]]:
@@ -98,7 +101,7 @@ class Opened:
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """The ``q`` of given values; coordinates of noise and of sites not given are 0."""
         stack = _stack_of(values, self.layout)
-        pinned = _Pinned(values, self.layout, len(stack))
+        pinned = _Pinned(Given(values, len(stack), self.act.entry.one_row), self.layout)
         with torch.no_grad():
             run = self._run(
                 torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device),
@@ -111,7 +114,7 @@ class Opened:
         q = torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device)
         for name, u in pinned.found.items():
             c = self.layout[name]
-            q[..., c.start : c.stop] = u.expand(*stack, *c.shape).reshape((*stack, c.size))
+            q[..., c.start : c.stop] = u.expand((*stack, *c.shape)).reshape((*stack, c.size))
         return q
 
     def names_of(self, q: Tensor) -> str:
@@ -197,15 +200,14 @@ class _Watch:
 class _Pinned:
     """Answers sites of the layout with given values, noting their unconstrained coordinates."""
 
-    given: Mapping[str, Tensor]
+    given: Given
     layout: Layout
-    stack_rank: int
     sources: tuple[Answerer, ...] = ()
     found: dict[str, Tensor] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         coordinate = next((c for c in self.layout if c.name == site.path), None)
-        pinned = Given(self.given, self.stack_rank).answer(site, dist, stack)
+        pinned = self.given.answer(site, dist, stack)
         if coordinate is not None and pinned is not None and not coordinate.standard_normal:
             self.found[site.path] = dist.unconstrain(pinned.value.to(dist_dtype(pinned.value)))
             return pinned
@@ -239,7 +241,7 @@ def _shown(tensor: Tensor) -> str:
 
 def open_target(model: "Model", act: Activation, latents: Literal["all", "declared"]) -> Opened:
     """Learn the layout by one run, checking data on the way."""
-    found = _Discovery(latents, Generator().manual_seed(0))
+    found = _Discovery(latents, act.dtype, act.device)
     sources: tuple[Answerer, ...] = (
         Given(act.prepared.sites, rows_reported=act.entry.one_row),
         found,
@@ -258,7 +260,15 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
                 + (f" (site {', '.join(bad)})" if bad else "")
                 + ": check the data for values outside their range"
             )
-    return Opened(model, act, latents, found.layout, found.parts)
+    layout = Layout(tuple(_reported(coordinate, act) for coordinate in found.layout))
+    return Opened(model, act, latents, layout, found.parts)
+
+
+def _reported(coordinate: Coordinate, act: Activation) -> Coordinate:
+    """One dummy row given to a program that never reads it: values have a leading 1 (R1)."""
+    if not act.entry.one_row or coordinate.name in act.plates:
+        return coordinate
+    return replace(coordinate, value_shape=(1, *coordinate.value_shape))
 
 
 @dataclass

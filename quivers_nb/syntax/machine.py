@@ -139,7 +139,7 @@ class Machine:
         elif rule.build is not None:
             span = Span(start, stop) if start >= 0 else tree.NO_SPAN
             value = rule.build(self.builder, children, span)
-            if isinstance(value, tree.Node) and value is not children[0]:
+            if isinstance(value, tree.Node) and not (children and value is children[0]):
                 depth += 1
                 if depth == MAX_DEPTH + 1:  # said once, not again for what is around it
                     self.builder.refuse(mistakes.too_deep(Span(start, start + 1), MAX_DEPTH))

@@ -1,4 +1,4 @@
-"""Composites: batched lanes equal separate kernels, summed middles equal enumeration, scans chain."""
+"""Composites: lanes equal separate kernels, summed middles equal enumeration, scans chain."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.lower import compile as compiling
-from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Spread
+from quivers_nb.lower.nodes import Beside, Chain, Lanes, Node, Spread
 
 SPACES = """object X : FinSet 3
 object Y : FinSet 4

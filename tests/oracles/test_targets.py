@@ -44,7 +44,7 @@ def flat_values(target: OpenTarget, q: torch.Tensor) -> Array:
     parts = []
     for c in target.layout:
         value = values[c.name]
-        short = value[..., :-1] if c.value_shape[-1:] != c.shape[-1:] else value
+        short = value[..., :-1] if value.numel() != c.size else value
         parts.append(short.reshape(-1).double().numpy())
     return np.concatenate(parts) if parts else np.zeros(0)
 

@@ -17,14 +17,14 @@ def module_of(declaration: tree.Declaration) -> tree.Module:
 
 @pytest.mark.parametrize("kind", DECLARATIONS)
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=15)
 def test_parsing_the_printed_declaration_gives_it_back(kind: str, data: st.DataObject) -> None:
     module = module_of(data.draw(DECLARATIONS[kind]))
     assert parse(print_module(module)) == module
 
 
 @given(modules)
-@settings(max_examples=150)
+@settings(max_examples=25)
 def test_parsing_the_printed_module_gives_it_back(module: tree.Module) -> None:
     printed = print_module(module)
     assert parse(printed) == module

@@ -59,6 +59,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 # Recomputing this much where a value is used again is cheaper than memory.
 FREE_COST = 1
+# Scattering loops are not vectorised, so they should not compute.
+GREATEST_SCATTERED_COST = 2
 # Longer expressions are cut into stores, which a shared loop turns into variables again.
 GREATEST_COST = 60
 
@@ -128,6 +130,10 @@ class Lowering:
             found = self.keep(found)
             self.values[argument.index] = found
         return found
+
+    def dense(self, value: Value) -> Dense:
+        """``value`` with its pieces put together."""
+        return self.keep(value) if isinstance(value, Padded) else value
 
     def raw(self, argument: Any) -> Value:
         """An argument, which may still be in pieces."""
@@ -206,7 +212,8 @@ class Lowering:
     def place(self, target: Strided, padded: Padded) -> None:
         """Add every piece into ``target``, which starts at zero."""
         for piece in padded.pieces:
-            source = self.keep(piece.value) if piece.scattered else piece.value
+            held = piece.scattered and self.cost(piece.value) > GREATEST_SCATTERED_COST
+            source = self.keep(piece.value) if held else piece.value
             extent, index = iteration(self.algebra, source.shape)
             value = source.at(self.algebra, index)
             self.emit(extent, target, piece.place(index), value, "add", in_order=piece.scattered)

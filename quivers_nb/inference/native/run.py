@@ -102,7 +102,7 @@ class NativeFunction:
         """Log density and gradient, one point after the other: (*s, dim) -> (*s,), (*s, dim)."""
         if q.shape[-1] != self.dim or q.dtype is not self.dtype:
             raise ValueError(f"q {tuple(q.shape)} {q.dtype} is not (..., {self.dim}) {self.dtype}")
-        points = q.detach().reshape(-1, self.dim).contiguous()
+        points = q.detach().reshape(q.shape[:-1].numel(), self.dim).contiguous()
         values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
         work = _aligned(self.scratch, _NUMPY[self.dtype])
         step, pointers = self.dim * points.element_size(), self.pointers()

@@ -29,6 +29,8 @@ VIEWS = {
     * a.split(2)[1].prod(0) + a.chunk(2, 1)[0].sum(),
     "repeat": lambda a: a.exp().repeat(2, 3) * 1.5 + a[0].repeat(8, 3),
     "pad": lambda a: torch.nn.functional.pad(a.exp(), (1, 2, 0, 1)).cumsum(0),
+    "pad by ones": lambda a: torch.nn.functional.pad(a.exp(), (1, 0), value=1.5).prod(1),
+    "cut by negative pads": lambda a: torch.nn.functional.pad(a, (-1, 2, 1, -2)) * 2.0,
     "in-place writes": lambda a: torch.zeros(4, 5, dtype=a.dtype).add_(a).mul_(a),
 }  # fmt: skip
 

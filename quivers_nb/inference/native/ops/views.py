@@ -227,14 +227,25 @@ def _diagonal_backward(work: Lowering, node: Node) -> Value:
 def _pad(work: Lowering, node: Node) -> Value:
     source = work.raw(node.args[0])
     pads: Sequence[int] = node.args[1]
-    if argument(node, 2, "value", 0) != 0 or any(p < 0 for p in pads):
-        raise Refusal(f"{node.op} other than by zeros has no native form")
     shape = node.meta.shape
     before = [0] * len(shape)
+    after = [0] * len(shape)
     for k in range(len(pads) // 2):
-        before[len(shape) - 1 - k] = pads[2 * k]
+        before[len(shape) - 1 - k], after[len(shape) - 1 - k] = pads[2 * k : 2 * k + 2]
+    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
+        if low < 0 or high < 0:  # negative padding cuts off
+            length = source.shape[axis] + min(low, 0) + min(high, 0)
+            view = v.sliced(source.shape, axis, max(-low, 0), length)
+            source = work.seen(work.dense(source), view)
     terms = tuple(((d, 1),) for d in range(len(shape)))
-    return padded(work, source, View(source.shape, tuple(before), terms), shape)
+    view = View(source.shape, tuple(max(low, 0) for low in before), terms)
+    filling = argument(node, 2, "value", 0)
+    if filling == 0:
+        return padded(work, source, view, shape)
+    target = work.memory(shape, source.kind)
+    work.store(target, work.broadcast(work.value(float(filling)), shape))
+    work.store(target.seen(view), work.dense(source))
+    return target
 
 
 # --- triangles ---

@@ -1,0 +1,56 @@
+"""How many weights a declared morphism has: too many are refused before anything is allocated."""
+
+from itertools import pairwise
+
+from quivers_nb.check.kernels import raw_width
+from quivers_nb.check.scope import Scope
+from quivers_nb.check.term import Morphism, ParamSource, Role, SourceKind
+from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.space import Object, is_finite, width
+from quivers_nb.syntax import tree
+
+MOST = 2_000_000_000
+
+
+def check_weights(morphism: Morphism, members: int, decl: tree.MorphismDecl, scope: Scope) -> bool:
+    """Whether the weights can be held; says how many there would be where not."""
+    count = members * weights(morphism)
+    if count <= MOST:
+        return True
+    scope.report.error(
+        "Q0316",
+        f"`{morphism.name}` would have {count:.3g} weights; the most are {MOST:.3g}",
+        decl.name.span,
+        because=[Because("the types decide their number", decl.dom.span | decl.cod.span)],
+        hint="lower a size, or split the morphism into a chain through a smaller object",
+    )
+    return False
+
+
+def weights(morphism: Morphism) -> int:
+    """The number of weights of one member; 0 where a size is not known yet."""
+    rows, columns = _entries(morphism.dom), _entries(morphism.cod)
+    if morphism.role is Role.EMBED:
+        return 2 * rows * columns
+    if morphism.family is None or morphism.source is None:
+        return rows * columns
+    if not columns:
+        return 0
+    raw = raw_width(FAMILIES[morphism.family], morphism.cod, dict(morphism.settings))
+    if morphism.source.kind is SourceKind.LOOKUP:
+        return rows * raw
+    return _network(morphism.source, width(morphism.dom), raw)
+
+
+def _network(source: ParamSource, inputs: int, raw: int) -> int:
+    """Weights and biases of the layers; of attention, four square maps before the last layer."""
+    layers = (inputs, *source.widths, raw)
+    dense = sum((a + 1) * b for a, b in pairwise(layers))
+    extra = 4 * (inputs + 1) * inputs if source.kind is SourceKind.ATTENTION else 0
+    return 0 if source.kind is SourceKind.IDENTITY else dense + extra
+
+
+def _entries(obj: Object) -> int:
+    size = obj.size if is_finite(obj) else width(obj)  # type: ignore[union-attr]
+    return size if isinstance(size, int) else 0
