@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+import quivers_nb.lower  # noqa: F401  (imports are not what is timed)
 from benchmarks.peers import seed_torch as peer
 from quivers_nb.dsl import load
 from quivers_nb.inference import (

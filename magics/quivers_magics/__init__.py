@@ -10,18 +10,24 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from quivers_magics.magic import QvrMagics
 from quivers_magics.rich import register_cards, unregister_cards
+from quivers_magics.threads import Threads, leave_a_core
 from quivers_nb.session import Session
 
 # The session outlives the extension: after %reload_ext, objects bound before are still ours.
 _SESSIONS: WeakKeyDictionary[InteractiveShell, Session] = WeakKeyDictionary()
+_THREADS: WeakKeyDictionary[InteractiveShell, Threads] = WeakKeyDictionary()
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics and the rich display of models. Loading twice changes nothing."""
+    """Register the magics and the rich display of models, and leave a core to the server.
+
+    Loading twice changes nothing.
+    """
     if _loaded(shell) is None:
         session = _SESSIONS.setdefault(shell, Session())
         shell.register_magics(QvrMagics(shell, session))
         register_cards(shell)
+        _THREADS[shell] = leave_a_core()
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -37,6 +43,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     del manager.registry[QvrMagics.__name__]
     cast("list[object]", shell.configurables).remove(magics)
     unregister_cards(shell)
+    _THREADS.pop(shell).take_back()
 
 
 def _loaded(shell: InteractiveShell) -> QvrMagics | None:

@@ -47,8 +47,9 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
         if report.count > before:
             return None
         args = [value for _, _, value in checked]
-        remainders = _fitted(call, term, checked, env)
-        source = MorphismCall(term, tuple(slot for _, slot, _ in checked), span=call.span)
+        widths, remainders = _fitted(call, term, checked, env)
+        slots = tuple(slot for _, slot, _ in checked)
+        source = MorphismCall(term, slots, widths, span=call.span)
         rows = frozenset[str]().union(*(value.rows for value in args))
     if report.count > before:
         return None
@@ -134,10 +135,11 @@ def _no_sequence(arg: tree.StepArg, call: tree.Call, env: Environment) -> None:
 
 def _fitted(
     call: tree.Call, term: Term, checked: list[Checked], env: Environment
-) -> tuple[Remainder, ...]:
+) -> tuple[tuple[int, ...], tuple[Remainder, ...]]:
+    """The columns of each argument, where there are several, and what is left over of each."""
     program = _program(term)
     if program is not None and program.program.inputs:
-        return _bound_one_to_one(call, program, checked, env)
+        return (), _bound_one_to_one(call, program, checked, env)
     values = [(value, arg.span) for arg, _, value in checked]
     if not values:
         env.scope.report.error(
@@ -146,14 +148,17 @@ def _fitted(
             call.span,
             hint=f"without parentheses, `{call.name.text}` reads the program's input",
         )
-        return ()
+        return (), ()
     if len(values) == 1:
         fit = fit_single(values[0][0], term.dom)
-        return _one(term, fit, values[0], env)
-    fit = fit_several([value for value, _ in values], term.dom)
-    if fit.fault is not None:
-        _misfit(term, fit.fault, values[0][1] | values[-1][1], env)
-    return tuple(Remainder(None, span, value.rows) for value, span in values)
+        return (), _one(term, fit, values[0], env)
+    columns = fit_several([value for value, _ in values], term.dom)
+    if columns.fault is not None:
+        _misfit(term, columns.fault, values[0][1] | values[-1][1], env)
+    return columns.widths, tuple(
+        Remainder(left, span, value.rows)
+        for left, (value, span) in zip(columns.left, values, strict=True)
+    )
 
 
 def _one(

@@ -7,6 +7,7 @@ from quivers_nb.check.term import (
     Fan,
     Generator,
     Identity,
+    MarginalizeStep,
     MorphismCall,
     Named,
     ObserveStep,
@@ -49,6 +50,8 @@ def _program(program: Program, mark: Owner) -> Program:
 
 
 def _step(step: Step, mark: Owner) -> Step:
+    if isinstance(step, MarginalizeStep):
+        return replace(step, body=tuple(_step(inner, mark) for inner in step.body))
     if isinstance(step, SampleStep | ObserveStep) and isinstance(step.source, MorphismCall):
         source = replace(step.source, term=copy_of(step.source.term, mark))
         return replace(step, source=source)

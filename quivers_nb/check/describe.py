@@ -16,6 +16,7 @@ from quivers_nb.check.term import (
     Indexed,
     LetStep,
     Literal,
+    MarginalizeStep,
     Morphism,
     MorphismCall,
     Named,
@@ -181,6 +182,10 @@ def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
             yield depth, f"let {step.name} = {_short(step.value)}"
         case ScoreStep():
             yield depth, f"score {step.name} = {_short(step.value)}"
+        case MarginalizeStep():
+            yield depth, f"marginalize {step.name} ~ {distribution(step.source)}"
+            for inner in step.body:
+                yield from _step(inner, depth + 1)
     source = step.source if isinstance(step, SampleStep | ObserveStep) else None
     if isinstance(source, MorphismCall) and not isinstance(source.term, Generator):
         yield from _outline(source.term, depth + 1)

@@ -2,7 +2,14 @@
 
 from quivers_nb.check.options import Setting
 from quivers_nb.check.report import Report
-from quivers_nb.check.term import MorphismCall, ObserveStep, SampleStep, ScoreStep, Step
+from quivers_nb.check.term import (
+    MarginalizeStep,
+    MorphismCall,
+    ObserveStep,
+    SampleStep,
+    ScoreStep,
+    Step,
+)
 from quivers_nb.check.walk import programs_in
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
@@ -34,6 +41,8 @@ def step_effects(step: Step) -> frozenset[Effect]:
             own = {Effect.SAMPLE}
         case ObserveStep() | ScoreStep():
             own = {Effect.SCORE}
+        case MarginalizeStep():
+            return frozenset({Effect.MARGINAL}).union(*map(step_effects, step.body))
         case _:
             return frozenset()
     if isinstance(step, SampleStep | ObserveStep) and isinstance(step.source, MorphismCall):

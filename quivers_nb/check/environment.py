@@ -37,6 +37,8 @@ class Environment:
     pending: dict[str, Span] = field(default_factory=dict)
     host: dict[str, None] = field(default_factory=dict)
     used_data: dict[str, Value] = field(default_factory=dict)
+    groups: tuple[Axis, ...] | None = None  # inside a grouped marginalize: the axes of its groups
+    closed: dict[str, Value] = field(default_factory=dict)  # bound in blocks that have ended
     by_row: dict[str, Span] = field(default_factory=dict)  # inputs by how they are read (R1)
     as_sequence: dict[str, Span] = field(default_factory=dict)
     _sequence: bool = False
@@ -59,8 +61,9 @@ class Environment:
         self.bound[name.text] = at(value, name.span)
 
     def _first(self, name: str) -> Span | None:
-        if name in self.bound:
-            return self.bound[name].span
+        for names in (self.bound, self.closed):
+            if name in names:
+                return names[name].span
         return self.scope.data[name][1] if name in self.scope.data else None
 
     def look_up(self, name: tree.Name) -> Value | None:
@@ -79,7 +82,7 @@ class Environment:
         found = self.look_up(name)
         if found is not None:
             return found
-        if self._too_early(name):
+        if self._too_early(name) or self._closed(name):
             return UNKNOWN
         self.host[name.text] = None
         return HOST
@@ -89,7 +92,7 @@ class Environment:
         found = self.look_up(name)
         if found is not None:
             return found
-        if not self._too_early(name):
+        if not self._too_early(name) and not self._closed(name):
             self._undefined(name, what)
         return UNKNOWN
 
@@ -156,6 +159,31 @@ class Environment:
 
     def _is_domain(self, axis: Axis) -> bool:
         return axis.name is not None and axis.name == self.dom_name
+
+    @contextmanager
+    def block(self, groups: tuple[Axis, ...] | None) -> Iterator[None]:
+        """Names that are bound inside are not seen outside, and are not free for others."""
+        before, outer = set(self.bound), self.groups
+        self.groups = groups
+        try:
+            yield
+        finally:
+            self.groups = outer
+            for name in [name for name in self.bound if name not in before]:
+                self.closed[name] = self.bound.pop(name)
+
+    def _closed(self, name: tree.Name) -> bool:
+        inner = self.closed.get(name.text)
+        if inner is None:
+            return False
+        labels = [] if inner.span is None else [Label(inner.span, "bound here")]
+        self.scope.report.error(
+            "Q0502",
+            f"`{name.text}` is bound inside `marginalize`, and not seen outside its block",
+            name.span,
+            labels=labels,
+        )
+        return True
 
     def _too_early(self, name: tree.Name) -> bool:
         later = self.pending.get(name.text)

@@ -9,6 +9,7 @@ from quivers_nb.check.expect import (
     events_meet,
     label,
 )
+from quivers_nb.check.extent import check_extent
 from quivers_nb.check.joints import (
     Link,
     chain,
@@ -55,6 +56,8 @@ def declare_let(decl: tree.LetDecl, scope: Scope) -> None:
         for local in decl.where:
             declare_let(local, seen)
     body = check_expression(decl.value, seen)
+    if body is not None and not check_extent(body, 1, decl.name.text, decl.name.span, scope):
+        body = None
     value = None if body is None else _entered(decl.name.text, body)
     scope.declare_morphism(decl.name, MorphismBinding(value, decl.name.span, "let"))
 
@@ -191,6 +194,8 @@ def _stack(expr: tree.ExprStack, scope: Scope) -> Term | None:
     if not no_latent((body,), scope) or not endomorphism(body, count, "stack", expr.span, scope):
         return None
     inner = body.body if isinstance(body, Named) else body
+    if not check_extent(inner, count, "stack", expr.span, scope):
+        return None
     mark = scope.fresh()
     copies = tuple(copy_of(inner, ("stack", mark, i)) for i in range(count))
     return Stack(dom=body.dom, cod=body.cod, sequence=body.sequence, span=expr.span, copies=copies)

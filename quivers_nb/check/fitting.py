@@ -37,28 +37,57 @@ def fit_single(value: Value, dom: Object) -> Fit:
     return Fit(own[:-1])
 
 
-def fit_several(values: list[Value], dom: Object) -> Fit:
-    """Values side by side: widths must add up in some way."""
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How many columns each of several values gives, and what is left over; or what is wrong."""
+
+    widths: tuple[int, ...] = ()
+    left: tuple[Axes | None, ...] = ()
+    fault: str | None = None
+
+
+def fit_several(values: list[Value], dom: Object) -> Columns:
+    """Values side by side: their widths add up to the domain's.
+
+    A value with an event gives its event. Any other is a number per own axis, unless the widths add
+    up only if its last own axis is a vector.
+    """
+    unknown: tuple[Axes | None, ...] = (None,) * len(values)
     if any(value.own is None for value in values):
-        return Fit(None)
-    wanted = width(dom)
+        return Columns(left=unknown)
     options = [_widths(value) for value in values]
-    sums = {0}
+    widths = _choice(options, width(dom))
+    if widths is None:
+        shown = " + ".join(str(option[-1]) for option in options)
+        fault = f"side by side they have dimension {shown}, the domain {width(dom)}"
+        return Columns(left=unknown, fault=fault)
+    left = tuple(
+        own[:-1] if columns > 1 or value.event not in {(), (1,)} else own
+        for value, columns in zip(values, widths, strict=True)
+        if (own := value.own) is not None
+    )
+    return Columns(widths, left)
+
+
+def _choice(options: list[tuple[int, ...]], wanted: int) -> tuple[int, ...] | None:
+    """One width from each option so that they sum to ``wanted``; first options are preferred."""
+    reached: dict[int, tuple[int, ...]] = {0: ()}
     for option in options:
-        sums = {total + columns for total in sums for columns in option if total < wanted}
-    if wanted in sums:
-        return Fit(None)
-    shown = " + ".join(str(max(option)) for option in options)
-    return Fit(None, f"side by side they have dimension {shown}, the domain {wanted}")
+        grown: dict[int, tuple[int, ...]] = {}
+        for columns in option:
+            for total, chosen in reached.items():
+                grown.setdefault(total + columns, (*chosen, columns))
+        reached = {total: chosen for total, chosen in grown.items() if total <= wanted}
+    return reached.get(wanted)
 
 
-def _widths(value: Value) -> set[int]:
-    """How many columns a value may take: its event, or its last own axis, or 1."""
+def _widths(value: Value) -> tuple[int, ...]:
+    """How many columns a value may give: its event; or 1, or the length of its last own axis."""
     if value.event:
-        return {value.event[-1]}
+        return (value.event[-1],)
     own = value.own or ()
     last = own[-1].obj.size if own else 1
-    return {1, last} if isinstance(last, int) else {1}
+    return (1, last) if isinstance(last, int) and last != 1 else (1,)
 
 
 def _index(value: Value, dom: Object) -> Fit:

@@ -26,6 +26,7 @@ class SizeHint:
     space: Space | None = None
     cod: Object | None = None
     cod_span: Span | None = None
+    marginal: bool = False  # in a marginalize an untyped Categorical takes probabilities (R7)
 
 
 def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | None:
@@ -34,7 +35,7 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
     given = check_arguments(call, family, env)
     if given is None:
         return None
-    family = _resolved(family, given)
+    family = _resolved(family, given, hint)
     before = env.scope.report.count
     event_size: Finite | int | None = None
     if family.name == "Dirichlet":
@@ -52,7 +53,7 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
     source = FamilyCall(
         family=family.name,
         args=tuple(g.slot for g in given),
-        untyped=call.name.text == "Categorical" and family.name == "CategoricalLogit",
+        untyped=call.name.text == "Categorical" and not given[0].value.simplex,
         event_size=event_size,
         span=call.span,
     )
@@ -63,11 +64,12 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
     )  # fmt: skip
 
 
-def _resolved(family: Family, given: tuple[Given, ...]) -> Family:
-    """R7: a `Categorical` of a simplex-typed value takes probabilities, else logits."""
+def _resolved(family: Family, given: tuple[Given, ...], hint: SizeHint) -> Family:
+    """R7: a `Categorical` takes probabilities of a simplex-typed value and in a marginalize."""
     if family.name != "Categorical":
         return family
-    return FAMILIES["CategoricalProbs" if given[0].value.simplex else "CategoricalLogit"]
+    probabilities = given[0].value.simplex or hint.marginal
+    return FAMILIES["CategoricalProbs" if probabilities else "CategoricalLogit"]
 
 
 def _left_over(given: Given, parameter: Parameter, family: Family, env: Environment) -> Axes | None:

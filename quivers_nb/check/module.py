@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from quivers_nb.check.expect import latent_in
 from quivers_nb.check.expressions import check_expression, declare_let
+from quivers_nb.check.extent import check_extent
 from quivers_nb.check.morphisms import declare_morphism
 from quivers_nb.check.objects import axes_of, check_finite, check_object, declare_object
 from quivers_nb.check.programs import declare_program
@@ -159,33 +160,40 @@ def _exports(module: tree.Module, scope: Scope) -> list[Export]:
 
 
 def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
-    if isinstance(expr, tree.ExprName):
-        name = expr.name.text
-        binding = scope.morphisms.get(name)
-        if binding is None:
-            _undefined_export(expr.name, scope)
-            return None
-        if isinstance(binding.value, Group):
-            scope.report.error(
-                "Q0415",
-                f"`{name}` is a group of {len(binding.value.members)} morphisms, not one",
-                expr.span,
-                labels=[Label(binding.span, "replicated here")],
-                hint=f"export a member, as in `{binding.value.members[0]}`, or `fan({name})`",
-            )
-            return None
-        if isinstance(binding.value, Template):
-            scope.called.add(name)
-            not_lowered("exporting a program with typed parameters", expr.span, scope.report)
-            return None
+    if isinstance(expr, tree.ExprName) and not _exportable(expr.name, scope):
+        return None
     term = check_expression(expr, scope)
-    if term is None:
+    key = scope.report.text(expr.span)
+    if term is None or not check_extent(term, 1, key, expr.span, scope):
         return None
     if latent_in(term) is not None:
         not_lowered("exporting a latent relation", expr.span, scope.report)
         return None
     whole = entered(term)
     return whole.program if isinstance(whole, ProgramTerm) else term
+
+
+def _exportable(name: tree.Name, scope: Scope) -> bool:
+    """Whether a name may denote a morphism or a program; says why not."""
+    binding = scope.morphisms.get(name.text)
+    if binding is None:
+        _undefined_export(name, scope)
+        return False
+    if isinstance(binding.value, Group):
+        members = binding.value.members
+        scope.report.error(
+            "Q0415",
+            f"`{name.text}` is a group of {len(members)} morphisms, not one",
+            name.span,
+            labels=[Label(binding.span, "replicated here")],
+            hint=f"export a member, as in `{members[0]}`, or `fan({name.text})`",
+        )
+        return False
+    if isinstance(binding.value, Template):
+        scope.called.add(name.text)
+        not_lowered("exporting a program with typed parameters", name.span, scope.report)
+        return False
+    return True
 
 
 def _undefined_export(name: tree.Name, scope: Scope) -> None:

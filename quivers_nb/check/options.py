@@ -75,7 +75,8 @@ def _name(value: tree.OptionValue | None) -> str | None:
     return value.text if isinstance(value, tree.Name) else None
 
 
-def _names(value: tree.OptionValue | None) -> tuple[tree.Name, ...] | None:
+def names_of(value: tree.OptionValue | None) -> tuple[tree.Name, ...] | None:
+    """A name, or a list of names."""
     if isinstance(value, tree.Name):
         return (value,)
     if not isinstance(value, tree.OptionList):
@@ -119,7 +120,7 @@ BOUND = Kind("a number", _number)
 COUNT = Kind("a positive integer (100000 at most)", _count)
 POSITIVE = Kind("a positive number", _positive)
 NAME = Kind("a name", _name)
-NAMES = Kind("a name or a list of names", _names)
+NAMES = Kind("a name or a list of names", names_of)
 SOURCE = Kind(
     "one of mlp, mlp(64, 64), linear, identity, attention, attention(heads=4), lookup", _source
 )

@@ -29,7 +29,7 @@ from quivers_nb.check.term import (
     Stack,
     Term,
 )
-from quivers_nb.check.walk import parts
+from quivers_nb.check.walk import all_steps, parts
 
 MARKERS: Mapping[type, str] = {
     Parallel: "@[{i}]",
@@ -104,7 +104,8 @@ def join(*segments: str) -> str:
 
 def step_paths(program: Program) -> tuple[tuple[str, SampleStep | ObserveStep], ...]:
     """The random steps with their paths: the bound name; a second ``_`` is ``_#2``."""
-    steps = [step for step in program.steps if isinstance(step, SampleStep | ObserveStep)]
+    found = all_steps(program.steps)
+    steps = [step for step in found if isinstance(step, SampleStep | ObserveStep)]
     names = ["_".join(s.names) if isinstance(s, SampleStep) else s.name for s in steps]
     return tuple(zip(_counted(names), steps, strict=True))
 

@@ -7,9 +7,11 @@ from quivers_nb.check.values import own_axes
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.syntax import tree
 
+Plated = tree.SampleStep | tree.ObserveStep | tree.MarginalizeStep
+
 
 def check_plate(
-    step: tree.SampleStep | tree.ObserveStep,
+    step: Plated,
     plate: Axes,
     draw: Draw,
     env: Environment,
@@ -50,7 +52,7 @@ def _unmatched(
     left: Remainder,
     plate: Axes,
     fault: object,
-    step: tree.SampleStep | tree.ObserveStep,
+    step: Plated,
     env: Environment,
 ) -> None:
     report = env.scope.report

@@ -2,7 +2,9 @@
 
 from quivers_nb.check.effects import check_declared, step_effects, written_effects
 from quivers_nb.check.environment import Environment
+from quivers_nb.check.extent import check_extent
 from quivers_nb.check.lets import NOTHING, check_let
+from quivers_nb.check.marginalize import check_marginalize
 from quivers_nb.check.objects import check_object, declared_label
 from quivers_nb.check.options import NAME, NAMES, Settings, read_options
 from quivers_nb.check.reading import reads_input
@@ -32,7 +34,8 @@ def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
         _posterior(decl, options, scope)
     else:
         program = check_program(decl, options, scope)
-        if program is not None:
+        name = decl.name
+        if program is not None and check_extent(program, 1, name.text, name.span, scope):
             value = ProgramTerm(
                 dom=program.dom, cod=program.cod, sequence=program.sequence, span=decl.name.span,
                 program=program,
@@ -86,7 +89,7 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
     scope.results[decl.name.text] = tuple(
         env.look_up(name) or UNKNOWN for name in decl.returns.names
     )
-    variables = (*env.bound.items(), *env.used_data.items())
+    variables = (*env.bound.items(), *env.closed.items(), *env.used_data.items())
     return Program(
         name=decl.name.text, dom=dom, cod=cod, inputs=inputs, steps=tuple(steps),
         returns=returns, returns_tuple=decl.returns.is_tuple, reads_input=env.reads,
@@ -158,6 +161,8 @@ def _names_to_come(steps: tuple[tree.Step, ...]) -> dict[str, Span]:
         for name in names:
             if name.text != "_":
                 found.setdefault(name.text, name.span)
+        if isinstance(step, tree.MarginalizeStep):
+            found = {**_names_to_come(step.body), **found}
     return found
 
 
@@ -176,8 +181,7 @@ def check_step(step: tree.Step, env: Environment) -> Step | None:
         case tree.ScoreStep():
             return _score(step, env)
         case tree.MarginalizeStep():
-            _marginalize(step, env)
-            return None
+            return check_marginalize(step, env, check_step)
 
 
 def _let(step: tree.LetStep, env: Environment) -> Step:
@@ -206,24 +210,6 @@ def _score(step: tree.ScoreStep, env: Environment) -> Step:
         )
     env.bind(step.name, value)
     return ScoreStep(step.name.text, term, span=step.span)
-
-
-def _marginalize(step: tree.MarginalizeStep, env: Environment) -> None:
-    not_lowered("`marginalize`", step.name.span, env.scope.report)
-    env.pending.pop(step.name.text, None)
-    for name in _inner_names(step.body):
-        if name.text not in env.bound:
-            env.bind(name, UNKNOWN)
-
-
-def _inner_names(steps: tuple[tree.Step, ...]) -> list[tree.Name]:
-    found: list[tree.Name] = []
-    for step in steps:
-        if isinstance(step, tree.MarginalizeStep):
-            found.extend(_inner_names(step.body))
-        elif isinstance(step, tree.ObserveStep):
-            found.append(step.name)
-    return found
 
 
 # --- return -----------------------------------------------------------------------------------

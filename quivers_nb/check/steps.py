@@ -1,28 +1,32 @@
 """`sample` and `observe`: what a step binds, over which plate or space (7.4 to 7.6)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from quivers_nb.check.applied import applied_draw
 from quivers_nb.check.axes import Axes
 from quivers_nb.check.draw import Draw
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.families import MEASURES
+from quivers_nb.check.indices import (
+    OBSERVE_OPTIONS,
+    SAMPLE_OPTIONS,
+    Index,
+    check_index,
+    group_index,
+    size_hint,
+)
 from quivers_nb.check.inline import SizeHint, inline_draw
-from quivers_nb.check.objects import axes_of, check_object
-from quivers_nb.check.options import NAME, NAMES, Kind, Setting, Settings, read_options
+from quivers_nb.check.options import Settings, read_options
 from quivers_nb.check.plates import check_plate
 from quivers_nb.check.scope import Group, Template
 from quivers_nb.check.templates import check_template_step
 from quivers_nb.check.tensors import aligned
-from quivers_nb.check.term import Axis, FamilyCall, ObserveStep, SampleStep, Step
+from quivers_nb.check.term import Axis, FamilyCall, ObserveStep, SampleStep, Step, Variable
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.diagnostics.diagnostic import Because, Label
-from quivers_nb.diagnostics.source import Span
-from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import (
-    ProductSpace,
     Space,
     factors,
     is_finite,
@@ -31,27 +35,13 @@ from quivers_nb.spaces.space import (
 from quivers_nb.spaces.support import CorrelationCholesky, PositiveDefinite, SimplexSupport
 from quivers_nb.syntax import tree
 
-OPTIONS: dict[str, Kind] = {"over": NAMES, "iid_over": NAMES, "iid": NAMES}
-SAMPLE_OPTIONS: dict[str, Kind] = {**OPTIONS, "per": NAME}
-VIA = Kind("a name, a list of names or product(i, j)", lambda value: "via" if value else None)
-OBSERVE_OPTIONS: dict[str, Kind] = {**OPTIONS, "via": VIA}
+RandomStep = tree.SampleStep | tree.ObserveStep
 
 CARRIERS: dict[str, type] = {
     "Simplex": SimplexSupport,
     "CholeskyFactor": CorrelationCholesky,
     "Covariance": PositiveDefinite,
 }
-
-RandomStep = tree.SampleStep | tree.ObserveStep
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """What stands after `:` in a step: a plate of finite axes, or one space."""
-
-    plate: tuple[Axis, ...] | None = None
-    space: Space | None = None
-    span: Span | None = None
 
 
 def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
@@ -80,13 +70,7 @@ def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
 def check_observe(step: tree.ObserveStep, env: Environment) -> Step | None:
     """Check an `observe` step and bind its name."""
     options = read_options(step.options, OBSERVE_OPTIONS, env.scope.report, what="an observe step")
-    if "via" in options:
-        env.scope.report.warning(
-            "Q0515",
-            "`via` has no effect outside a grouped `marginalize`",
-            options["via"].key_span,
-            hint="drop it",
-        )
+    via = _via(step, options, env)
     index, draw = _index_and_draw(step, options, env)
     if draw is not None and draw.deterministic:
         _not_observable(step, env)
@@ -98,8 +82,22 @@ def check_observe(step: tree.ObserveStep, env: Environment) -> Step | None:
     env.bind(step.name, value)
     return ObserveStep(
         name=step.name.text, source=draw.source, plate=index.plate,
-        space=index.space or draw.obj, row_wise=bool(value.rows), span=step.span,
+        space=index.space or draw.obj, row_wise=bool(value.rows), via=via, span=step.span,
     )  # fmt: skip
+
+
+def _via(step: tree.ObserveStep, options: Settings, env: Environment) -> tuple[Variable, ...]:
+    """The index from rows to groups: needed in a grouped block, without effect elsewhere."""
+    if env.groups is not None:
+        return group_index(step, step.index, options, env.groups, env)
+    if "via" in options:
+        env.scope.report.warning(
+            "Q0515",
+            "`via` has no effect outside a grouped `marginalize`",
+            options["via"].key_span,
+            hint="drop it",
+        )
+    return ()
 
 
 def _bind_unknown(names: tuple[tree.Name, ...], env: Environment) -> None:
@@ -113,8 +111,8 @@ def _bind_unknown(names: tuple[tree.Name, ...], env: Environment) -> None:
 def _index_and_draw(
     step: RandomStep, options: Settings, env: Environment
 ) -> tuple[Index | None, Draw | None]:
-    index = _index(step.index, env)
-    hint = _size_hint(options, index, env)
+    index = check_index(step.index, env)
+    hint = size_hint(options, index, env)
     return index, _draw(step, hint, env)
 
 
@@ -152,63 +150,7 @@ def _undefined_head(name: tree.Name, env: Environment) -> None:
     scope.report.undefined("Q0504", message, name.span, key=(name.text,), hint=hint)
 
 
-def _size_hint(options: Settings, index: Index | None, env: Environment) -> SizeHint:
-    over, over_name = None, None
-    setting = options.get("over")
-    if setting is not None and len(setting.names) == 1:
-        name = setting.names[0]
-        over_name = name.text
-        over = check_object(tree.ObjName(name, span=name.span), env.scope)
-    _repeated_axes(options, index, env)
-    return SizeHint(
-        over=over, over_name=over_name, space=index.space if index is not None else None,
-        cod=env.cod, cod_span=env.cod_span,
-    )  # fmt: skip
-
-
-def _repeated_axes(options: Settings, index: Index | None, env: Environment) -> None:
-    """`iid_over` names axes of the plate, none of them in `over`."""
-    over = {name.text for name in options["over"].names} if "over" in options else set()
-    plate = [axis.name for axis in (index.plate or ())] if index is not None else []
-    for key in ("iid_over", "iid"):
-        setting: Setting | None = options.get(key)
-        for name in setting.names if setting is not None else ():
-            if name.text in over:
-                message = f"axis `{name.text}` is in both `over` and `{key}`"
-            elif name.text not in plate:
-                message = f"`{name.text}` is not an axis of this step's plate"
-            else:
-                continue
-            near = nearest(name.text, [p for p in plate if p is not None])
-            env.scope.report.error(
-                "Q0313", message, name.span,
-                hint=None if near is None else f"did you mean `{near}`?",
-            )  # fmt: skip
-
-
 # --- the left side ------------------------------------------------------------------------------
-
-
-def _index(obj: tree.Obj | None, env: Environment) -> Index | None:
-    if obj is None:
-        return Index()
-    value = check_object(obj, env.scope)
-    if value is None:
-        return None
-    if is_finite(value):
-        return Index(plate=axes_of(obj, env.scope), span=obj.span)
-    if isinstance(value, ProductSpace):
-        if any(is_finite(factor) for factor in value.factors):
-            env.scope.report.error(
-                "Q0518",
-                f"`{env.scope.report.text(obj.span)}` mixes finite sets and spaces: a step is over "
-                "a plate (finite) or in a space",
-                obj.span,
-                hint="draw a vector per element from a kernel, or write two steps",
-            )
-            return None
-        value = Space("Real", (value.dim,))
-    return Index(space=value, span=obj.span)  # type: ignore[arg-type]
 
 
 def _value(step: RandomStep, index: Index, draw: Draw, env: Environment) -> Value | None:

@@ -315,10 +315,15 @@ class FamilyCall:
 
 @dataclass(frozen=True, slots=True)
 class MorphismCall:
-    """A declared morphism or program applied to values; ``args`` None reads the raw input."""
+    """A declared morphism or program applied to values; ``args`` None reads the raw input.
+
+    ``widths``: of several arguments side by side, how many columns each gives to the input (its
+    vector, or 1: then all its own axes are left over); empty where only data will tell.
+    """
 
     term: Term
     args: tuple[Argument, ...] | None
+    widths: tuple[int, ...] = ()
     span: Span = field(default=NO_SPAN, compare=False)
 
 
@@ -345,13 +350,17 @@ class SampleStep:
 
 @dataclass(frozen=True, slots=True)
 class ObserveStep:
-    """``observe``; ``name`` may be ``_``. ``space`` as in `SampleStep`."""
+    """``observe``; ``name`` may be ``_``. ``space`` as in `SampleStep`.
+
+    ``via``: inside a grouped marginalize, the index (or indices) from rows to groups.
+    """
 
     name: str
     source: Source
     plate: tuple[Axis, ...] | None = None
     space: Object | None = None
     row_wise: bool = True
+    via: tuple[Variable, ...] = ()
     span: Span = field(default=NO_SPAN, compare=False)
 
 
@@ -373,7 +382,35 @@ class ScoreStep:
     span: Span = field(default=NO_SPAN, compare=False)
 
 
-Step = SampleStep | ObserveStep | LetStep | ScoreStep
+class Reduction(Enum):
+    """How a grouped marginalize folds its class axis (7.8)."""
+
+    LOGSUMEXP = "logsumexp"
+    SUM = "sum"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class MarginalizeStep:
+    """``marginalize z <- F(…)`` and its block: z is summed (or integrated) out.
+
+    Ungrouped: ``over`` is None; ``plate`` as in `SampleStep`, one z per element. Grouped: ``over``
+    holds the axes of the groups and ``classes`` the class set. ``via`` as in `ObserveStep`, for a
+    block inside a grouped one.
+    """
+
+    name: str
+    source: FamilyCall
+    body: tuple["Step", ...]
+    plate: tuple[Axis, ...] | None = None
+    over: tuple[Axis, ...] | None = None
+    classes: Finite | None = None
+    reduction: Reduction = Reduction.LOGSUMEXP
+    via: tuple[Variable, ...] = ()
+    span: Span = field(default=NO_SPAN, compare=False)
+
+
+Step = SampleStep | ObserveStep | LetStep | ScoreStep | MarginalizeStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from quivers_nb.check.term import (
     Lambda,
     LetStep,
     LetTerm,
+    MarginalizeStep,
     Morphism,
     MorphismCall,
     Named,
@@ -38,6 +39,7 @@ from quivers_nb.check.term import (
     Term,
     Variable,
 )
+from quivers_nb.check.walk import all_steps
 from quivers_nb.diagnostics.errors import InternalError
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import factors, product, width
@@ -142,7 +144,7 @@ def _names_are_unique(program: Program) -> None:
 def _scoping(program: Program) -> None:
     bound = {slot.name for slot in program.inputs}
     host = set(program.host_names)
-    for step in program.steps:
+    for step in all_steps(program.steps):
         for variable in _read(step):
             known = variable.name in host if variable.host else variable.name in bound
             _require("scoping", known, f"{program.name} reads {variable.name}")
@@ -166,6 +168,11 @@ def _read(step: Step) -> Iterator[Variable]:
         case SampleStep() | ObserveStep():
             for arg in step.source.args or ():
                 yield from _in_argument(arg)
+            yield from step.via if isinstance(step, ObserveStep) else ()
+        case MarginalizeStep():
+            for arg in step.source.args:
+                yield from _in_argument(arg)
+            yield from step.via
         case LetStep() | ScoreStep():
             yield from _in_let(step.value, frozenset())
 

@@ -1,8 +1,11 @@
 """The parts of a term: all of them, those that make its result, those that read its input."""
 
+from collections.abc import Iterator
+
 from quivers_nb.check.term import (
     Compose,
     Fan,
+    MarginalizeStep,
     Named,
     Parallel,
     Program,
@@ -10,6 +13,7 @@ from quivers_nb.check.term import (
     Repeat,
     Scan,
     Stack,
+    Step,
     Term,
 )
 
@@ -51,3 +55,11 @@ def programs_in(term: Term) -> tuple[Program, ...]:
     if isinstance(term, ProgramTerm):
         return (term.program,)
     return tuple(program for part in parts(term) for program in programs_in(part))
+
+
+def all_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """The steps of a program in order, those of `marginalize` blocks included."""
+    for step in steps:
+        yield step
+        if isinstance(step, MarginalizeStep):
+            yield from all_steps(step.body)

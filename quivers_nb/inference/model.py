@@ -101,7 +101,8 @@ class DeclaredLatent:
 
     ``unconstrained_shape`` and ``value_shape`` are own shapes: no batch axes. The first
     ``plate_rank`` own axes are those of a plate; ``row_wise`` sites are drawn once per row when
-    there are rows.
+    there are rows. A bound of ``support`` that is text names the value that bounds the site: an
+    earlier site, or something that only the model can compute.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """A model at one input with its observations: everything a run needs but the answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -15,14 +15,15 @@ from quivers_nb.inference.trace import Site
 from quivers_nb.kernels import bijector_for
 from quivers_nb.lower.arguments import event_of
 from quivers_nb.lower.data import Prepared
-from quivers_nb.lower.frame import CompiledProgram, Frame, bind_raw
+from quivers_nb.lower.frame import CompiledProgram, Frame, bind_raw, every_step
 from quivers_nb.lower.inputs import Input
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.values import Value, gather
 from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import FinSet, is_finite, width
-from quivers_nb.spaces.support import REAL
+from quivers_nb.spaces.support import REAL, Above, Below, Between, Bound, Support
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Activation:
         """The names of indexed sites: shared by all rows, never reported per row."""
         return frozenset(
             name
-            for step in self.compiled.program.steps
+            for step in every_step(self.compiled.steps)
             if isinstance(step, ir.SampleStep | ir.ObserveStep) and step.plate is not None
             for name in (step.names if isinstance(step, ir.SampleStep) else (step.name,))
         )
@@ -115,7 +116,7 @@ def latent_shapes(
 ) -> tuple[DeclaredLatent, ...]:
     """Own shapes of declared latents from the checked program alone, in program order."""
     out: list[DeclaredLatent] = []
-    for index, step in enumerate(compiled.program.steps):
+    for index, step in enumerate(compiled.steps):
         if not isinstance(step, ir.SampleStep):
             continue
         if index in compiled.subs:
@@ -142,10 +143,30 @@ def _latent(
     own = plate + _own_axes(compiled, step, sizes)
     if not family.event_rank:
         shape = own + event_of(step.space)
-        return DeclaredLatent(name, shape, shape, family.support, row_wise, len(plate))
+        support = _located(family.support, family, step.source.args)
+        return DeclaredLatent(name, shape, shape, support, row_wise, len(plate))
     event = _event(step, family.event_rank)
     free = tuple(bijector_for(family.support, {}).unconstrained_shape(event))
     return DeclaredLatent(name, own + free, own + event, family.support, row_wise, len(plate))
+
+
+def _located(support: Support, family: Family, args: Sequence[object]) -> Support:
+    """``support`` with its named bounds as the call gives them: numbers, or names of values."""
+
+    def bound(given: Bound) -> Bound:
+        arg = named.get(given) if isinstance(given, str) else None
+        if isinstance(arg, ir.Literal):
+            return float(arg.value)
+        return arg.name if isinstance(arg, ir.Variable) else given
+
+    named = dict(zip((p.name for p in family.parameters), args, strict=False))
+    if isinstance(support, Above):
+        return Above(bound(support.low))
+    if isinstance(support, Below):
+        return Below(bound(support.high))
+    if isinstance(support, Between):
+        return Between(bound(support.low), bound(support.high))
+    return support
 
 
 def _own_axes(

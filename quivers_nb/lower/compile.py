@@ -37,9 +37,17 @@ class Compilation:
     # --- programs
 
     def program(self, program: ir.Program) -> CompiledProgram:
+        return self.steps(program, program.steps)
+
+    def steps(self, program: ir.Program, steps: tuple[ir.Step, ...]) -> CompiledProgram:
+        """The steps of a program, or of a marginalize block in it."""
         nodes: dict[int, Node] = {}
         subs: dict[int, CompiledProgram] = {}
-        for index, step in enumerate(program.steps):
+        blocks: dict[int, CompiledProgram] = {}
+        for index, step in enumerate(steps):
+            if isinstance(step, ir.MarginalizeStep):
+                blocks[index] = self.steps(program, step.body)
+                continue
             if not isinstance(step, ir.SampleStep | ir.ObserveStep):
                 continue
             if not isinstance(step.source, ir.MorphismCall):
@@ -49,7 +57,7 @@ class Compilation:
                 nodes[index] = self.node(step.source.term)
             else:
                 subs[index] = self.program(whole)
-        return CompiledProgram(program, nodes, subs)
+        return CompiledProgram(program, steps, nodes, subs, blocks)
 
     # --- terms
 

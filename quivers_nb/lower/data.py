@@ -16,7 +16,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.lower.frame import CompiledProgram
+from quivers_nb.lower.frame import CompiledProgram, every_step
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import SizeVar, Space, is_finite, width
 
@@ -49,12 +49,12 @@ def vocabulary(
     sites, lets, host = set(middles), set[str](), set[str]()
     for prefix, each in _activations(compiled, ""):
         host.update(each.program.host_names)
-        for step in each.program.steps:
+        for step in every_step(each.steps):
             if isinstance(step, ir.SampleStep):
                 sites.update(prefix + name for name in step.names)
             elif isinstance(step, ir.ObserveStep):
                 sites.add(prefix + step.name)
-            else:
+            elif not isinstance(step, ir.MarginalizeStep):
                 lets.add(prefix + step.name)
     declared = {spec.name: spec for spec in data}
     return Vocabulary(frozenset(sites), frozenset(lets), frozenset(host | set(declared)), declared)
@@ -63,7 +63,7 @@ def vocabulary(
 def _activations(compiled: CompiledProgram, prefix: str) -> Iterator[tuple[str, CompiledProgram]]:
     yield prefix, compiled
     for index, sub in compiled.subs.items():
-        step = compiled.program.steps[index]
+        step = compiled.steps[index]
         assert isinstance(step, ir.SampleStep)
         yield from _activations(sub, f"{prefix}{step.names[0]}/")
 
@@ -244,7 +244,7 @@ def fix_size(known: dict[str, int], name: str, length: int, who: str) -> None:
 def responses_fix_sizes(program: ir.Program, prepared: Prepared) -> Prepared:
     """Observed values over a late-sized object fix its size as data do (R8)."""
     known = dict(prepared.sizes)
-    for step in program.steps:
+    for step in every_step(program.steps):
         if (
             not isinstance(step, ir.ObserveStep)
             or step.plate is None

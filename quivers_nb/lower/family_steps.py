@@ -39,7 +39,7 @@ class FamilyDraw:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class FamilyCallRead:
     """A family with its parameters read, and the event of its value."""
 
     family: Family
@@ -57,7 +57,7 @@ class _Call:
         return Simple(self.family, placed, lead, self.own_event, self.family_event)
 
 
-def _read(call: ir.FamilyCall, space: Object | None, scope: Scope) -> _Call:
+def read_call(call: ir.FamilyCall, space: Object | None, scope: Scope) -> FamilyCallRead:
     family = FAMILIES[call.family]
     size = _event_size(call, space, family, scope)
     params = family_params(call, family, scope, size)
@@ -69,7 +69,7 @@ def _read(call: ir.FamilyCall, space: Object | None, scope: Scope) -> _Call:
         family_event = _family_event(family, params, size)
     elif isinstance(space, Space):
         own_event = (space.dim,)
-    return _Call(family, params, own_event, family_event)
+    return FamilyCallRead(family, params, own_event, family_event)
 
 
 def _event_size(
@@ -102,13 +102,13 @@ def _family_event(family: Family, params: Sequence[Param], size: int | None) -> 
 def sample_family(step: ir.SampleStep, scope: Scope) -> FamilyDraw:
     """The site of ``sample v <- F(…)`` or ``sample v : A <- F(…)``."""
     assert isinstance(step.source, ir.FamilyCall)
-    call = _read(step.source, step.space, scope)
+    call = read_call(step.source, step.space, scope)
     if step.plate is not None:
         return _plate(call, step.plate, scope, step.names[0])
     return _per_row(call, scope)
 
 
-def _plate(call: _Call, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> FamilyDraw:
+def _plate(call: FamilyCallRead, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> FamilyDraw:
     if any_rows(call.params):
         raise UserError(
             f"the plate `{name}` is shared by all rows, but one of its arguments is row-wise: "
@@ -123,7 +123,9 @@ def _plate(call: _Call, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> 
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
 
 
-def _check_sizes(params: Sequence[Param], lead: tuple[int, ...], call: _Call, name: str) -> None:
+def _check_sizes(
+    params: Sequence[Param], lead: tuple[int, ...], call: FamilyCallRead, name: str
+) -> None:
     have = lead + call.own_event
     for param in params:
         for k, size in enumerate(reversed(param.left_over), start=1):
@@ -134,7 +136,7 @@ def _check_sizes(params: Sequence[Param], lead: tuple[int, ...], call: _Call, na
                 )
 
 
-def _per_row(call: _Call, scope: Scope) -> FamilyDraw:
+def _per_row(call: FamilyCallRead, scope: Scope) -> FamilyDraw:
     run = scope.run
     rows = run.batch_rank > 0
     names, left = broadcast_left_over(call.params, scope.path)
@@ -157,7 +159,7 @@ def _per_row(call: _Call, scope: Scope) -> FamilyDraw:
 def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) -> FamilyDraw:
     """The site of an observe: a row term, inside the row, or row-independent (R4)."""
     assert isinstance(step.source, ir.FamilyCall)
-    call = _read(step.source, step.space, scope)
+    call = read_call(step.source, step.space, scope)
     if step.plate is None or any_rows(call.params):
         return _per_row(call, scope)
     axes = tuple(axis.name for axis in step.plate)
@@ -170,7 +172,7 @@ def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) 
 
 
 def _response_lead(
-    call: _Call,
+    call: FamilyCallRead,
     params: Sequence[Param],
     step: ir.ObserveStep,
     scope: Scope,

@@ -1,6 +1,6 @@
 """One activation of a program: what its steps share, and how they ask for sites."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,14 +21,24 @@ from quivers_nb.spaces.space import Object, is_finite, width
 
 @dataclass(frozen=True, eq=False)
 class CompiledProgram:
-    """A program with the nodes of its morphism steps; ``subs`` are programs used as whole steps.
+    """Steps with the nodes of those that use a morphism; ``subs`` are programs as whole steps.
 
-    ``host_axes`` names the own axes of declared data; ``at_input`` are data read at the input row.
+    ``steps`` are the program's, or those of a marginalize block, which stand in ``blocks``.
     """
 
     program: ir.Program
+    steps: tuple[ir.Step, ...]
     nodes: Mapping[int, Node]
     subs: Mapping[int, "CompiledProgram"]
+    blocks: Mapping[int, "CompiledProgram"]
+
+
+def every_step(steps: Iterable[ir.Step]) -> Iterator[ir.Step]:
+    """The steps with those of marginalize blocks, in order."""
+    for step in steps:
+        yield step
+        if isinstance(step, ir.MarginalizeStep):
+            yield from every_step(step.body)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Frame:
         return SiteKey(self.prefix + name, self.kind, observe, kernel, rank)
 
 
-def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
+def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool, via: tuple[Tensor, ...] = ()) -> Tensor:
     """Ask for a declared site, count its term and note it; the value."""
     answer = run.ask(site, dist)
     if answer is None:
@@ -62,10 +72,10 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
         check_given(site, dist, answer.value)
     own = len(dist.lead) - (run.batch_rank if rows else 0)
     term = answer.term
-    if term is not None and own:
-        term = term.sum(tuple(range(-own, 0)))
+    if run.block is None and term is not None and own:
+        term, own = term.sum(tuple(range(-own, 0))), 0
     run.record(site, answer.value, term, dist.label, given=answer.given)
-    run.add(term, rows=rows)
+    run.add(term, rows=rows, own_rank=own, via=via)
     return answer.value
 
 

@@ -10,6 +10,7 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
 from quivers_nb.lower.frame import Frame, ask, record_deterministic, width_one
+from quivers_nb.lower.marginal import via_of
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
@@ -74,7 +75,7 @@ def observe_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Obser
     lead = (run.batch_shape if entry.rows else ()) + entry.left_over
     dist = head(node, run, Flow(entry.tensor), lead)
     site = frame.key(step.name, observe=True, kernel=True, rows=entry.rows)
-    value = ask(run, site, dist, rows=entry.rows)
+    value = ask(run, site, dist, rows=entry.rows, via=via_of(step, env))
     names = entry.names + _event_names(term.cod)
     return Value(value, names, entry.rows, run.batch_rank, unit=width_one(term.cod))
 

@@ -25,6 +25,7 @@ from quivers_nb.lower.activation import Activation, latent_shapes, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import Prepared, prepare, responses_fix_sizes, vocabulary
+from quivers_nb.lower.frame import every_step
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
@@ -81,7 +82,8 @@ class Model(nn.Module):
     @property
     def observed_names(self) -> frozenset[str]:
         """The names of its observe steps."""
-        return frozenset(s.name for s in self.program.steps if isinstance(s, ir.ObserveStep))
+        steps = every_step(self.program.steps)
+        return frozenset(s.name for s in steps if isinstance(s, ir.ObserveStep))
 
     @property
     def effect_set(self) -> frozenset[Effect]:

@@ -21,19 +21,12 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind, SiteKey
+from quivers_nb.lower.branches import ONE_VECTOR, Flow, enumerate_middle, merge
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple, side_by_side
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.parts import Parts
-from quivers_nb.lower.run import MAX_BRANCHES, Run, unanswered
+from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.spaces.space import Object, is_finite, width
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """A value on its way. With ``weights`` ``(K, *s, *lead)`` the value has K branches in front."""
-
-    value: Tensor
-    weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +204,12 @@ def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str
         case Beside():
             inputs = _split_input(x, node.doms)
             flows = [flow(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
-            return _merge(flows, node.cods)
+            return merge(flows, node.cods)
         case Lanes():
             inner = flow(node.node, run, _into_lanes(node, x), lead, t)
             return Flow(inner.value.flatten(-2), inner.weights)
         case Spread(parts=parts):
-            return _merge([flow(part, run, x, lead, t) for part in parts], node.cods)
+            return merge([flow(part, run, x, lead, t) for part in parts], node.cods)
         case Recur():
             last, state, length = _steps(node, run, x, lead, t)
             return flow(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
@@ -245,7 +238,7 @@ def _draw(leaf: Leaf, run: Run, dist: Dist, t: str) -> Flow:
         _count(run, site, dist, answer.value, answer.term, given=answer.given)
         return Flow(leaf.plan.joined(answer.value))
     if dist.discrete:
-        return _enumerate(site, run, dist, leaf.cod)
+        return enumerate_middle(site, run, dist, leaf.cod)
     if not isinstance(dist, Branched):
         raise unanswered(site)
     branches = run.ask(site, dist.inner, (dist.weights.shape[0], *run.stack))
@@ -262,33 +255,6 @@ def _count(
     run.record(site, value, term, dist.label, given=given)
     extra = len(dist.lead) - run.batch_rank
     run.add(term, rows=run.batch_rank > 0, own_rank=extra)
-
-
-def _enumerate(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
-    """All elements of a finite middle as branches; earlier branches are folded in."""
-    if not is_finite(cod):
-        raise UserError(
-            f"the middle `{site.path}` is {dist.label}, which has no end: give its values "
-            f"under the key `{site.path}`"
-        )
-    size = int(cod.size)  # type: ignore[union-attr,arg-type]
-    if size > MAX_BRANCHES:
-        raise UserError(
-            f"summing the middle `{site.path}` needs {size} branches, more than {MAX_BRANCHES}: "
-            "give its values"
-        )
-    rank = len(run.stack) + len(dist.lead)
-    values = torch.arange(size, device=run.device).reshape((size, *((1,) * rank)))
-    if isinstance(dist, Branched):
-        terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
-        return Flow(values, torch.logsumexp(terms, dim=1))
-    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead))
-
-
-def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor:
-    """Weights with one explicit axis for branches, stack and lead each."""
-    missing = 1 + len(run.stack) + len(lead) - weights.ndim
-    return weights.reshape((size, *((1,) * missing), *weights.shape[1:])) if missing else weights
 
 
 # --- wiring -------------------------------------------------------------------------------------
@@ -340,55 +306,6 @@ def _split_input(x: Flow, doms: tuple[Object, ...]) -> list[Flow]:
     return out
 
 
-def _merge(flows: Sequence[Flow], cods: tuple[Object, ...]) -> Flow:
-    """Values side by side; independent branches multiply out."""
-    branched = [flow for flow in flows if flow.weights is not None]
-    if len(branched) > 1:
-        values, weights = _cross(flows)
-        return Flow(_columns(values, cods), weights)
-    weight = branched[0].weights if branched else None
-    return Flow(_columns([flow.value for flow in flows], cods), weight)
-
-
-def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
-    """Branch axes of several flows as one: the product of their branches."""
-    count = sum(flow.weights is not None for flow in flows)
-    sizes = [flow.weights.shape[0] for flow in flows if flow.weights is not None]
-    if prod(sizes) > MAX_BRANCHES:
-        raise UserError(
-            f"summing finite middles side by side needs {prod(sizes)} branches, more than "
-            f"{MAX_BRANCHES}: give the values of one of them"
-        )
-    values: list[Tensor] = []
-    total: Tensor | None = None
-    seen = 0
-    for each in flows:
-        if each.weights is None:
-            values.append(each.value)
-            continue
-        grid = [1] * count
-        grid[seen] = each.weights.shape[0]
-        seen += 1
-        spread = each.value.reshape((*grid, *each.value.shape[1:]))
-        values.append(spread.expand((*sizes, *each.value.shape[1:])).flatten(0, count - 1))
-        weight = each.weights.reshape((*grid, *each.weights.shape[1:]))
-        total = weight if total is None else total + weight
-    assert total is not None
-    return values, total.flatten(0, count - 1)
-
-
-def _columns(values: Sequence[Tensor], cods: tuple[Object, ...]) -> Tensor:
-    shaped = [v.unsqueeze(-1) if is_finite(cod) else v for v, cod in zip(values, cods, strict=True)]
-    return side_by_side(shaped, [_ONE_VECTOR] * len(shaped))
-
-
-class _Vector:
-    event = (1,)
-
-
-_ONE_VECTOR: Dist = _Vector()  # type: ignore[assignment]
-
-
 # --- recurrence ---------------------------------------------------------------------------------
 
 
@@ -420,7 +337,7 @@ def _cell_input(x: Tensor, state: Flow) -> Flow:
     h = state.value
     if not h.is_floating_point():
         h = h.to(x.dtype).unsqueeze(-1)
-    return Flow(side_by_side([x, h], [_ONE_VECTOR, _ONE_VECTOR]), state.weights)
+    return Flow(side_by_side([x, h], [ONE_VECTOR, ONE_VECTOR]), state.weights)
 
 
 def _at(t: str, step: int) -> str:

@@ -6,6 +6,7 @@ sites. It collects what the answers add: row terms, shared terms and the record 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.noise import path_seed
 
 MAX_BRANCHES = 4096
+
+
+class Block(Protocol):
+    """Collects the terms inside a marginalize step; see `quivers_nb.lower.marginal`."""
+
+    def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None: ...
 
 
 @dataclass
@@ -37,6 +44,7 @@ class Run:
     sites: dict[str, Site] = field(default_factory=dict)
     internal_sites: dict[str, Site] = field(default_factory=dict)
     recording: bool = False
+    block: "Block | None" = None  # the marginalize block that the steps stand in
 
     @property
     def batch_rank(self) -> int:
@@ -50,9 +58,22 @@ class Run:
                 return answer
         return None
 
-    def add(self, term: Tensor | None, *, rows: bool, own_rank: int = 0) -> None:
-        """Count a term: summed over ``own_rank`` trailing axes, per row or shared."""
+    def add(
+        self,
+        term: Tensor | None,
+        *,
+        rows: bool,
+        own_rank: int = 0,
+        via: tuple[Tensor, ...] = (),
+    ) -> None:
+        """Count a term: summed over ``own_rank`` trailing axes, per row or shared.
+
+        Inside a marginalize block the block takes it, unsummed; ``via`` leads rows to groups.
+        """
         if term is None:
+            return
+        if self.block is not None:
+            self.block.take(term, own_rank, rows=rows, via=via)
             return
         if own_rank:
             term = term.sum(tuple(range(-own_rank, 0)))

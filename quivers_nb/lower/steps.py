@@ -27,6 +27,7 @@ from quivers_nb.lower.frame import (
 )
 from quivers_nb.lower.kernel_steps import observe_kernel, response_of, sample_kernel
 from quivers_nb.lower.lets import evaluate
+from quivers_nb.lower.marginal import marginalize, via_of
 from quivers_nb.lower.nodes import ProgramBody
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.values import Names, Value
@@ -36,7 +37,7 @@ from quivers_nb.spaces.space import Object, is_finite, width
 def execute(frame: Frame, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Run every step; the environment afterwards."""
     env: dict[str, Any] = {**frame.host, **inputs}
-    for index, step in enumerate(frame.compiled.program.steps):
+    for index, step in enumerate(frame.compiled.steps):
         match step:
             case ir.LetStep(name=name, value=value):
                 env[name] = _let(frame, env, name, value)
@@ -46,6 +47,8 @@ def execute(frame: Frame, inputs: Mapping[str, Any]) -> dict[str, Any]:
                 _sample(frame, env, index, step)
             case ir.ObserveStep():
                 _observe(frame, env, index, step)
+            case ir.MarginalizeStep():
+                marginalize(frame, env, index, step, execute)
     return env
 
 
@@ -96,10 +99,17 @@ def _sample(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) 
         sample_kernel(frame, env, index, step)
 
 
-def _answer(frame: Frame, name: str, draw: FamilyDraw, *, observe: bool = False) -> Value:
+def _answer(
+    frame: Frame,
+    name: str,
+    draw: FamilyDraw,
+    *,
+    observe: bool = False,
+    via: tuple[Tensor, ...] = (),
+) -> Value:
     """Ask for a family site, count its term, and give its value."""
     site = frame.key(name, observe=observe, rows=draw.rows)
-    value = ask(frame.run, site, draw.dist, rows=draw.rows)
+    value = ask(frame.run, site, draw.dist, rows=draw.rows, via=via)
     return Value(value, draw.names, draw.rows, frame.run.batch_rank, unit=draw.unit)
 
 
@@ -130,7 +140,7 @@ def _observe(frame: Frame, env: dict[str, Any], index: int, step: ir.ObserveStep
     if isinstance(step.source, ir.FamilyCall):
         response = response_of(frame, name)
         draw = observe_family(step, frame.scope(env, name), response)
-        env[name] = _answer(frame, name, draw, observe=True)
+        env[name] = _answer(frame, name, draw, observe=True, via=via_of(step, env))
         return
     if index in frame.compiled.subs:
         raise UserError(

@@ -28,7 +28,8 @@ class Builder:
 
     def refuse(self, finding: Diagnostic) -> None:
         """Report something that the grammar accepts and the language does not."""
-        self.findings.append(finding)
+        if finding.span.stop > finding.span.start:  # what stands in for a broken statement has none
+            self.findings.append(finding)
 
     def settle(self, value: Any) -> Any:
         """A finished value: a call is what its name says, an option block its constructor's."""

@@ -194,15 +194,19 @@ class _Filter:
         self.lines.tokens.append(Token(kind, at, at, ""))
 
     def is_statement(self, at: int) -> bool:
-        """Does a line inside brackets start like a statement of this block or of the module?"""
-        token, after = self.raw[at], self.after(at)
-        width = width_of(self.blanks)
-        leaders = DECLARATIONS if width == 0 else STEPS
-        if token.text not in leaders or width > self.columns[-1][0]:
+        """Does a line inside brackets start like a statement?
+
+        A leader and a name side by side are no item of any list, whatever the column. Before
+        another bracket a leader may be the name of what is called, unless the line stands where
+        a statement would.
+        """
+        word, after = self.raw[at].text, self.after(at)
+        if word not in DECLARATIONS | STEPS:
             return False
-        return after.kind == "name" or (
-            token.text in ("return", "sample", "export") and after.text in ("(", "[")
-        )
+        if after.kind == "name":
+            return True
+        outside = width_of(self.blanks) <= self.columns[-1][0]
+        return outside and word in ("return", "sample", "export") and after.text in ("(", "[")
 
     def after(self, at: int) -> Token:
         """The next token on the same line, or one of no kind."""

@@ -141,8 +141,10 @@ class Machine:
             value = rule.build(self.builder, children, span)
             if isinstance(value, tree.Node) and not (children and value is children[0]):
                 depth += 1
-                if depth == MAX_DEPTH + 1:  # said once, not again for what is around it
+                if depth == MAX_DEPTH + 1:
                     self.builder.refuse(mistakes.too_deep(Span(start, start + 1), MAX_DEPTH))
+                    if not isinstance(value, tree.Line):  # nothing walks what is too deep
+                        value, depth = _TOO_DEEP, 0
         del self.states[base + 1 :], self.values[base:], self.starts[base:]
         del self.stops[base:], self.depths[base:]
         self.states.append(parse_table.gotos[self.states[-1]][rule.origin])
@@ -184,6 +186,9 @@ class Machine:
             else:
                 kept = self.values[base + item[0]]
         return kept
+
+
+_TOO_DEEP = tree.ExprName(tree.Name(""))
 
 
 def _leaf(kind: str, token: Token, builder: Builder) -> Any:

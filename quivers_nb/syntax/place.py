@@ -83,6 +83,13 @@ class Place:
         return said.replace("a morphism", "a name") if self.leader in (*DRAWS, "return") else said
 
     @property
+    def so_far(self) -> str:
+        """The statement up to the token if that is short, else the token before it."""
+        if len(self.read) == 2:
+            return f"{self.leader} {self.previous.text}"
+        return self.previous.text
+
+    @property
     def rest_of_line(self) -> str:
         """The text after the token, up to the end of its line."""
         return self.text[self.token.stop :].partition("\n")[0]

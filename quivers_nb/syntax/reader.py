@@ -187,7 +187,7 @@ class Reader:
             at += 1
         self.above = self.begin
         if self.tokens[at + 1].kind != "_INDENT":
-            self.orphans = self.orphans or leader.text in HEADERS
+            self.orphans = self.orphans or leader.text == "program"
             self.stand_in(leader.text)
             return at + 1
         if self.read_header(leader.text, at):
@@ -218,7 +218,7 @@ class Reader:
         header = self.tokens[self.above]
         name = self.tokens[self.above + 1]
         self.report(header.start, 1, recovery_layout.missing_block(header, name))
-        self.orphans = True
+        self.orphans = header.text == "program"
         for body in STAND_INS:
             if self.feed_kinds(f"_INDENT {body} _DEDENT"):
                 return at

@@ -88,7 +88,7 @@ def _colon_or_equals(p: Place) -> Diagnostic | None:
     what = f"`{p.leader}`" if p.leader.isidentifier() else "this line"
     return p.say(
         "Q0116", f"{what} takes `{wanted}` here, not `{p.token.kind}`",
-        f"write `{p.previous.text} {wanted} …`",
+        f"write `{p.so_far} {wanted} …`",
     )  # fmt: skip
 
 
@@ -215,13 +215,12 @@ def _two_statements(p: Place) -> Diagnostic | None:
 def _sign(p: Place) -> Diagnostic | None:
     """The one thing that is missing is an arrow, a colon or an equals sign."""
     needed = p.expected - OPTIONAL - SIZES
-    for sign, (code, what) in SIGNS.items():
+    for sign, (code, hint) in SIGNS.items():
         if needed == {sign} or (sign in needed and p.token.kind in LOOKALIKES.get(sign, ())):
-            block = p.previous.kind == "]"
-            after = "the option block" if block else f"`{p.previous.text}`"
+            after = "the option block" if p.previous.kind == "]" else f"`{p.previous.text}`"
             return p.say(
                 code, f"`{sign}` is missing after {after}, before {p.found}",
-                f"write `{'' if block else p.previous.text + ' '}{sign} …`{what}",
+                hint or f"write `{p.so_far} {sign} …`",
             )  # fmt: skip
     return None
 
@@ -292,11 +291,10 @@ OPTIONAL = frozenset(
 )
 SIZES = frozenset({"INT", "FLOAT"})  # after a name that could be a constructor's
 SIGNS = {
-    "->": ("Q0118", " and what it leads to"),
-    "<-": ("Q0126", ""),
-    "|->": ("Q0118", " and the expression"),
-    "=>": ("Q0118", " and the conclusion"),
-    "|-": ("Q0118", " and the conclusion"),
+    "->": ("Q0118", "a type goes from a domain to a codomain: `A -> B`"),
+    "|->": ("Q0118", "an entry reads `op(a, b) |-> expression`"),
+    "=>": ("Q0118", "a rule goes from premises to a conclusion: `P, Q => C`"),
+    "|-": ("Q0118", "a deduction rule reads `P, Q |- C`"),
     ":": ("Q0117", ""),
     "=": ("Q0117", ""),
 }
@@ -305,7 +303,6 @@ LOOKALIKES = {
     "|->": ("->", "=>", "|-", "="),
     "=>": ("->", "|-", "="),
     "|-": ("->", "=>", "|->", "="),
-    "<-": ("->", "=", "<", "~"),
 }
 MISTAKES: tuple[Explanation, ...] = (
     _unclosed,
@@ -314,9 +311,9 @@ MISTAKES: tuple[Explanation, ...] = (
     _two_minus,
     _pragma,
     _options_after_init,
-    _colon_or_equals,
     _twice,
     _no_draw_arrow,
+    _colon_or_equals,
     _foreign,
     _wrong_kind_of_operator,
     _size,

@@ -122,6 +122,8 @@ def _misspelled(p: Place) -> Diagnostic | None:
         hint = f"start with {words(STEP_LEADERS)}"
     elif "object" in p.expected:
         hint = "start with `object`, `morphism`, `let`, `program`, `export` or another declaration"
+    elif "STRING" in p.expected:
+        hint = f'write the word in quotes: `"{p.token.text}"`'
     else:
         hint = f"start with {words(choices)}" if choices else "move the line out of this block"
     code = "Q0105" if p.in_program and near is None else "Q0115"

@@ -87,6 +87,7 @@ def adds_up(model: Any, x: Any, data: Any, run: Any) -> None:
     }
     again = model.log_joint(x, data | drawn)
     assert again.shape == run.log_joint.shape
+    assert again.shape == ((len(x),) if x is not None else ()), "one number per row"
     torch.testing.assert_close(
         again.double(), run.log_joint.double(), rtol=1e-3, atol=1e-2, equal_nan=True
     )
@@ -125,6 +126,11 @@ ESCAPED = {
     "declared data returned": (
         "object S : FinSet 3\ndata se : S -> Real 1\nprogram p : S -> S\n    let a = se\n"
         "    return se\nexport p\n"
+    ),
+    "a covariance with a vector for its amplitude": (
+        "object S : FinSet 3\nprogram p : S -> S\n    sample a : S <- Normal(0.0, 1.0)\n"
+        "    let k = cov_exp_quad(se, a, 1.0)\n    let L = cholesky(k)\n    let m = 0.0 * se\n"
+        "    observe y <- MultivariateNormal(m, L)\n    return a\nexport p\n"
     ),
     "a factor of a vector": (
         "object S : FinSet 3\nprogram p : S -> S\n    sample v : S <- Normal(0.0, 1.0)\n"

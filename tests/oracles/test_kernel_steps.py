@@ -74,17 +74,21 @@ def test_the_response_decides_how_many_rows_there_are() -> None:
     check(model, None, {"z": z, "y": y}, normal(z, 0, 1).sum() + mass[y].sum())
 
 
+PLATES = (
+    "sample v : Obs <- Normal(0.0, 1.0); sample w : Obs <- Normal(v, 2.0);"
+    " observe y : Obs <- {}(v, w); return v"
+)
+
+
 def test_a_kernel_over_a_plate_maps_over_it() -> None:
-    model = model_of(
-        "sample v : Obs <- Normal(0.0, 1.0); sample w : Obs <- Normal(v, 2.0);"
-        " observe y : Obs <- k(v, w); return v"
-    )
+    pair = "morphism pair : R1 * R1 -> R3 [role=kernel, hidden_dim=5] ~ Normal\n"
+    model = model_of(PLATES.format("pair"), more=pair)
     v, w, y = RNG.normal(size=7), RNG.normal(size=7), RNG.normal(size=(7, 3))
-    pair = np.stack([v, w], -1)
+    joined = np.stack([v, w], -1)
     rows = normal(v, 0, 1).sum() + normal(w, v, 2).sum()
     check(
         model, None, {"v": v, "w": w, "y": y},
-        rows + gaussian_kernel(own(model, "k"), pair, y).sum(),
+        rows + gaussian_kernel(own(model, "pair"), joined, y).sum(),
     )  # fmt: skip
 
 
@@ -141,11 +145,26 @@ def test_a_program_composed_with_a_kernel() -> None:
     model = model_of("sample h <- f; return h", header="program p : R2 -> R3", more=more)
     x, h = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 3))
     run = model.trace(tensor(x), generator=torch.Generator().manual_seed(0))
-    (path,) = run.internal_sites
-    assert path.endswith("z")
+    (path,) = [path for path, site in run.internal_sites.items() if not site.is_deterministic]
+    assert path == "h/f/inner/z"
     z = RNG.normal(size=(5, 2))
     rows = normal(z, 0, 1).sum(-1) + gaussian_kernel(own(model, "k"), x + z, h)
     check(model, x, {path: z, "h": h}, rows)
+
+
+def test_two_steps_through_one_program_have_middles_of_their_own() -> None:
+    more = "program inner(a) : R2 -> R2\n    sample z : R2 <- Normal(a, 1.0)\n    return z\n"
+    model = model_of(
+        "sample g <- inner >> k; sample h <- inner >> k; return h".replace("inner >> k", "f"),
+        header="program p : R2 -> R3",
+        more=more + "let f = inner >> k\n",
+    )
+    x, z1, z2 = (RNG.normal(size=(5, 2)) for _ in range(3))
+    g, h = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 3))
+    part = own(model, "k")
+    rows = normal(z1, x, 1).sum(-1) + gaussian_kernel(part, z1, g)
+    rows = rows + normal(z2, x, 1).sum(-1) + gaussian_kernel(part, z2, h)
+    check(model, x, {"g/f/inner/z": z1, "h/f/inner/z": z2, "g": g, "h": h}, rows)
 
 
 def test_two_uses_of_a_morphism_share_its_weights() -> None:
@@ -156,6 +175,14 @@ def test_two_uses_of_a_morphism_share_its_weights() -> None:
     part = own(model, "k")
     rows = normal(u, 0, 1).sum() + gaussian_kernel(part, u, a) + gaussian_kernel(part, u, b)
     check(model, None, {"u": u, "a": a, "b": b}, rows)
+
+
+def test_vectors_that_are_too_wide_together_are_refused() -> None:
+    """Two plates of seven are concatenated (7.3): 14 numbers do not fit where 2 are read."""
+    values = tensors({"v": np.zeros(7), "w": np.zeros(7), "y": np.zeros((7, 3))})
+    with pytest.raises((CompileError, UserError)) as caught:
+        model_of(PLATES.format("k")).log_joint(None, values)
+    assert "2" in str(caught.value)
 
 
 def test_an_argument_of_the_wrong_width_is_refused() -> None:

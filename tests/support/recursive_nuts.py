@@ -4,6 +4,7 @@ Every subtree is the list of its states, so that momentum sums and weights are t
 each time and nothing is carried along. Random numbers are drawn where the real sampler draws them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,73 +35,90 @@ class Stop(Exception):
     """A subtree turned or diverged."""
 
 
-def recursive_transition(  # noqa: C901  (one closure per line of the paper's pseudocode)
-    evaluate, q, p, variance, step, max_depth, rng
-) -> Transition:
-    def energy_at(q, p):
-        value, grad = evaluate(q[None])
-        energy = 0.5 * np.sum(p * variance * p) - value[0]
-        return State(q, p, grad[0], np.inf if np.isnan(energy) else energy)
+@dataclass
+class Recursion:
+    """One transition under way: the density, the settings, the start, what is found so far."""
 
-    def leapfrog(state, sign):
-        half = state.p + 0.5 * sign * step * state.grad
-        q = state.q + sign * step * variance * half
-        _, grad = evaluate(q[None])
-        return energy_at(q, half + 0.5 * sign * step * grad[0])
+    evaluate: Callable
+    variance: np.ndarray
+    step: float
+    rng: np.random.Generator
+    start: State
+    result: Transition
 
-    def goes_on(first, last, states):
-        rho = np.sum([s.p for s in states], axis=0)
-        return first.p @ (variance * rho) > 0 and last.p @ (variance * rho) > 0
+    def leapfrog(self, state: State, sign: int) -> State:
+        half = state.p + 0.5 * sign * self.step * state.grad
+        q = state.q + sign * self.step * self.variance * half
+        _, grad = self.evaluate(q[None])
+        p = half + 0.5 * sign * self.step * grad[0]
+        return state_at(self.evaluate, q, p, self.variance)
 
-    def turns(a, b):
-        """Two neighbouring lists of states, in order of building."""
+    def goes_on(self, first: State, last: State, states: list[State]) -> bool:
+        rho = self.variance * np.sum([s.p for s in states], axis=0)
+        return first.p @ rho > 0 and last.p @ rho > 0
+
+    def turns(self, a: list[State], b: list[State]) -> bool:
+        """Whether two neighbouring lists of states, in order of building, make a U-turn."""
         return not (
-            goes_on(a[0], b[-1], a + b)
-            and goes_on(a[0], b[0], [*a, b[0]])
-            and goes_on(a[-1], b[-1], [a[-1], *b])
+            self.goes_on(a[0], b[-1], a + b)
+            and self.goes_on(a[0], b[0], [*a, b[0]])
+            and self.goes_on(a[-1], b[-1], [a[-1], *b])
         )
 
-    start = energy_at(q, p)
-    result = Transition(q)
+    def weight(self, states: list[State]) -> float:
+        return np.logaddexp.reduce([self.start.energy - s.energy for s in states])
 
-    def weight(states):
-        return np.logaddexp.reduce([start.energy - s.energy for s in states])
+    def leaf(self, edge: State, sign: int) -> State:
+        state = self.leapfrog(edge, sign)
+        error = state.energy - self.start.energy
+        self.result.leapfrogs += 1
+        self.result.acceptances.append(float(np.exp(min(0.0, -error))))
+        if error > 1000.0:
+            self.result.diverged = True
+            raise Stop
+        return state
 
-    def build(edge, sign, depth):
+    def build(self, edge: State, sign: int, depth: int) -> tuple[list[State], State]:
         """The states of a subtree of 2**depth leapfrogs beyond ``edge``, and its proposal."""
         if depth == 0:
-            state = leapfrog(edge, sign)
-            result.leapfrogs += 1
-            result.acceptances.append(float(np.exp(min(0.0, start.energy - state.energy))))
-            if start.energy - state.energy < -1000.0:
-                result.diverged = True
-                raise Stop
+            state = self.leaf(edge, sign)
             return [state], state
-        first, kept = build(edge, sign, depth - 1)
-        second, new = build(first[-1], sign, depth - 1)
-        if turns(first, second):
+        first, kept = self.build(edge, sign, depth - 1)
+        second, new = self.build(first[-1], sign, depth - 1)
+        if self.turns(first, second):
             raise Stop
         both = first + second
-        if rng.random() < np.exp(weight(second) - weight(both)):
+        if self.rng.random() < np.exp(self.weight(second) - self.weight(both)):
             kept = new
         return both, kept
 
-    states = [start]  # from left to right
-    forward = rng.random() < 0.5
-    while result.depth < max_depth:
-        try:
+    def run(self, max_depth: int) -> Transition:
+        result, states = self.result, [self.start]  # from left to right
+        forward = self.rng.random() < 0.5
+        turned = False
+        while result.depth < max_depth and not turned:
             edge = states[-1] if forward else states[0]
-            new, proposal = build(edge, 1 if forward else -1, result.depth)
-        except Stop:
-            break
-        inner = states if forward else states[::-1]
-        difference = weight(new) - weight(inner)
-        if difference >= 0 or rng.random() < np.exp(difference):
-            result.q = proposal.q
-        turned = turns(inner, new)
-        states = inner + new if forward else (inner + new)[::-1]
-        result.depth += 1
-        forward = rng.random() < 0.5
-        if turned:
-            break
-    return result
+            try:
+                new, proposal = self.build(edge, 1 if forward else -1, result.depth)
+            except Stop:
+                break
+            inner = states if forward else states[::-1]
+            difference = self.weight(new) - self.weight(inner)
+            if difference >= 0 or self.rng.random() < np.exp(difference):
+                result.q = proposal.q
+            turned = self.turns(inner, new)
+            states = inner + new if forward else (inner + new)[::-1]
+            result.depth += 1
+            forward = self.rng.random() < 0.5
+        return result
+
+
+def state_at(evaluate, q, p, variance) -> State:
+    value, grad = evaluate(q[None])
+    energy = 0.5 * np.sum(p * variance * p) - value[0]
+    return State(q, p, grad[0], np.inf if np.isnan(energy) else energy)
+
+
+def recursive_transition(evaluate, q, p, variance, step, max_depth, rng) -> Transition:
+    start = state_at(evaluate, q, p, variance)
+    return Recursion(evaluate, variance, step, rng, start, Transition(q)).run(max_depth)

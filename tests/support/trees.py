@@ -198,9 +198,7 @@ _simple_steps = samples | observes | let_steps | scores
 
 
 def _marginalized(inner: SearchStrategy[tree.Step]) -> SearchStrategy[tree.Step]:
-    return st.builds(
-        tree.MarginalizeStep, name=names, **draws, body=some(inner, 1, 2), **around
-    )
+    return st.builds(tree.MarginalizeStep, name=names, **draws, body=some(inner, 1, 2), **around)
 
 
 steps = st.recursive(_simple_steps, _marginalized, max_leaves=3)

@@ -99,6 +99,8 @@ def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
     """
     if example.device.type != "cpu":
         return Unavailable(f"native code runs on the CPU, and the target is on {example.device}")
+    if example.shape[-1] == 0:
+        return Unavailable("there are no coordinates to move")
     try:
         graph = record_value_and_grad(target, example.detach().clone())
         function = compile_graph(graph)

@@ -170,7 +170,8 @@ static int leaf(chain_t *c, point_t *proposal, double *rho, double *p_begin, dou
     }
     leapfrog(c, step);
     c->leapfrogs++;
-    atomic_fetch_add_explicit(&c->control->leapfrogs, 1, memory_order_relaxed);
+    int64_t so_far = atomic_load_explicit(&c->control->leapfrogs, memory_order_relaxed);
+    atomic_store_explicit(&c->control->leapfrogs, so_far + 1, memory_order_relaxed);
     double h = energy(c), gain = c->start_energy - h;
     *log_weight = gain;
     c->accept_sum += gain > 0.0 ? 1.0 : exp(gain);

@@ -38,6 +38,7 @@ from quivers_nb.inference.native.value import (
     contiguous,
     expanded,
     iteration,
+    loop_strides,
 )
 
 Rule = Callable[["Lowering", Node], "Value | tuple[Value, ...]"]
@@ -102,14 +103,16 @@ class Lowering:
         return self.algebra.load(self.literal_buffer, self.algebra.integer(len(self.literals) - 1))
 
     def array(self, tensor: Tensor) -> Strided:
-        """Data as an argument of the compiled function, laid out row by row."""
+        """Data as an argument of the compiled function."""
         kind = kind_of(tensor.dtype)
         dtype = {"real": self.dtype, "int": torch.int64, "bool": torch.uint8}[kind]
         buffer = Buffer(f"c{len(self.data)}", tensor.numel(), kind, "data")
         self.data.append(buffer)
-        self.arrays.append(tensor.detach().to(dtype).contiguous().clone().numpy())
         shape = tuple(tensor.shape)
-        return Strided(shape, buffer, contiguous(shape))
+        strides = loop_strides(shape)
+        laid_out = torch.empty_strided(shape, strides, dtype=dtype).copy_(tensor.detach())
+        self.arrays.append(laid_out.as_strided((tensor.numel(),), (1,)).numpy())
+        return Strided(shape, buffer, strides)
 
     def constant(self, tensor: Tensor) -> Dense:
         """A constant of the graph: one number everywhere, or data."""
@@ -161,8 +164,12 @@ class Lowering:
         return buffer
 
     def memory(self, shape: Shape, kind: Kind = "real") -> Strided:
-        """New memory of a shape, not filled in."""
-        return Strided(shape, self.allocate(prod(shape), kind), contiguous(shape))
+        """New memory of a shape, not filled in, in the order of its loops."""
+        return Strided(shape, self.allocate(prod(shape), kind), loop_strides(shape))
+
+    def row_memory(self, shape: Shape) -> Strided:
+        """New memory of a shape, row by row."""
+        return Strided(shape, self.allocate(prod(shape)), contiguous(shape))
 
     def store(self, target: Strided, value: Dense) -> None:
         """Fill ``target`` with ``value``, of the same shape."""
@@ -205,7 +212,9 @@ class Lowering:
         """``value`` in memory row by row, for routines."""
         if isinstance(value, Strided) and value.is_contiguous:
             return value
-        target = self.memory(value.shape, value.kind)
+        target = Strided(
+            value.shape, self.allocate(prod(value.shape), value.kind), contiguous(value.shape)
+        )
         self.store(target, value)
         return target
 

@@ -124,12 +124,40 @@ def contiguous(shape: Shape) -> tuple[int, ...]:
     return tuple(prod(shape[k + 1 :]) for k in range(len(shape)))
 
 
+SHORT_LOOP = 64  # an innermost loop shorter than this does not fill the vector units
+
+
+def loop_order(shape: Shape) -> tuple[int, ...]:
+    """Axes longer than one, outermost loop first.
+
+    As written, except that a short last axis gives way to one twice as long: a thousand rows of
+    three are looped over as three columns of a thousand.
+    """
+    axes = [d for d, n in enumerate(shape) if n != 1]
+    if axes and shape[axes[-1]] < SHORT_LOOP:
+        longest = max(axes, key=lambda d: (shape[d], d))
+        if shape[longest] >= 2 * shape[axes[-1]]:
+            axes.remove(longest)
+            axes.append(longest)
+    return tuple(axes)
+
+
 def iteration(algebra: Algebra, shape: Shape) -> tuple[Shape, Index]:
     """Loops over ``shape`` without its axes of length one, and the index inside them."""
-    extent = tuple(n for n in shape if n != 1)
-    loops = iter(range(len(extent)))
-    zero = algebra.integer(0)
-    return extent, tuple(algebra.variable(next(loops)) if n != 1 else zero for n in shape)
+    order = loop_order(shape)
+    index = [algebra.integer(0)] * len(shape)
+    for loop, axis in enumerate(order):
+        index[axis] = algebra.variable(loop)
+    return tuple(shape[axis] for axis in order), tuple(index)
+
+
+def loop_strides(shape: Shape) -> tuple[int, ...]:
+    """Strides that make the loops over ``shape`` walk through memory one by one."""
+    order = loop_order(shape)
+    strides = [1] * len(shape)
+    for axis, stride in zip(order, contiguous(tuple(shape[d] for d in order)), strict=True):
+        strides[axis] = stride
+    return tuple(strides)
 
 
 # --- views -----------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
 from quivers_nb.kernels import Bijector, bijector_for
-from quivers_nb.spaces.support import Above, Below, Between
 
 
 class Guide(Protocol):
@@ -68,24 +67,15 @@ class Covered:
         )
 
 
-def bijector_of(latent: DeclaredLatent) -> Bijector:
-    """The bijector of a support that needs no other site's value."""
-    support = latent.support
-    bounds = (
-        (support.low,)
-        if isinstance(support, Above)
-        else (support.high,)
-        if isinstance(support, Below)
-        else (support.low, support.high)
-        if isinstance(support, Between)
-        else ()
-    )
-    if any(isinstance(bound, str) for bound in bounds):
+def bijector_of(latent: DeclaredLatent, values: Mapping[str, Tensor]) -> Bijector:
+    """The bijector onto a site's support, whose bounds may be ``values`` of earlier sites."""
+    try:
+        return bijector_for(latent.support, values)
+    except KeyError as error:
         raise UserError(
-            f"the support of `{latent.name}` depends on other sites, so its guide values cannot "
-            "be had without the model: use Predictive(model, guide), which has it"
-        )
-    return bijector_for(support)
+            f"`{latent.name}` is bounded by `{error.args[0]}`, which is not a site that this guide "
+            "covers: fits work, but values cannot be had from the guide alone"
+        ) from None
 
 
 def own_axes(value: Tensor, rank: int) -> Tensor:
@@ -122,17 +112,20 @@ class GuideModule(nn.Module):
         """The batch axes of a site's value."""
         return self._batch_shape(x) if latent.row_wise else ()
 
-    def constrained(self, latent: DeclaredLatent, u: Tensor) -> Tensor:
+    def constrained(
+        self, latent: DeclaredLatent, u: Tensor, values: Mapping[str, Tensor]
+    ) -> Tensor:
         """``(*n, *unconstrained_shape) -> (*n, *value_shape)``, a width of 1 dropped."""
-        value = bijector_of(latent).forward(u)
+        value = bijector_of(latent, values).forward(u)
         return value.squeeze(-1) if latent.value_shape[latent.plate_rank :] == (1,) else value
 
     def unconstrained(
-        self, latent: DeclaredLatent, value: Any, front: tuple[int, ...]
+        self, latent: DeclaredLatent, values: Mapping[str, Any], front: tuple[int, ...]
     ) -> tuple[Tensor, Tensor]:
         """The inverse, with the log-Jacobian ``(*front,)`` of the forward map."""
-        shaped = torch.as_tensor(value).reshape((*front, *latent.value_shape))
-        bijector = bijector_of(latent)
+        value = torch.as_tensor(values[latent.name])
+        shaped = value.reshape((*front, *latent.value_shape))
+        bijector = bijector_of(latent, values)
         u = bijector.inverse(shaped)
         log_det = bijector.forward_and_log_det(u)[1]
         return u, own_axes(log_det, log_det.ndim - len(front))

@@ -336,8 +336,6 @@ def test_options_out_of_range_are_named(options, named):
 @pytest.mark.parametrize("tier", ["traced", "native"])
 def test_a_short_warm_up_is_cautious_in_every_tier(tier):
     """Ten draws of warm-up end at a step that moves without diverging, chain after chain."""
-    result = run(
-        logistic(500, 10), num_warmup=10, num_samples=30, num_chains=12, tier=tier, seed=3
-    )
+    result = run(logistic(500, 10), num_warmup=10, num_samples=30, num_chains=12, tier=tier, seed=3)
     assert result.acceptance_rates.min() > 0.6
     assert not result.divergence_counts.any()

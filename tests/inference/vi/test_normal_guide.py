@@ -7,6 +7,8 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import AutoNormalGuide
+from quivers_nb.inference.model import DeclaredLatent
+from quivers_nb.spaces.support import POSITIVE, Between
 from tests.support.models import HandModel, normal
 
 X = torch.zeros(6, 1)
@@ -103,3 +105,35 @@ def test_nothing_to_guide_and_a_scale_of_zero_are_refused():
         AutoNormalGuide(HandModel(), {"y"}, init_scale=0.0)
     with pytest.raises(UserError, match="needs a value of `m`"):
         guide_of().log_prob(X, {"z": torch.zeros(6)})
+
+
+class Bounded(HandModel):
+    """``a`` positive, ``b`` between 0 and ``a``."""
+
+    def declared_latents(self, observed_names):
+        return (
+            DeclaredLatent("a", (), (), POSITIVE, False),
+            DeclaredLatent("b", (), (), Between(0.0, "a"), True),
+        )
+
+
+def test_a_bound_may_be_an_earlier_site():
+    guide = AutoNormalGuide(Bounded(), {"y"}, init_scale=1.0)
+    for _ in range(20):
+        sites = guide.rsample(X)
+        assert sites["b"].shape == (6,)
+        assert ((sites["b"] > 0) & (sites["b"] < sites["a"])).all()
+    a, grid = torch.tensor(1.7), torch.linspace(0.001, 1.699, 4000)
+    with torch.no_grad():
+        given_a = [guide.log_prob(X[:1], {"a": a, "b": b})[0] for b in grid]
+        alone = AutoNormalGuide(HandModel(True), {"y", "m", "z"}, init_scale=1.0)
+        density_of_a = alone.log_prob(X[:1], {"s": a})[0]
+    density = (torch.stack(given_a) - density_of_a).exp()
+    assert float(torch.trapezoid(density, grid)) == pytest.approx(1.0, abs=1e-2)
+
+
+def test_a_bound_that_only_the_model_knows_is_named():
+    guide = AutoNormalGuide(Bounded(), {"y"})
+    guide.covered.latents = (DeclaredLatent("b", (), (), Between(0.0, "top"), True),)
+    with pytest.raises(UserError, match="`b` is bounded by `top`"):
+        guide.rsample(X)

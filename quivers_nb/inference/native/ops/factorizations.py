@@ -29,7 +29,7 @@ def _cholesky(work: Lowering, node: Node) -> tuple[Value, ...]:
     source = work.value(node.args[0])
     _checked(node, source.shape[-1])
     rows = work.rows(source)
-    factor = work.memory(source.shape)
+    factor = work.row_memory(source.shape)
     batch, n = prod(source.shape[:-2]), source.shape[-1]
     work.call("q_cholesky", factor.buffer, factor, rows, batch, n)
     upper = argument(node, 1, "upper", False)
@@ -41,7 +41,7 @@ def _solved(work: Lowering, a: Dense, b: Dense, *, upper: bool, unit: bool) -> S
     """``x`` with ``a x = b``, ``a`` triangular; batch axes broadcast."""
     batch = tuple(max(p, q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True))
     a, b = work.broadcast(a, batch + a.shape[-2:]), work.broadcast(b, batch + b.shape[-2:])
-    left, target = work.rows(a), work.memory(b.shape)
+    left, target = work.rows(a), work.row_memory(b.shape)
     work.store(target, b)
     n, m = b.shape[-2:]
     work.call(

@@ -1,13 +1,10 @@
-"""Matrix products: routines over memory whose contiguous axis is the long one.
+"""Matrix products: routines over memory, one for each of the axes that can be contiguous.
 
-A constant matrix is stored the way its product wants it, and both a product and its transpose
-want the same: the long axis contiguous.
+Data are stored with a long axis contiguous (`value.loop_order`), which is what a product and its
+transpose both want.
 """
 
 from math import prod
-
-import numpy as np
-import torch
 
 from quivers_nb.inference.graph import Node
 from quivers_nb.inference.native import value as v
@@ -21,41 +18,18 @@ from quivers_nb.inference.native.value import Dense, Strided, Value
 # Beyond this many multiplications a tuned library wins over plain loops.
 GREATEST_PRODUCT = 4_000_000
 SHORT = 16
-LONG = 64
 
 
-def long_axis_contiguous(work: Lowering, matrix: Dense) -> Strided:
-    """A matrix in memory with a contiguous axis: a long one, if it is constant data."""
+def _with_contiguous_axis(work: Lowering, matrix: Dense) -> Strided:
     kept = work.keep(matrix)
-    if 1 not in kept.strides:
-        kept = work.rows(kept)
-    axis = 0 if kept.strides[0] == 1 else 1
-    short, long = kept.shape[axis], kept.shape[1 - axis]
-    if kept.buffer.role != "data" or short >= min(long, LONG):
-        return kept
-    stored = _turned(work, kept, axis)
-    return stored if axis == 0 else stored.seen(v.permuted(stored.shape, (1, 0)))
-
-
-def _turned(work: Lowering, matrix: Strided, axis: int) -> Strided:
-    """Constant data of shape (short, long) along (``axis``, the other), stored row by row."""
-    shape = (matrix.shape[axis], matrix.shape[1 - axis])
-    key = ("turned", matrix.buffer, matrix.offset, shape)
-    if key not in work.derived:
-        array = work.arrays[work.data.index(matrix.buffer)].reshape(-1)[matrix.offset :]
-        steps = [matrix.strides[d] * array.itemsize for d in (axis, 1 - axis)]
-        seen = np.lib.stride_tricks.as_strided(array, shape, steps)
-        work.derived[key] = work.array(torch.from_numpy(np.ascontiguousarray(seen)))
-    found = work.derived[key]
-    assert isinstance(found, Strided)
-    return found
+    return kept if 1 in kept.strides else work.rows(kept)
 
 
 def matrix_vector(work: Lowering, matrix: Dense, vector: Dense) -> Strided:
     """``matrix @ vector``."""
-    a, x = long_axis_contiguous(work, matrix), work.rows(vector)
+    a, x = _with_contiguous_axis(work, matrix), work.rows(vector)
     m, k = a.shape
-    target = work.memory((m,))
+    target = work.row_memory((m,))
     if a.strides[0] == 1 and k > 1:
         work.call("q_mv_columns", target.buffer, target, a, x, m, k, a.strides[1])
     else:
@@ -73,7 +47,7 @@ def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
         turned = matrix_matrix_rows(work, _transposed(b), _transposed(a))
         return turned.seen(v.permuted(turned.shape, (0, 2, 1)))
     if b.strides[1] == 1 and a.strides[2] == 1 and k >= SHORT:
-        target = work.memory((batch, m, n))
+        target = work.row_memory((batch, m, n))
         work.call(
             "q_mm_dots", target.buffer, target, a, b, batch, m, n, k,
             a.strides[0], a.strides[1], b.strides[0], b.strides[2],
@@ -90,7 +64,7 @@ def matrix_matrix_rows(work: Lowering, a: Strided, b: Strided) -> Strided:
     """The product as sums of rows of ``b``, which are made contiguous if they are not."""
     (batch, m, k), n = a.shape, b.shape[2]
     b = b if b.strides[2] == 1 or n == 1 else work.rows(b)
-    target = work.memory((batch, m, n))
+    target = work.row_memory((batch, m, n))
     work.call(
         "q_mm_rows", target.buffer, target, a, b, batch, m, n, k,
         *a.strides, b.strides[0], b.strides[1],

@@ -236,7 +236,7 @@ def _running(work: Lowering, node: Node) -> Value:
         return value
     axis = node.args[1] % len(value.shape)
     rows = work.rows(value)
-    target = work.memory(value.shape)
+    target = work.row_memory(value.shape)
     outer, inner = prod(value.shape[:axis]), prod(value.shape[axis + 1 :])
     routine = f"q_{node.op._schema.name.removeprefix('aten::')}"
     work.call(routine, target.buffer, target, rows, outer, value.shape[axis], inner)

@@ -83,13 +83,13 @@ class AutoNormalGuide(GuideModule):
 
     def rsample(self, x: Tensor | None, *, generator: Generator | None = None) -> dict[str, Tensor]:
         """One reparameterised draw of every covered site."""
-        values = {}
+        values: dict[str, Tensor] = {}
         for latent in self.covered.latents:
             loc, log_scale = self.moments(latent.name)
             shape = (*self.front(latent, x), *loc.shape)
             noise = torch.randn(shape, dtype=loc.dtype, device=loc.device, generator=generator)
             u = torch.addcmul(loc, log_scale.exp(), noise)
-            values[latent.name] = self.constrained(latent, u)
+            values[latent.name] = self.constrained(latent, u, values)
         return values
 
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
@@ -100,7 +100,7 @@ class AutoNormalGuide(GuideModule):
             if latent.name not in sites:
                 raise UserError(f"log_prob needs a value of `{latent.name}`")
             loc, log_scale = self.moments(latent.name)
-            u, log_det = self.unconstrained(latent, sites[latent.name], self.front(latent, x))
+            u, log_det = self.unconstrained(latent, sites, self.front(latent, x))
             noise = (u - loc) * torch.exp(-log_scale)
             total = total + (_standard(noise, loc.ndim) - log_scale.sum() - log_det)
         return total

@@ -1,0 +1,102 @@
+"""Values on their way through a composite, and the branches of finite middles that are summed.
+
+A finite middle that nobody gives a value for is tried at all its elements at once: the flow carries
+one branch per element in front of the stack, with log weights. Side by side, branches multiply out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.answers import SiteKey
+from quivers_nb.lower.dists import Branched, Dist, side_by_side
+from quivers_nb.lower.run import MAX_BRANCHES, Run
+from quivers_nb.spaces.space import Object, is_finite
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A value on its way. With ``weights`` ``(K, *s, *lead)`` the value has K branches in front."""
+
+    value: Tensor
+    weights: Tensor | None = None
+
+
+def enumerate_middle(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
+    """All elements of a finite middle as branches; earlier branches are folded in."""
+    if not is_finite(cod):
+        raise UserError(
+            f"the middle `{site.path}` is {dist.label}, which has no end: give its values "
+            f"under the key `{site.path}`"
+        )
+    size = int(cod.size)  # type: ignore[union-attr,arg-type]
+    if size > MAX_BRANCHES:
+        raise UserError(
+            f"summing the middle `{site.path}` needs {size} branches, more than {MAX_BRANCHES}: "
+            "give its values"
+        )
+    rank = len(run.stack) + len(dist.lead)
+    values = torch.arange(size, device=run.device).reshape((size, *((1,) * rank)))
+    if isinstance(dist, Branched):
+        terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
+        return Flow(values, torch.logsumexp(terms, dim=1))
+    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead))
+
+
+def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor:
+    """Weights with one explicit axis for branches, stack and lead each."""
+    missing = 1 + len(run.stack) + len(lead) - weights.ndim
+    return weights.reshape((size, *((1,) * missing), *weights.shape[1:])) if missing else weights
+
+
+def merge(flows: Sequence[Flow], cods: tuple[Object, ...]) -> Flow:
+    """Values side by side; independent branches multiply out."""
+    branched = [flow for flow in flows if flow.weights is not None]
+    if len(branched) > 1:
+        values, weights = _cross(flows)
+        return Flow(_columns(values, cods), weights)
+    weight = branched[0].weights if branched else None
+    return Flow(_columns([flow.value for flow in flows], cods), weight)
+
+
+def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
+    """Branch axes of several flows as one: the product of their branches."""
+    count = sum(flow.weights is not None for flow in flows)
+    sizes = [flow.weights.shape[0] for flow in flows if flow.weights is not None]
+    if prod(sizes) > MAX_BRANCHES:
+        raise UserError(
+            f"summing finite middles side by side needs {prod(sizes)} branches, more than "
+            f"{MAX_BRANCHES}: give the values of one of them"
+        )
+    values: list[Tensor] = []
+    total: Tensor | None = None
+    seen = 0
+    for each in flows:
+        if each.weights is None:
+            values.append(each.value)
+            continue
+        grid = [1] * count
+        grid[seen] = each.weights.shape[0]
+        seen += 1
+        spread = each.value.reshape((*grid, *each.value.shape[1:]))
+        values.append(spread.expand((*sizes, *each.value.shape[1:])).flatten(0, count - 1))
+        weight = each.weights.reshape((*grid, *each.weights.shape[1:]))
+        total = weight if total is None else total + weight
+    assert total is not None
+    return values, total.flatten(0, count - 1)
+
+
+def _columns(values: Sequence[Tensor], cods: tuple[Object, ...]) -> Tensor:
+    shaped = [v.unsqueeze(-1) if is_finite(cod) else v for v, cod in zip(values, cods, strict=True)]
+    return side_by_side(shaped, [ONE_VECTOR] * len(shaped))
+
+
+class _Vector:
+    event = (1,)
+
+
+ONE_VECTOR: Dist = _Vector()  # type: ignore[assignment]

@@ -1,0 +1,301 @@
+"""``marginalize``: a site summed or integrated out of a block (section 7.8).
+
+All values of z are tried at once: they stand on a branch axis in front of the runtime stack (R11),
+with which nothing in the block aligns. The block's terms are collected with that axis and folded:
+
+    ungrouped            per row (or once)   log sum_z exp(log f(z) + terms(z))
+    ungrouped, over A    per element a       the same with a's terms, summed over A
+    grouped              per group g         R_c(log p(g, c) + terms(c) of the rows of g), summed
+
+A support on the unit interval is integrated by Gauss-Legendre quadrature.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.trace import Site
+from quivers_nb.lower.answers import Given, Kind, Prior
+from quivers_nb.lower.arguments import match_to_factors
+from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.family_steps import FamilyCallRead, read_call
+from quivers_nb.lower.frame import Frame
+from quivers_nb.lower.predictive import draw_block, observed_names, unanswered_names
+from quivers_nb.lower.run import MAX_BRANCHES, Run
+from quivers_nb.lower.scope import axis_size, lookup
+from quivers_nb.lower.values import Names, Value
+from quivers_nb.spaces.support import Between, Counts, Support
+
+NODES = 64  # of the quadrature; LANGUAGE asks for at least 32
+Execute = Callable[[Frame, Mapping[str, Any]], dict[str, Any]]
+
+
+def via_of(step: ir.ObserveStep | ir.MarginalizeStep, env: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The index tensors from rows to groups."""
+    out = []
+    for index in step.via:
+        value = lookup(index.name, env)
+        if not isinstance(value, Value):
+            raise UserError(f"via={index.name} of `{step.name}` must be a tensor of group indices")
+        out.append(value.tensor.long())
+    return tuple(out)
+
+
+def marginalize(
+    frame: Frame, env: dict[str, Any], index: int, step: ir.MarginalizeStep, execute: Execute
+) -> None:
+    """Run the block for all values of z at once and count what is left when z is gone."""
+    run = frame.run
+    call = read_call(step.source, None, frame.scope(env, step.name))
+    missing = unanswered_names(frame, index)
+    if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
+        drawn = draw_block(frame, env, index, step, missing, execute)
+        run = replace(run, answerers=(Given(drawn, len(run.stack)), *run.answerers))
+    points, weights = _points(call, step)
+    if len(points) > MAX_BRANCHES:
+        raise UserError(
+            f"`{step.name}` has {len(points)} values, more than the {MAX_BRANCHES} branches that "
+            "are summed at once"
+        )
+    group = _Group.of(step, call, frame)
+    z = _z(points, step, group, run)
+    prior = group.dist.log_prob(_on_lead(z, group.dist, run))
+    if weights is not None:
+        prior = prior + weights.reshape((-1, *((1,) * (prior.ndim - 1)))).to(prior.dtype)
+    block = _Collected(step, group, run)
+    nested = replace(
+        run, stack=(len(points), *run.stack), block=block, row_terms=[], shared_terms=[],
+        recording=False,
+    )  # fmt: skip
+    inner = replace(frame, run=nested, compiled=frame.compiled.blocks[index])
+    bound = execute(inner, {**env, step.name: z})
+    _keep_responses(frame, env, bound, index, missing)
+    result, own, rows = block.fold(prior)
+    _record(frame, step, result, own)
+    run.add(result, rows=rows, own_rank=own, via=via_of(step, env))
+
+
+def _keep_responses(
+    frame: Frame,
+    env: dict[str, Any],
+    bound: Mapping[str, Any],
+    index: int,
+    missing: Sequence[str],
+) -> None:
+    """Responses of the block stay bound and are sites; their density is in the one of the block."""
+    run = frame.run
+    for name in observed_names(frame.compiled.blocks[index].steps):
+        env[name] = bound.get(name, env.get(name))
+        if run.recording and isinstance(env[name], Value):
+            table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
+            zero = torch.zeros((), dtype=run.dtype, device=run.device)
+            given = name not in missing
+            table[frame.prefix + name] = Site(env[name].tensor, zero, given, False, "marginalize")
+
+
+def _record(frame: Frame, step: ir.MarginalizeStep, result: Tensor, own: int) -> None:
+    """The trace shows one deterministic site, with the contribution as its value."""
+    if frame.run.recording:
+        total = result.sum(tuple(range(-own, 0))) if own else result
+        table = frame.run.sites if frame.kind is Kind.DECLARED else frame.run.internal_sites
+        name = f"{frame.prefix}_marg_{step.name}"
+        table[name] = Site(total, total, False, True, "marginalize")
+
+
+# --- the values of z ----------------------------------------------------------------------------
+
+
+def _points(call: FamilyCallRead, step: ir.MarginalizeStep) -> tuple[Tensor, Tensor | None]:
+    """The support of z as points, with log quadrature weights for an interval."""
+    support = call.family.support
+    if isinstance(support, Between):
+        nodes, weights = _quadrature()
+        return torch.from_numpy(nodes), torch.from_numpy(np.log(weights))
+    if not isinstance(support, Counts):
+        raise UserError(f"`{step.name}` ~ {call.family.name} has no finite support to sum over")
+    return torch.arange(_count(call, support, step)), None
+
+
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    return 0.5 * (nodes + 1.0), 0.5 * weights
+
+
+def _count(call: FamilyCallRead, support: Support, step: ir.MarginalizeStep) -> int:
+    for param in call.params:
+        if param.rank == 1:
+            return int(param.event[-1]) + (1 if param.label == "cutpoints" else 0)
+    if call.family.name.startswith("Binomial"):
+        trials = call.params[0].value.tensor
+        if trials.numel() != 1:
+            raise UserError(
+                f"`{step.name}` is summed over 0 … n: its number of trials must be one number"
+            )
+        return int(trials) + 1
+    assert isinstance(support, Counts)
+    if support.high is None or isinstance(support.high, str):
+        raise UserError(f"`{step.name}` ~ {call.family.name} has no finite support to sum over")
+    return int(support.high) + 1
+
+
+def _z(points: Tensor, step: ir.MarginalizeStep, group: "_Group", run: Run) -> Value:
+    """z with its branch axis in front, then explicit singletons where it has axes."""
+    rows = group.rows
+    names = tuple(axis.name for axis in step.plate or ())
+    behind = len(run.stack) + (run.batch_rank if rows else 0) + len(names)
+    tensor = points if points.dtype == torch.int64 else points.to(run.dtype)
+    shaped = tensor.to(run.device).reshape((-1, *((1,) * behind)))
+    return Value(shaped, names, rows, run.batch_rank)
+
+
+def _on_lead(z: Value, dist: Dist, run: Run) -> Tensor:
+    """z as a value of its own distribution: ``(K, *1 stack, *1 lead)``."""
+    return z.tensor.reshape((z.tensor.shape[0], *((1,) * (len(run.stack) + len(dist.lead)))))
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What one z stands for: a row, an element of a plate, or a class of each group."""
+
+    dist: Dist
+    rows: bool
+    over: tuple[int, ...]  # sizes of the groups; () if ungrouped
+
+    @classmethod
+    def of(cls, step: ir.MarginalizeStep, call: FamilyCallRead, frame: Frame) -> "_Group":
+        run = frame.run
+        axes = step.over if step.over is not None else step.plate
+        lead = run.batch_shape
+        names: Names = ()
+        if axes is not None:
+            lead = tuple(axis_size(axis, frame.sizes) for axis in axes)
+            names = tuple(axis.name for axis in axes)
+        rows = axes is None and run.batch_rank > 0
+        params = (
+            [match_to_factors(p, names, step.name) for p in call.params] if names else call.params
+        )
+        dist = call.at(params, lead, len(lead) if axes is not None else 0, rows=rows)
+        return cls(dist, rows, lead if step.over is not None else ())
+
+
+@dataclass
+class _Collected:
+    """The terms of a block, added up where they belong."""
+
+    step: ir.MarginalizeStep
+    group: _Group
+    run: Run
+    row: Tensor | None = None
+    shared: Tensor | None = None
+    table: Tensor | None = None
+    names: list[str] = field(default_factory=list)
+
+    def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None:
+        """A term ``(*stack, *b?, *own)`` of the block."""
+        if self.step.over is not None:
+            self.table = _plus(self.table, self._grouped(term, own_rank, rows=rows, via=via))
+        elif self.step.plate is not None:
+            self.table = _plus(self.table, self._aligned(term, own_rank, rows=rows))
+        else:
+            summed = term.sum(tuple(range(-own_rank, 0))) if own_rank else term
+            if rows:
+                self.row = _plus(self.row, summed)
+            else:
+                self.shared = _plus(self.shared, summed)
+
+    def _aligned(self, term: Tensor, own_rank: int, *, rows: bool) -> Tensor:
+        want = tuple(self.group.dist.lead)
+        have = tuple(term.shape[term.ndim - own_rank :])
+        if (
+            rows
+            or own_rank != len(want)
+            or any(h not in (1, w) for h, w in zip(have, want, strict=True))
+        ):
+            raise UserError(
+                f"inside `marginalize {self.step.name}` every term must run over its plate {want}, "
+                f"but one has shape {have}: use the grouped form, [over=…] with via="
+            )
+        return term
+
+    def _grouped(
+        self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Rows added into their groups: ``(*stack, *own) -> (*stack, G)``."""
+        if not via:
+            raise UserError(
+                f"inside `marginalize {self.step.name} [over=…]` every observe needs via=index"
+            )
+        data = own_rank + (self.run.batch_rank if rows else 0)
+        flat = term.flatten(-data) if data > 1 else term if data else term.unsqueeze(-1)
+        index = _flat_index(via, self.group.over, self.step.name, checked=self.run.checked)
+        if flat.shape[-1] not in (1, index.shape[0]):
+            raise UserError(
+                f"via of an observe inside `marginalize {self.step.name}` has {index.shape[0]} "
+                f"entries, but its response has {flat.shape[-1]}"
+            )
+        flat = flat.expand((*flat.shape[:-1], index.shape[0]))
+        zeros = flat.new_zeros((*flat.shape[:-1], prod(self.group.over)))
+        return zeros.index_add(-1, index, flat)
+
+    def fold(self, prior: Tensor) -> tuple[Tensor, int, bool]:
+        """The contribution, its own rank, and whether it is per row."""
+        if self.step.over is not None:
+            count = len(self.group.over)
+            flat = prior.flatten(-count) if count > 1 else prior
+            total = flat if self.table is None else flat + self.table
+            return _reduced(total, self.step.reduction), 1, False
+        if self.step.plate is not None:
+            total = prior if self.table is None else prior + self.table
+            return torch.logsumexp(total, 0), len(self.group.dist.lead), False
+        total = prior
+        if self.row is not None:
+            total = total + self.row
+        if self.shared is not None:
+            spread = (1,) * (self.run.batch_rank if self.group.rows else 0)
+            total = total + self.shared.reshape((*self.shared.shape, *spread))
+        return torch.logsumexp(total, 0), 0, self.group.rows
+
+
+def _plus(a: Tensor | None, b: Tensor) -> Tensor:
+    return b if a is None else a + b
+
+
+def _reduced(total: Tensor, reduction: ir.Reduction) -> Tensor:
+    match reduction:
+        case ir.Reduction.LOGSUMEXP:
+            return torch.logsumexp(total, 0)
+        case ir.Reduction.SUM:
+            return total.sum(0)
+        case ir.Reduction.MEAN:
+            return total.mean(0)
+
+
+def _flat_index(
+    via: tuple[Tensor, ...], over: tuple[int, ...], name: str, *, checked: bool
+) -> Tensor:
+    """Row-major group numbers of the rows."""
+    if len(via) != len(over):
+        raise UserError(
+            f"`marginalize {name}` has {len(over)} group axes, but via= gives {len(via)} indices"
+        )
+    flat: Tensor | None = None
+    for index, size in zip(via, over, strict=True):
+        rows = index.reshape(-1)
+        if checked and bool(((rows < 0) | (rows >= size)).any()):
+            bad = int(rows[(rows < 0) | (rows >= size)][0])
+            raise UserError(f"via= in `marginalize {name}` holds {bad}, outside 0 … {size - 1}")
+        flat = rows if flat is None else flat * size + rows
+    assert flat is not None
+    return flat
