@@ -10,7 +10,12 @@ from html import escape
 from quivers_nb.display.parts import Fold, Mark, Part, Row, Stack, Table, Text, Tone
 from quivers_nb.display.text import pointers, to_text, visible
 
-_MONO = "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace)"
+# Everything themed is said twice: a notebook that the reader does not trust yet is stripped of
+# variables, and then the plain value before them is what is left.
+_MONO = (
+    "font-family:monospace;"
+    "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace)"
+)
 _INK = "color:var(--jp-content-font-color1,currentColor)"
 _ROOT = f"{_INK};font-size:var(--jp-code-font-size,13px);line-height:1.4;text-align:left"
 _LINE = f"{_MONO};white-space:pre-wrap"
@@ -21,14 +26,18 @@ _CELL = "padding:1px 12px 1px 0;border:0;background:none;vertical-align:top"
 _TONES = {
     Tone.PLAIN: "",
     Tone.STRONG: "font-weight:600",
-    Tone.QUIET: "color:var(--jp-content-font-color2,#767676)",
-    Tone.NAME: "color:var(--jp-mirror-editor-def-color,#1a73c7)",
-    Tone.TYPE: "color:var(--jp-mirror-editor-keyword-color,#2e8540)",
-    Tone.NUMBER: "color:var(--jp-mirror-editor-number-color,#2e8540)",
-    Tone.ERROR: "color:var(--jp-error-color1,#d33f3f)",
+    Tone.QUIET: "color:#767676;color:var(--jp-content-font-color2,#767676)",
+    Tone.NAME: "color:#1a73c7;color:var(--jp-mirror-editor-def-color,#1a73c7)",
+    Tone.TYPE: "color:#2e8540;color:var(--jp-mirror-editor-keyword-color,#2e8540)",
+    Tone.NUMBER: "color:#2e8540;color:var(--jp-mirror-editor-number-color,#2e8540)",
+    Tone.ERROR: "color:#d33f3f;color:var(--jp-error-color1,#d33f3f)",
     # notebook themes paint these for backgrounds: some ink makes them legible on either ground
-    Tone.WARNING: "color:color-mix(in srgb,var(--jp-warn-color0,#b8690b) 75%,currentColor)",
-    Tone.HINT: "color:color-mix(in srgb,var(--jp-info-color0,#0a7f8f) 75%,currentColor)",
+    Tone.WARNING: (
+        "color:#b8690b;color:color-mix(in srgb,var(--jp-warn-color0,#b8690b) 75%,currentColor)"
+    ),
+    Tone.HINT: (
+        "color:#0a7f8f;color:color-mix(in srgb,var(--jp-info-color0,#0a7f8f) 75%,currentColor)"
+    ),
 }
 
 

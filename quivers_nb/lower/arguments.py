@@ -273,6 +273,13 @@ def kernel_input(
         full = (*full[:lead], *run.batch_shape, *full[lead + run.batch_rank :])
     whole = is_finite(dom)
     cast = [t.long() if whole else t.to(run.dtype) for t in tensors]
+    wanted, total = width(dom), sum(t.shape[-1] for t in cast)
+    if total != wanted:
+        shown = " + ".join(str(t.shape[-1]) for t in cast)
+        raise UserError(
+            f"the arguments in `{scope.path}` are {shown} numbers wide, but the morphism reads "
+            f"{wanted} ({dom})"
+        )
     joined = torch.cat([t.expand((*full, t.shape[-1])) for t in cast], dim=-1)
     if whole and width(dom) == 1:
         joined = joined.squeeze(-1)

@@ -1,156 +1,175 @@
 """From typed term to nodes: the one place where terms become things that can be evaluated.
 
-Names come from `quivers_nb.check.paths`, in the order of evaluation, and are only consumed here.
+Names come from `quivers_nb.check.paths` and are only consumed here.
 Members of a replicated group side by side in one ``fan`` become a single leaf, evaluated by one
 batched product.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from quivers_nb.check import term as ir
-from quivers_nb.check.paths import Occurrence, leaf_paths, occurrences, parameter_paths
+from quivers_nb.check.paths import (
+    child_segments,
+    join,
+    own_segment,
+    parameter_paths,
+    root_segment,
+)
 from quivers_nb.lower.frame import CompiledProgram
 from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes
 from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
 from quivers_nb.lower.parameters import KernelPlan, tensor_names
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.steps import ProgramInExpression
-from quivers_nb.lower.storage import Storage
+from quivers_nb.lower.storage import Slot, Storage
 from quivers_nb.spaces.space import width
+
+Place = tuple[str, ir.Generator]
 
 
 @dataclass
 class Compilation:
-    """One program or expression being compiled; ``paths`` collects each owner's parameter path."""
+    """One program or expression being compiled.
+
+    ``owners`` maps owners to parameter paths; ``paths`` collects those in use, ``keys`` the storage
+    blocks by first occurrence, ``middle_paths`` the sites of kernels.
+    """
 
     storage: Storage
-    names: Iterator[Occurrence]
-    owners: Mapping[ir.Owner, str]  # parameter paths, learned starts of scans included
+    owners: Mapping[ir.Owner, str]
     paths: dict[ir.Owner, str] = field(default_factory=dict)
-    keys: list[str] = field(default_factory=list)  # storage blocks in use, by first occurrence
+    keys: list[str] = field(default_factory=list)
     middle_paths: list[str] = field(default_factory=list)
 
     # --- programs
 
-    def program(self, program: ir.Program) -> CompiledProgram:
-        return self.steps(program, program.steps)
+    def program(self, program: ir.Program, prefix: str = "") -> CompiledProgram:
+        """A program whose sites' paths begin with ``prefix``."""
+        return self.steps(program, program.steps, prefix)
 
-    def steps(self, program: ir.Program, steps: tuple[ir.Step, ...]) -> CompiledProgram:
+    def steps(
+        self, program: ir.Program, steps: tuple[ir.Step, ...], prefix: str
+    ) -> CompiledProgram:
         """The steps of a program, or of a marginalize block in it."""
         nodes: dict[int, Node] = {}
         subs: dict[int, CompiledProgram] = {}
         blocks: dict[int, CompiledProgram] = {}
         for index, step in enumerate(steps):
             if isinstance(step, ir.MarginalizeStep):
-                blocks[index] = self.steps(program, step.body)
-                continue
-            if not isinstance(step, ir.SampleStep | ir.ObserveStep):
-                continue
-            if not isinstance(step.source, ir.MorphismCall):
-                continue
-            whole = _whole_program(step.source.term)
-            if whole is None:
-                nodes[index] = self.node(step.source.term)
-            else:
-                subs[index] = self.program(whole)
+                blocks[index] = self.steps(program, step.body, prefix)
+            elif isinstance(step, ir.SampleStep | ir.ObserveStep):
+                place = prefix + step_name(step)
+                if prefix:
+                    self.middle_paths.append(place)
+                if isinstance(step.source, ir.MorphismCall):
+                    self._morphism_step(step.source.term, place, index, nodes, subs)
         return CompiledProgram(program, steps, nodes, subs, blocks)
+
+    def _morphism_step(
+        self,
+        term: ir.Term,
+        place: str,
+        index: int,
+        nodes: dict[int, Node],
+        subs: dict[int, CompiledProgram],
+    ) -> None:
+        whole = _whole_program(term)
+        if whole is None:
+            nodes[index] = self.node(term, join(place, root_segment(term)))
+        else:
+            subs[index] = self.program(whole, f"{place}/")
 
     # --- terms
 
-    def node(self, term: ir.Term) -> Node:
-        """The node of a term; names are consumed in the order of evaluation."""
+    def node(self, term: ir.Term, path: str) -> Node:
+        """The node of a term that stands at ``path``."""
         if isinstance(term, ir.Generator):
-            return self._leaf(term)
-        if isinstance(term, ir.Fan):
-            return self._fan(term.parts)
-        if isinstance(term, ir.Scan):
-            return self._scan(term)
+            return self._leaf(term, path)
         if isinstance(term, ir.ProgramTerm):
-            return Sub(term.program.name, ProgramInExpression(self.program(term.program)))
-        return self._composite(term)
+            inner = self.program(term.program, f"{path}/")
+            return Sub(path, ProgramInExpression(inner))
+        if isinstance(term, ir.Fan):
+            return self._fan(term, path)
+        if isinstance(term, ir.Parallel):
+            return self._parallel(term, path)
+        return self._composite(term, path)
 
-    def _composite(self, term: ir.Term) -> Node:
+    def _composite(self, term: ir.Term, path: str) -> Node:
         match term:
-            case ir.Named(body=body):
-                return self.node(body)
-            case ir.Compose(parts=parts):
-                return Chain(tuple(self.node(part) for part in parts))
-            case ir.Parallel(parts=parts):
-                return self._parallel(parts)
-            case ir.Repeat(body=body, count=count):
-                return Chain(tuple(self.node(body) for _ in range(count)))
-            case ir.Stack(copies=copies):
-                return Chain(tuple(self.node(copy) for copy in copies))
-            case _:
+            case ir.Identity():
                 return Wire()
+            case ir.Scan():
+                return self._scan(term, path)
+            case ir.Named():
+                return self._children(term, path)[0]
+            case _:  # chains of one kind or another
+                return Chain(self._children(term, path))
 
-    def _leaf(self, generator: ir.Generator) -> Leaf:
-        name = self._next(generator)
-        self.storage.place([generator], name.parameter_path)
-        return self._single(generator, name)
+    def _children(self, term: ir.Term, path: str) -> tuple[Node, ...]:
+        return tuple(self.node(child, join(path, seg)) for seg, child in child_segments(term))
 
-    def _single(self, generator: ir.Generator, name: Occurrence) -> Leaf:
-        slot = self._use(generator, name)
+    def _leaf(self, generator: ir.Generator, path: str) -> Leaf:
+        self.storage.place([generator], self.owners[generator.owner])
+        return self._single(generator, path)
+
+    def _single(self, generator: ir.Generator, path: str) -> Leaf:
+        slot = self._use(generator, path)
         keys = _keys(generator.morphism, slot.key)
-        return Leaf(name.path, KernelPlan(generator.morphism, keys, slot.index), generator.cod)
+        return Leaf(path, KernelPlan(generator.morphism, keys, slot.index), generator.cod)
 
-    def _fan(self, parts: Sequence[ir.Term]) -> Node:
-        generators = [part for part in parts if isinstance(part, ir.Generator)]
-        if len(generators) == len(parts) > 1 and equal_kernels(generators):
-            names = [self._next(generator) for generator in generators]
-            whole = self._batch(generators, names, lanes=1)
-            leaves = [self._single(g, n) for g, n in zip(generators, names, strict=True)]
-            return whole or Spread(tuple(leaves), tuple(g.cod for g in generators))
-        nodes = tuple(self.node(part) for part in parts)
-        return Spread(nodes, tuple(part.cod for part in parts))
+    def _fan(self, term: ir.Fan, path: str) -> Node:
+        generators = [part for part in term.parts if isinstance(part, ir.Generator)]
+        if len(generators) == len(term.parts) > 1 and equal_kernels(generators):
+            whole = self._batch(list(leaves(term, path)), lanes=1)
+            if whole is not None:
+                return whole
+        return Spread(self._children(term, path), tuple(part.cod for part in term.parts))
 
-    def _parallel(self, parts: Sequence[ir.Term]) -> Node:
+    def _parallel(self, term: ir.Parallel, path: str) -> Node:
         """Equal layers side by side become lanes of one node; anything else stays apart."""
+        parts = term.parts
         lanes = equal_lanes(parts)
         if lanes is not None:
-            names = [[[self._next(g) for g in unit] for unit in lane] for lane in lanes]
-            chain = self._lanes(lanes, names)
+            places = [list(leaves(child, join(path, seg))) for seg, child in child_segments(term)]
+            chain = self._lanes(lanes, places)
             if chain is not None:
                 return Lanes(chain, len(parts), parts[0].dom)
-            flat = [name for lane in names for unit in lane for name in unit]
-            self.names = itertools.chain(flat, self.names)
-        nodes = tuple(self.node(part) for part in parts)
+        nodes = self._children(term, path)
         return Beside(nodes, tuple(p.dom for p in parts), tuple(p.cod for p in parts))
 
-    def _lanes(self, lanes: Sequence[Units], names: list[list[list[Occurrence]]]) -> Node | None:
-        count = len(lanes)
-        leaves: list[Node] = []
-        for k in range(len(lanes[0])):
-            generators = [g for lane in lanes for g in lane[k]]
-            leaf = self._batch(generators, [n for lane in names for n in lane[k]], lanes=count)
+    def _lanes(self, lanes: Sequence[Units], places: Sequence[Sequence[Place]]) -> Node | None:
+        count, start = len(lanes), 0
+        chain: list[Node] = []
+        for unit in lanes[0]:
+            stop = start + len(unit)
+            leaf = self._batch([p for lane in places for p in lane[start:stop]], lanes=count)
             if leaf is None:
                 return None
-            leaves.append(leaf)
-        return leaves[0] if len(leaves) == 1 else Chain(tuple(leaves))
+            chain.append(leaf)
+            start = stop
+        return chain[0] if len(chain) == 1 else Chain(tuple(chain))
 
-    def _batch(
-        self, generators: Sequence[ir.Generator], names: Sequence[Occurrence], *, lanes: int
-    ) -> Leaf | None:
+    def _batch(self, places: Sequence[Place], *, lanes: int) -> Leaf | None:
         """One leaf for all, if their weights can be (or are) stacked in this order."""
-        key = _common_key([name.parameter_path for name in names], lanes)
+        generators = [generator for _, generator in places]
+        key = _common_key([self.owners[g.owner] for g in generators], lanes)
         self.storage.place(generators, key)
         if not self.storage.is_block([generator.owner for generator in generators]):
             return None
-        slots = [self._use(g, n) for g, n in zip(generators, names, strict=True)]
+        slots = [self._use(generator, path) for path, generator in places]
         first = generators[0].morphism
         members = len(generators) // lanes
         plan = KernelPlan(first, _keys(first, slots[0].key), lanes=lanes, members=members)
-        parts = Parts(
-            tuple(n.path for n in names), tuple(width(g.cod) for g in generators), stacked=True
-        )
-        return Leaf(_common_path([name.path for name in names]), plan, first.cod, parts)
+        paths = tuple(path for path, _ in places)
+        parts = Parts(paths, tuple(width(g.cod) for g in generators), stacked=True)
+        return Leaf(_common_path(paths), plan, first.cod, parts)
 
-    def _scan(self, term: ir.Scan) -> Recur:
-        cell = self.node(term.cell)
+    def _scan(self, term: ir.Scan, path: str) -> Recur:
+        ((segment, cell),) = child_segments(term)
+        inner = self.node(cell, join(path, segment))
         init = None
         if term.learned_init:
             key = self.owners[term.owner].removesuffix(".init")
@@ -159,31 +178,33 @@ class Compilation:
             self._note(slot.key)
             self.paths[term.owner] = slot.key
             init = f"{slot.key}.init"
-        return Recur(cell, width(term.cod), init)
+        return Recur(inner, width(term.cod), init)
 
-    # --- names and storage
+    # --- storage
 
-    def _next(self, generator: ir.Generator) -> Occurrence:
-        name = next(self.names)
-        assert name.generator.owner == generator.owner, (name.path, generator.morphism.label)
-        return name
-
-    def _use(self, generator: ir.Generator, name: Occurrence) -> "_Slot":
+    def _use(self, generator: ir.Generator, path: str) -> Slot:
         slot = self.storage.slots[generator.owner]
         self._note(slot.key)
-        self.middle_paths.append(name.path)
-        self.paths.setdefault(generator.owner, name.parameter_path)
-        return _Slot(slot.key, slot.index)
+        self.middle_paths.append(path)
+        self.paths.setdefault(generator.owner, self.owners[generator.owner])
+        return slot
 
     def _note(self, key: str) -> None:
         if key not in self.keys:
             self.keys.append(key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    key: str
-    index: int | None
+def leaves(term: ir.Term, path: str) -> Iterator[Place]:
+    """The generators of a term that stands at ``path``, with theirs, in evaluation order."""
+    if isinstance(term, ir.Generator):
+        yield path, term
+    for segment, child in child_segments(term):
+        yield from leaves(child, join(path, segment))
+
+
+def step_name(step: ir.SampleStep | ir.ObserveStep) -> str:
+    """What a step's sites are called: several names are joined."""
+    return step.name if isinstance(step, ir.ObserveStep) else "_".join(step.names)
 
 
 def _whole_program(term: ir.Term) -> ir.Program | None:
@@ -213,14 +234,11 @@ def _keys(morphism: ir.Morphism, key: str) -> tuple[tuple[str, str], ...]:
 
 def compile_program(program: ir.Program, storage: Storage) -> tuple[CompiledProgram, Compilation]:
     """A program's nodes, with its weights placed in ``storage``."""
-    paths = parameter_paths(program)
-    work = Compilation(storage, iter(occurrences(program, paths)), paths)
+    work = Compilation(storage, parameter_paths(program))
     return work.program(program), work
 
 
-def compile_term(term: ir.Term, storage: Storage, name: str) -> tuple[Node, Compilation]:
-    """The node of a bare expression exported as ``name``."""
-    paths = parameter_paths(term)
-    names = [Occurrence(path, name, g, paths[g.owner]) for path, g in leaf_paths(term)]
-    work = Compilation(storage, iter(names), paths)
-    return work.node(term), work
+def compile_term(term: ir.Term, storage: Storage) -> tuple[Node, Compilation]:
+    """The node of a bare expression."""
+    work = Compilation(storage, parameter_paths(term))
+    return work.node(term, own_segment(term)), work

@@ -81,6 +81,12 @@ def _dot_call(function: str, args: Args, scope: Scope) -> Readable:
 def _cholesky_call(function: str, args: Args, scope: Scope) -> Value:
     (k,) = _values(function, args, scope)
     matrix = k.tensor
+    sides = k.own_shape[-2:]
+    square = sides[0] == sides[1] if len(sides) == 2 else len(sides) == 1 and _is_square(sides[0])
+    if not square:
+        raise UserError(
+            f"`cholesky` takes a square matrix, but got own shape {k.own_shape} (in `{scope.path}`)"
+        )
     if k.own_rank == 1:
         size = round(matrix.shape[-1] ** 0.5)
         matrix = matrix.reshape((*matrix.shape[:-1], size, size))
@@ -89,6 +95,11 @@ def _cholesky_call(function: str, args: Args, scope: Scope) -> Value:
     factor = torch.where((info > 0)[..., None, None], nan, factor)
     names = k.names if k.own_rank == 2 else (None, None)
     return Value(factor, names, k.rows, k.batch_rank)
+
+
+def _is_square(size: int) -> bool:
+    root = round(size**0.5)
+    return root * root == size
 
 
 def _diag_call(function: str, args: Args, scope: Scope) -> Value:
@@ -105,6 +116,12 @@ def _quad_form_call(function: str, args: Args, scope: Scope) -> Value:
 
 def _exp_quad_call(function: str, args: Args, scope: Scope) -> Value:
     x, amplitude, length = _values(function, args, scope)
+    for what, scale in (("amplitude", amplitude), ("length_scale", length)):
+        if scale.own_rank:
+            raise UserError(
+                f"the {what} of `cov_exp_quad` is one number, but has own shape "
+                f"{scale.own_shape} (in `{scope.path}`)"
+            )
     rows = x.rows or amplitude.rows or length.rows
     lead = max(x.lead, amplitude.lead, length.lead)
     tensors = [to_front(v, rows, lead) for v in (x, amplitude, length)]

@@ -26,7 +26,7 @@ class Kernel(nn.Module):
         super().__init__()
         self.name = name
         self.term = term
-        self.node, work = compile_term(term, storage, name)
+        self.node, work = compile_term(term, storage)
         self._names: list[tuple[str, str]] = []
         for key, parameter in storage.items(work.keys):
             registered = key.replace(".", "/")

@@ -64,8 +64,8 @@ _INNER = {
     "decoder": {"over"},
     "lexicon": {"from"},
     "var_init": {"from", "as"},
-    "let": {"where", "factor", "in"},
-    "score": {"factor", "in"},
+    "let": {"where", "in"},
+    "score": {"in"},
     "body": {"recursive"},
 }
 _NOWHERE = Token("", 0, 0, "")

@@ -116,6 +116,21 @@ def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
     _assert_only_the_deliberate_error(saved_outputs(root / NOTEBOOK))
 
 
+def test_a_saved_notebook_reads_well_before_anybody_trusts_or_runs_it(
+    lab: tuple[str, Path], browser: object
+) -> None:
+    address, _ = lab
+    with notebook_page(browser, address, NOTEBOOK) as (page, watch):
+        card = page.locator(".jp-OutputArea-output .quivers").first
+        assert "scores : Child -> Child" in card.text_content()
+        style = "node => [getComputedStyle(node).fontFamily, getComputedStyle(node).color]"
+        family, _ = card.locator("td", has_text="intercept").locator("..").evaluate(style)
+        assert "monospace" in family
+        _, colour = card.locator("td span", has_text="intercept").evaluate(style)
+        assert colour == "rgb(26, 115, 199)"  # the plain one: variables were stripped
+    _assert_quiet(watch)
+
+
 def _assert_quiet(watch: Watch) -> None:
     assert watch.errors == []
     assert watch.foreign == []

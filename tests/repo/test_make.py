@@ -9,8 +9,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A make of its own, whatever make runs this test."""
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        ["make", *arguments],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if key not in outer},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

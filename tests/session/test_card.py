@@ -129,12 +129,6 @@ def test_everything_of_the_users_is_escaped() -> None:
     assert "&lt;script&gt;" in shown
 
 
-def test_colours_come_from_theme_variables_with_a_fallback() -> None:
-    colours = re.findall(r"color:([^;\"]+)", _html(card(loads(SOURCE).morphism)))
-    assert colours
-    assert all(re.fullmatch(r"var\(--jp-[\w-]+,(#\w+|currentColor)\)", c) for c in colours)
-
-
 @pytest.mark.parametrize("fault", [RuntimeError("no <ink>"), RecursionError(), KeyError("x")])
 def test_a_drawing_that_fails_leaves_the_sentence_and_a_note(fault: Exception) -> None:
     def draw() -> Text:

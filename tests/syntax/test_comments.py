@@ -66,7 +66,8 @@ def test_outer_pragmas_join_the_next_declaration_with_their_comments() -> None:
 
 def test_trailing_pragmas_belong_to_rules_and_lexicon_entries() -> None:
     found = only(
-        'deduction D : X -> Y\n    rule r : X |- Y #[a]  # b\n    lexicon\n        "w" : X = f #[c]\n'
+        "deduction D : X -> Y\n    rule r : X |- Y #[a]  # b\n"
+        '    lexicon\n        "w" : X = f #[c]\n'
     )
     rule, lexicon = found.entries
     assert (rule.pragmas, rule.trailing) == ((entry("a"),), "# b")

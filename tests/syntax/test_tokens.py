@@ -58,8 +58,9 @@ def test_a_program_that_parses_has_no_faulty_token(text: str) -> None:
     assert Kind.ERROR not in {piece.kind for piece in tokens(text)}
 
 
-@pytest.mark.parametrize(
-    "operator", ">=> >>> ||> &&> |-> >> << *> ~> ?> +> $> %> -> <- => |- --".split()
-)
+OPERATORS = ">=> >>> ||> &&> |-> >> << *> ~> ?> +> $> %> -> <- => |- --"
+
+
+@pytest.mark.parametrize("operator", OPERATORS.split())
 def test_operators_take_as_many_characters_as_they_can(operator: str) -> None:
     assert [piece.text for piece in tokens(f"a{operator}b")] == ["a", operator, "b"]
