@@ -50,10 +50,14 @@ class ConditionedModel:
         *,
         latents: Latents = "all",
         dtype: torch.dtype | None = None,
+        missing: Collection[str] = (),
+        freeze_masks: bool = False,
     ) -> OpenTarget:
         """The model's target at the data and ``observations`` together."""
         given = self._with_data(observations)
-        return self.model.target(x, given, latents=latents, dtype=dtype)
+        return self.model.target(
+            x, given, latents=latents, dtype=dtype, missing=missing, freeze_masks=freeze_masks
+        )
 
     def log_joint(self, x: Tensor | None, values: Values) -> Tensor:  # -> (*b,)
         """The model's log joint, the data among the values."""

@@ -197,9 +197,14 @@ class LiftedModel:
         *,
         latents: Latents = "all",
         dtype: torch.dtype | None = None,
+        missing: Collection[str] = (),
+        freeze_masks: bool = False,
     ) -> LiftedTarget:
         """The model's target at ``x``, with the weights in front of its coordinates."""
-        inner = self.model.target(x, observations, latents=latents, dtype=dtype)
+        inner = self.model.target(
+            x, observations, latents=latents, dtype=dtype, missing=missing,
+            freeze_masks=freeze_masks,
+        )  # fmt: skip
         storage = self.model.storage()
         sites = self.model.parameter_sites()
         names = site_names(sites)

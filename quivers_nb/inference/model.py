@@ -137,7 +137,8 @@ class Model(Parameterized, Protocol):
 
     def target(
         self, x: Tensor | None, observations: Values | None = None, *,
-        latents: Latents = "all", dtype: dtype | None = None,
+        latents: Latents = "all", dtype: dtype | None = None, missing: Collection[str] = (),
+        freeze_masks: bool = False,
     ) -> OpenTarget: ...  # fmt: skip
 
     def log_joint(self, x: Tensor | None, values: Values) -> Tensor: ...  # -> (*b,)

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from quivers_nb.lower.scope import Scope, kind, readable
 from quivers_nb.lower.values import Readable, Value, align, pointwise, to_front
 
 Args = list[Any]  # evaluated arguments
+RANDOM = frozenset({"dropout", "alpha_dropout"})  # built-ins that draw a mask
 
 
 def literal(arg: Readable, function: str) -> float:
@@ -98,8 +100,7 @@ def _cholesky_call(function: str, args: Args, scope: Scope) -> Value:
 
 
 def _is_square(size: int) -> bool:
-    root = round(size**0.5)
-    return root * root == size
+    return isqrt(size) ** 2 == size
 
 
 def _diag_call(function: str, args: Args, scope: Scope) -> Value:

@@ -16,7 +16,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower import builtins
-from quivers_nb.lower.let_calls import SPECIAL, literal, stacked
+from quivers_nb.lower.let_calls import RANDOM, SPECIAL, literal, stacked
 from quivers_nb.lower.scope import Scope, axis_size, check_range, kind, lookup, readable
 from quivers_nb.lower.values import Readable, Value, align, gather, pointwise
 
@@ -205,3 +205,24 @@ _EVALUATE: Mapping[type, Callable[[Any, Scope], Any]] = {
     ir.Lambda: _lambda,
     ir.Factor: _factor,
 }
+
+
+def draws_masks(expr: ir.LetTerm) -> bool:
+    """Whether an expression contains a random built-in."""
+    if isinstance(expr, ir.Apply) and expr.function in RANDOM:
+        return True
+    return any(draws_masks(part) for part in _parts(expr))
+
+
+def _parts(expr: ir.LetTerm) -> tuple[ir.LetTerm, ...]:
+    match expr:
+        case ir.Arithmetic(left=left, right=right):
+            return left, right
+        case ir.Negate(operand=body) | ir.Lambda(body=body):
+            return (body,)
+        case ir.Apply(args=parts) | ir.Items(items=parts) | ir.Gather(indices=parts):
+            return parts
+        case ir.Factor(body=body, cases=cases):
+            return cases or ((body,) if body is not None else ())
+        case _:
+            return ()

@@ -10,7 +10,8 @@ for sites and host data may be tensors, numpy arrays, pandas columns, lists or n
     target       the density over a flat unconstrained vector, for guides and MCMC
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,7 @@ from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import Prepared, prepare, responses_fix_sizes, vocabulary
 from quivers_nb.lower.frame import every_step
 from quivers_nb.lower.inputs import fit_input
+from quivers_nb.lower.lets import draws_masks
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 from quivers_nb.lower.storage import Storage
@@ -84,6 +86,13 @@ class Model(nn.Module):
         """The names of its observe steps."""
         steps = every_step(self.program.steps)
         return frozenset(s.name for s in steps if isinstance(s, ir.ObserveStep))
+
+    @cached_property
+    def random_lets(self) -> tuple[str, ...]:
+        """The lets that draw random masks (dropout)."""
+        steps = every_step(self.program.steps)
+        lets = (s for s in steps if isinstance(s, ir.LetStep | ir.ScoreStep))
+        return tuple(s.name for s in lets if draws_masks(s.value))
 
     @property
     def effect_set(self) -> frozenset[Effect]:
@@ -229,19 +238,31 @@ class Model(nn.Module):
         *,
         latents: Literal["all", "declared"] = "all",
         dtype: torch.dtype | None = None,
+        missing: Collection[str] = (),
+        freeze_masks: bool = False,
     ) -> Opened:
         """The density over a flat vector of everything not observed.
 
         ``latents="all"`` gives middles coordinates of their own (MCMC, R3), ``"declared"`` leaves
-        them to fresh noise (variational fits). Raises `UserError` where a discrete site is not
-        given, an observe site has no value, or data do not fit.
+        them to fresh noise (variational fits). Observe sites named in ``missing`` may lack a value
+        and are latent then. ``freeze_masks``: MCMC holds the masks of random let-builtins fixed.
+
+        Raises `UserError` where a discrete site is not given, an observe site has no value, a mask
+        would be drawn anew in MCMC, or data do not fit.
         """
+        if latents == "all" and self.random_lets and not freeze_masks:
+            names = ", ".join(f"`{name}`" for name in self.random_lets)
+            raise UserError(
+                f"{names} draws a random mask, so the density is not a function: MCMC needs "
+                "freeze_masks=True, which holds the masks fixed"
+            )
         dtype = self._dtype({}) if dtype is None else dtype
         act = self._activate(x, observations or {}, dtype=dtype)
-        for name in sorted(self.observed_names - {"_"}):
+        for name in sorted(self.observed_names - {"_", *missing}):
             if name not in act.prepared.sites:
                 raise UserError(
-                    f"the observe site `{name}` has no value: a fit needs one under this key"
+                    f"the observe site `{name}` has no value: a fit needs one under this key, or "
+                    f"missing={{{name!r}}} to leave it out"
                 )
         return open_target(self, act, latents)
 

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from quivers_nb.diagnostics.source import Span
@@ -61,8 +61,7 @@ class Table:
 @cache
 def table() -> Table:
     """The table of this grammar, read once."""
-    text = resources.files("quivers_nb.syntax").joinpath("table.json").read_text("utf-8")
-    data = json.loads(text)
+    data = json.loads(Path(__file__).with_name("table.json").read_text("utf-8"))
     rules = [
         Rule(origin, size, plan, CONSTRUCTORS.get(action), flag, flag and plan == [0] and size == 1)
         for origin, action, size, plan, flag in data["rules"]

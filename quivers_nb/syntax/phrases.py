@@ -58,7 +58,7 @@ def expected_words(terminals: Iterable[str]) -> str:
         rest -= LEADERS
     rest -= SILENT
     phrases += [WORDS.get(t) or f"`{t}`" for t in sorted(rest, key=_order)]
-    shown = phrases[:3]
+    shown = phrases[:3] or ["the end of the block"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
 
 

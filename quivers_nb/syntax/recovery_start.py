@@ -11,12 +11,18 @@ from quivers_nb.syntax.place import NOTHING, Place
 STEP_LEADERS = ("sample", "observe", "marginalize", "let", "score")
 
 
-def _after_return(p: Place) -> Diagnostic | None:
-    if p.above.text != "return" or "_DEDENT" not in p.expected:
+def _complete_block(p: Place) -> Diagnostic | None:
+    """A block that had its last line: a program its return, a loss its expression."""
+    if p.expected != {"_DEDENT"}:
         return None
+    if p.above.text == "return":
+        return p.say(
+            "Q0121", "`return` is the last step of a program: nothing may follow it",
+            "move this step above `return`",
+        )  # fmt: skip
     return p.say(
-        "Q0121", "`return` is the last step of a program: nothing may follow it",
-        "move this step above `return`",
+        "Q0121", f"the block is complete: {p.found} may not follow in it",
+        "remove this line, or start it at the left margin",
     )  # fmt: skip
 
 
@@ -139,7 +145,7 @@ def _starters(p: Place) -> str:
 
 
 START = (
-    _after_return,
+    _complete_block,
     _unreadable,
     _broken_line,
     _no_statement,

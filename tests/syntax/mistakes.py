@@ -72,6 +72,7 @@ MISTAKES: dict[str, str] = {
     "step at top level": f"{DRAW}\n",
     "declaration in a program": prog(DRAW, "object Y : FinSet 3", "return u"),
     "step after return": prog(DRAW, "return u", "let v = u"),
+    "two bodies of a loss": "loss L\n    a + b\n    c\n",
     "nothing returned": prog(DRAW, "return"),
     "some labels": prog("return (a: b, c)"),
     "number as a name": "object 3 : X\n",

@@ -1,6 +1,7 @@
 """Engines: what moves the chains of a run. The fastest that can serve is taken.
 
-native   compiled gradient and compiled sampler, one chain per thread (`inference.native`)
+native   compiled gradient and compiled sampler, one chain per thread (`inference.native`);
+         for kernels without a compiled sampler, the compiled gradient alone
 traced   the chains of `mcmc.chain` in Python, on a recorded and replayed gradient
 eager    the same on torch autograd
 """
@@ -106,7 +107,7 @@ def choose(target: Target, example: Tensor, kernel: Kernel, num_warmup: int, tie
     refusal = ""
     if tier in ("auto", "native"):
         engine = _native(target, example, kernel, num_warmup, forced=tier == "native")
-        if isinstance(engine, NativeEngine):
+        if not isinstance(engine, Unavailable):
             return engine
         refusal = f"not native: {engine.reason}"
     gradient = gradient_of(target, example, tier)
@@ -116,16 +117,19 @@ def choose(target: Target, example: Tensor, kernel: Kernel, num_warmup: int, tie
 
 def _native(
     target: Target, example: Tensor, kernel: Kernel, num_warmup: int, *, forced: bool
-) -> "NativeEngine | Unavailable":
+) -> "Engine | Unavailable":
     if example.dtype is not torch.float64:
         return Unavailable("native chains run in float64")
     if target.dim > NATIVE_DIM and not forced:
         return Unavailable(f"{target.dim} coordinates are moved faster by torch")
+    native = prepare(target, example[0])
+    if isinstance(native, Unavailable):
+        return native
     settings = nuts_settings(kernel, num_warmup)
     if isinstance(settings, Unavailable):
-        return settings
-    native = prepare(target, example[0])
-    return native if isinstance(native, Unavailable) else NativeEngine(native, settings)
+        why = f"only the gradient is native: {settings.reason}"
+        return PythonEngine(Gradient(native.evaluate, "native", why))
+    return NativeEngine(native, settings)
 
 
 @dataclass(frozen=True, slots=True)

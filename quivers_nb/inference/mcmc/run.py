@@ -69,16 +69,22 @@ class MCMC:
         keep: Collection[str] | None = None,
         thin: int = 1,
         watch: Watch | None = None,
+        missing: Collection[str] = (),
+        freeze_masks: bool = False,
     ) -> MCMCResult:
         """Draw from the posterior of ``model`` at ``x`` given ``obs``.
 
         ``guide``: chains start at draws of it. ``keep`` names the sites whose draws are kept,
         ``keep_internal`` adds the internal ones (R3), ``thin=k`` keeps every k-th draw. An
-        interrupted run returns the draws so far.
+        interrupted run returns the draws so far. Observe sites in ``missing`` may lack a value and
+        are drawn; ``freeze_masks`` holds the masks of dropout fixed (R3, R10).
 
         Raises `UserError` if no start is found or the draws would not fit in memory.
         """
-        target = flat(model.target(x, obs, latents="all", dtype=self.dtype))
+        opened = model.target(
+            x, obs, latents="all", dtype=self.dtype, missing=missing, freeze_masks=freeze_masks
+        )
+        target = flat(opened)
         if guide is not None:
             values: DrawValues | None = _guide_values(guide, x)
         elif self.init_strategy == "prior":

@@ -6,9 +6,10 @@ that each end with a new metric, then 50 draws of step size only. A warm-up that
 this is divided 15 : 75 : 10; one shorter than 20 draws adapts the step size alone.
 
 Two things are not as in Stan. A last window is never shorter than the one before it (Stan's has one
-draw for a warm-up of 151). And a warm-up shorter than 20 draws takes no long shots: it starts at
-the step size that was searched for, not at ten times that, and ends at half of the average, which
-is uncertain by about that much while too long a step costs far more than too short a one.
+draw for a warm-up of 151). And where fewer than 20 draws are left for the final step size (as in
+every warm-up of less than 150) dual averaging takes no long shots: it starts at the step size that
+was searched for, not at ten times that, and ends at half of its average, which is uncertain by
+about that much, while too long a step costs far more than too short a one.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from quivers_nb.inference.mcmc.metric import Identity, Metric, MetricKind, Moments, Vector
 
 INITIAL, WINDOW, FINAL = 75, 25, 50
-SHORT = 20  # draws below which the step size alone is adapted, and cautiously
+SHORT = 20  # a warm-up below this adapts the step size alone; a final phase below it, cautiously
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75  # of dual averaging, as in the paper
 
 
@@ -30,6 +31,11 @@ class Schedule:
     first: int
     stop: int
     ends: frozenset[int]  # the number of draws made when a window is closed
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the final step size has few draws to settle in."""
+        return self.num_warmup - (self.stop if self.ends else 0) < SHORT
 
 
 def schedule(num_warmup: int) -> Schedule:
@@ -117,11 +123,11 @@ class Warmup:
 
     @property
     def _caution(self) -> float:
-        return 2.0 if self.schedule.num_warmup < SHORT else 1.0
+        return 2.0 if self.schedule.hurried else 1.0
 
     def restart(self, tuning: Tuning) -> Tuning:
         """A fresh start of dual averaging from a step size that was searched for."""
-        boldness = 1.0 if self.schedule.num_warmup < SHORT else 10.0
+        boldness = 1.0 if self.schedule.hurried else 10.0
         averaging = DualAveraging.start(tuning.step_size, boldness=boldness)
         return tuning._replace(averaging=averaging)
 

@@ -248,8 +248,10 @@ static int64_t transition(chain_t *c) {
 
 /* --- Warmup --- */
 
-/* A warmup too short for windows is cautious, see quivers_nb/inference/mcmc/warmup.py. */
-static int is_short(const settings_t *set) { return set->warmup < 20; }
+/* Few draws for the final step size: be cautious, see quivers_nb/inference/mcmc/warmup.py. */
+static int hurried(const settings_t *set) {
+    return set->warmup - (set->windows ? set->stop : 0) < 20;
+}
 
 static int start_step_size(chain_t *c) {
     int64_t n = c->set->dim;
@@ -267,7 +269,7 @@ static int start_step_size(chain_t *c) {
         *step *= direction > 0 ? 2.0 : 0.5;
     }
     if (!(*step > 1e-300 && *step < 1e7)) return 0;
-    c->state->mu = log((is_short(c->set) ? 1.0 : 10.0) * *step);
+    c->state->mu = log((hurried(c->set) ? 1.0 : 10.0) * *step);
     c->state->h_bar = c->state->log_step_bar = 0.0;
     c->state->step_count = 0;
     return 1;
@@ -320,7 +322,7 @@ static int adapt(chain_t *c, double accept) {
     chain_state *s = c->state;
     if (set->adapt_step_size) adapt_step_size(c, accept);
     if (s->transition == set->warmup - 1 && set->adapt_step_size)
-        s->step_size = exp(s->log_step_bar) * (is_short(set) ? 0.5 : 1.0);
+        s->step_size = exp(s->log_step_bar) * (hurried(set) ? 0.5 : 1.0);
     if (set->adapt_metric && s->transition >= set->first && s->transition < set->stop)
         count_moments(c);
     if (set->adapt_metric && window_closes(set, s->transition + 1)) {

@@ -78,7 +78,7 @@ def test_moments_and_shrinkage_are_those_of_the_whole_window(name):
         np.testing.assert_allclose(metric.covariance, wanted, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize(("draws", "caution"), [(10, 2.0), (20, 1.0), (100, 1.0)])
+@pytest.mark.parametrize(("draws", "caution"), [(10, 2.0), (20, 2.0), (100, 2.0), (150, 1.0)])
 def test_the_last_warm_up_draw_sets_the_averaged_step_size(draws, caution):
     warmup = Warmup(schedule(draws), metric_kind("diagonal"), 0.8, True, True)
     tuning = initial_tuning(0.1, warmup.kind, 2, np.float64)

@@ -9,11 +9,15 @@ from torch import Tensor
 SIZES = (1, 2, 3, 20, 70)
 
 
+def _front(t: Tensor, axis: int, index: Tensor) -> Tensor:
+    return t.narrow(axis, 0, min(t.shape[axis], len(index)))
+
+
 def _unary(rng: random.Random, a: Tensor) -> Tensor:
     axis = rng.randrange(a.ndim) if a.ndim else 0
     choices = [
         torch.tanh, torch.sigmoid, torch.sin, lambda t: t * 0.5, lambda t: t * t / (1 + t * t),
-        lambda t: torch.nn.functional.softplus(t), lambda t: torch.where(t > 0, t, 0.1 * t),
+        torch.nn.functional.softplus, lambda t: torch.where(t > 0, t, 0.1 * t),
     ]  # fmt: skip
     if a.ndim:
         n = a.shape[axis]
@@ -25,7 +29,7 @@ def _unary(rng: random.Random, a: Tensor) -> Tensor:
             lambda t: t.index_select(axis, index), lambda t: t.narrow(axis, start, n - start),
             lambda t: t.select(axis, start), lambda t: t.reshape(-1),
             lambda t: t.unsqueeze(axis), lambda t: t.transpose(0, axis),
-            lambda t: torch.zeros_like(t).index_add(axis, index[:n] % n, t.narrow(axis, 0, min(n, len(index)))),
+            lambda t: torch.zeros_like(t).index_add(axis, index[:n] % n, _front(t, axis, index)),
         ]  # fmt: skip
     return rng.choice(choices)(a)
 
