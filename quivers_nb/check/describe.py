@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from quivers_nb.check.expect import signature_texts
+from quivers_nb.check.let_text import let_text
 from quivers_nb.check.paths import own_segment, step_paths
 from quivers_nb.check.term import (
     Arithmetic,
@@ -179,9 +180,9 @@ def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
         case ObserveStep():
             yield depth, f"observe {step.name} ~ {distribution(step.source)}"
         case LetStep():
-            yield depth, f"let {step.name} = {_short(step.value)}"
+            yield depth, f"let {step.name} = {let_text(step.value)}"
         case ScoreStep():
-            yield depth, f"score {step.name} = {_short(step.value)}"
+            yield depth, f"score {step.name} = {let_text(step.value)}"
         case MarginalizeStep():
             yield depth, f"marginalize {step.name} ~ {distribution(step.source)}"
             for inner in step.body:
@@ -189,12 +190,6 @@ def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
     source = step.source if isinstance(step, SampleStep | ObserveStep) else None
     if isinstance(source, MorphismCall) and not isinstance(source.term, Generator):
         yield from _outline(source.term, depth + 1)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, Arithmetic):
-        return f"… {value.op} …"
-    return type(value).__name__.lower()
 
 
 def _title(term: Term) -> str:

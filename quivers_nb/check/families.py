@@ -162,6 +162,9 @@ def _arity(
 def _given(arg: tree.StepArg, env: Environment) -> Given:
     if isinstance(arg, tree.ArgList):
         found = [check_argument(item, env) for item in arg.items]
+        for (_, value), item in zip(found, arg.items, strict=True):
+            if value.own:
+                _not_a_number(value, item, env)
         rows = frozenset[str]().union(*(value.rows for _, value in found))
         value = Value(rows=rows, axes=None)
         if all(v.own == () for _, v in found):
@@ -171,3 +174,17 @@ def _given(arg: tree.StepArg, env: Environment) -> Given:
     if isinstance(slot, Literal) and value is not UNKNOWN:
         value = NUMBER
     return Given(slot, value, arg.span)
+
+
+def _not_a_number(value: Value, item: tree.StepArg, env: Environment) -> None:
+    report = env.scope.report
+    count = len(value.own or ())
+    labels = [] if value.span is None else [Label(value.span, "bound here")]
+    report.error(
+        "Q0608",
+        f"`{report.text(item.span)}` has {count} own ax{'is' if count == 1 else 'es'}: the items "
+        "of a list are numbers",
+        item.span,
+        labels=labels,
+        hint="pass the vector itself, without the list",
+    )

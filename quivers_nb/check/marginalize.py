@@ -22,7 +22,7 @@ from quivers_nb.spaces.space import Finite
 from quivers_nb.spaces.support import UNIT_INTERVAL, Counts
 from quivers_nb.syntax import tree
 
-LOWERED = False  # whether the runtime has it: checked all the same, and refused until then
+LOWERED = True  # whether the runtime has it: checked all the same, and refused until then
 
 CheckStep = Callable[[tree.Step, Environment], Step | None]
 MARGINAL_OPTIONS: dict[str, Kind] = {**OPTIONS, "reduction": NAME, "via": VIA}

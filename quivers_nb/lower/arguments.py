@@ -16,7 +16,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.scope import Scope, check_range, lookup
-from quivers_nb.lower.values import Names, Readable, Value, gather, join_names
+from quivers_nb.lower.values import Names, Readable, Value, align, gather, join_names
 from quivers_nb.spaces.family import Clamp, Family, Parameter
 from quivers_nb.spaces.space import Object, ProductSet, Space, factors, is_finite, width
 
@@ -86,9 +86,7 @@ def family_params(
     out = []
     for arg, parameter in zip(call.args, family.parameters, strict=True):
         if isinstance(arg, tuple):
-            numbers = [_as_tensor(read_argument(a, scope), scope, call.family) for a in arg]
-            vector = torch.stack(numbers, -1)
-            value = Value(vector, (None,), rows=False, batch_rank=scope.run.batch_rank)
+            value = _vector_of(arg, scope, call.family)
         else:
             value = _tensor_value(read_argument(arg, scope), parameter, scope, call.family)
         param = _as_param(value, parameter, scope, event_size, call)
@@ -103,16 +101,27 @@ def _label(arg: ir.Argument | tuple[ir.Argument, ...], parameter: Parameter) -> 
     return arg.base.name if isinstance(arg, ir.Indexed) else parameter.name
 
 
-def _as_tensor(value: Readable, scope: Scope, family: str) -> Tensor:
-    if isinstance(value, Value):
-        read = value.read()
-        if read.own_rank:
-            raise UserError(
-                f"the arguments of {family} in `{scope.path}` are single numbers that form a "
-                f"vector, but one has own shape {read.own_shape}"
-            )
-        return read.tensor
-    return scalar(float(value), scope.run.dtype, scope.run.device)
+def _vector_of(numbers: tuple[ir.Argument, ...], scope: Scope, family: str) -> Value:
+    """Single numbers as one vector, row-wise if one of them is."""
+    run = scope.run
+    values: list[Readable] = []
+    for number in numbers:
+        value = read_argument(number, scope)
+        if isinstance(value, Value):
+            value = value.read()
+            if value.own_rank:
+                raise UserError(
+                    f"the arguments of {family} in `{scope.path}` are single numbers that form a "
+                    f"vector, but one has own shape {value.own_shape}"
+                )
+        values.append(value)
+    tensors, _, rows, _ = align(values)
+    floats = [
+        t.to(run.dtype) if isinstance(t, Tensor) else scalar(float(t), run.dtype, run.device)
+        for t in tensors
+    ]
+    vector = torch.stack(list(torch.broadcast_tensors(*floats)), -1)
+    return Value(vector, (None,), rows, run.batch_rank)
 
 
 def _tensor_value(value: Readable, parameter: Parameter, scope: Scope, family: str) -> Value:

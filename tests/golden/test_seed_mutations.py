@@ -58,4 +58,5 @@ def test_every_position_lies_in_the_text_and_the_report_shows_it(mutation: Mutat
 
 
 def test_the_words_are_those_of_the_golden_file() -> None:
-    assert render() == GOLDEN.read_text(encoding="utf-8")
+    hint = "read what changed, then write it again: python -m tests.golden.mutations"
+    assert render() == GOLDEN.read_text(encoding="utf-8"), hint
