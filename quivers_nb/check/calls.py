@@ -13,7 +13,10 @@ from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.space import Space
 from quivers_nb.syntax import tree
+
+FLAT_MATRICES = frozenset({"Covariance", "Correlation", "CholeskyFactor", "LowerTriangular"})
 
 
 def check_call(expr: tree.LetCall, env: Environment, infer: Infer) -> Typed:
@@ -81,13 +84,40 @@ def _dot(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | No
     return None if own is None else own[:-1]
 
 
-def _same(_expr: tree.LetCall, values: list[Value], _env: Environment) -> Axes | None:
-    return values[0].own
-
-
-def _square(_expr: tree.LetCall, values: list[Value], _env: Environment) -> Axes | None:
-    """A matrix over the first axis of the argument."""
+def _factorized(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | None:
+    """A Cholesky factor has the axes of its matrix: two of one length, or one flat vector (3.2)."""
     own = values[0].own
+    obj = values[0].obj
+    if own is None or (isinstance(obj, Space) and obj.ctor in FLAT_MATRICES):
+        return None
+    sizes = [axis.obj.size for axis in own[-2:]]
+    known = all(isinstance(size, int) for size in sizes)
+    if len(sizes) == 2 and (not known or sizes[0] == sizes[1]):
+        return own
+    shape = " by ".join(map(str, sizes)) if len(sizes) == 2 else "a vector"
+    env.scope.report.error(
+        "Q0709",
+        f"`{expr.name.text}` takes a square matrix, and "
+        f"`{env.scope.report.text(expr.args[0].span)}` is {shape}",
+        expr.args[0].span,
+        hint="a covariance is made by `cov_exp_quad`, `diag` or a product of matrices",
+    )
+    return None
+
+
+def _covariance(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | None:
+    """A matrix over the first axis of the points; amplitude and length scale are numbers."""
+    own = values[0].own
+    for value, arg in zip(values[1:], expr.args[1:], strict=True):
+        if value.own:
+            text = env.scope.report.text(arg.span)
+            env.scope.report.error(
+                "Q0709",
+                f"`{text}` has own axes, where `{expr.name.text}` takes one number",
+                arg.span,
+                labels=[] if value.span is None else [Label(value.span, "bound here")],
+            )
+            return None
     return None if own is None else (own[0], own[0])
 
 
@@ -123,8 +153,8 @@ def _product(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes 
 
 
 MATRICES: dict[str, Callable[[tree.LetCall, list[Value], Environment], Axes | None]] = {
-    "dot": _dot, "matmul": _product, "diag": _diagonal, "cholesky": _same,
-    "cov_exp_quad": _square, "cholesky_quad_form": _unknown_axes,
+    "dot": _dot, "matmul": _product, "diag": _diagonal, "cholesky": _factorized,
+    "cov_exp_quad": _covariance, "cholesky_quad_form": _unknown_axes,
 }  # fmt: skip
 RESULTS: dict[Action, Callable[[Builtin, tree.LetCall, list[Value], Environment], Value]] = {
     Action.POINT: _point, Action.KEEP: _keep, Action.REDUCE: _reduce, Action.MATRIX: _matrix,

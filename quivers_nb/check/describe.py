@@ -7,7 +7,6 @@ from quivers_nb.check.expect import signature_texts
 from quivers_nb.check.let_text import let_text
 from quivers_nb.check.paths import own_segment, step_paths
 from quivers_nb.check.term import (
-    Arithmetic,
     Axis,
     CheckedModule,
     Compose,

@@ -10,6 +10,7 @@ from quivers_nb.check.expect import (
     label,
 )
 from quivers_nb.check.extent import check_extent
+from quivers_nb.check.inlining import instantiated
 from quivers_nb.check.joints import (
     Link,
     chain,
@@ -23,8 +24,8 @@ from quivers_nb.check.joints import (
     same_input,
 )
 from quivers_nb.check.objects import check_object
+from quivers_nb.check.programs import check_program, program_term, read_program_options
 from quivers_nb.check.scope import Group, MorphismBinding, Scope, Template
-from quivers_nb.check.templates import check_template_call
 from quivers_nb.check.term import (
     Fan,
     Identity,
@@ -295,13 +296,12 @@ def _parser(expr: tree.ExprParser, scope: Scope) -> None:
     not_lowered(f"`{expr.kind.text}`", expr.span, scope.report)
 
 
-def _call(expr: tree.ExprCall, scope: Scope) -> None:
+def _call(expr: tree.ExprCall, scope: Scope) -> Term | None:
     binding = resolve(expr.name, scope, COMBINATORS)
     if binding is None or binding.value is None:
-        return
+        return None
     if isinstance(binding.value, Template):
-        check_template_call(binding.value, expr.name, expr.args, scope)
-        return
+        return _instance(binding.value, expr, scope)
     scope.report.error(
         "Q0411",
         f"`{expr.name.text}` is a {binding.kind}: it takes no arguments in an expression",
@@ -309,6 +309,16 @@ def _call(expr: tree.ExprCall, scope: Scope) -> None:
         labels=[Label(binding.span, "declared here")],
         hint=f"compose it instead, as in `f >> {expr.name.text}`",
     )
+    return None
+
+
+def _instance(template: Template, expr: tree.ExprCall, scope: Scope) -> Term | None:
+    """A template applied to arguments: a program of its own (7.9)."""
+    decl = instantiated(template, expr.name, expr.args, scope)
+    if decl is None:
+        return None
+    program = check_program(decl, read_program_options(decl, scope), scope)
+    return None if program is None else program_term(program, expr.span)
 
 
 EXPRESSIONS: dict[type, Callable[[Any, Scope], Term | None]] = {

@@ -13,7 +13,6 @@ from quivers_nb.check.objects import axes_of, check_finite
 from quivers_nb.check.options import NAME, Kind, Settings, read_options
 from quivers_nb.check.plates import check_plate
 from quivers_nb.check.term import Axis, FamilyCall, MarginalizeStep, Reduction, Step, Variable
-from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, own_axes
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.suggest import nearest
@@ -21,8 +20,6 @@ from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import Finite
 from quivers_nb.spaces.support import UNIT_INTERVAL, Counts
 from quivers_nb.syntax import tree
-
-LOWERED = True  # whether the runtime has it: checked all the same, and refused until then
 
 CheckStep = Callable[[tree.Step, Environment], Step | None]
 MARGINAL_OPTIONS: dict[str, Kind] = {**OPTIONS, "reduction": NAME, "via": VIA}
@@ -44,8 +41,6 @@ def check_marginalize(
         body = tuple(done for inner in step.body if (done := check_step(inner, env)) is not None)
     if report.count > before or head is None:
         return None
-    if not LOWERED:
-        not_lowered("`marginalize`", step.name.span, report)
     return replace(head, body=body)
 
 

@@ -61,17 +61,9 @@ def check_module(
     for decl in module.declarations:
         _declare(decl, scope)
     exports = _exports(module, scope)
-    _uncalled_templates(scope)
     if report.errors:
         raise CompileError(report.errors, source)
     return _checked(scope, exports)
-
-
-def _uncalled_templates(scope: Scope) -> None:
-    """A template that nobody calls is refused where it stands, so that it is not silently lost."""
-    for name, binding in scope.morphisms.items():
-        if isinstance(binding.value, Template) and name not in scope.called:
-            not_lowered("a program with typed parameters", binding.span, scope.report)
 
 
 def _names_to_come(module: tree.Module) -> dict[str, Span]:
@@ -190,7 +182,6 @@ def _exportable(name: tree.Name, scope: Scope) -> bool:
         )
         return False
     if isinstance(binding.value, Template):
-        scope.called.add(name.text)
         not_lowered("exporting a program with typed parameters", name.span, scope.report)
         return False
     return True

@@ -1,8 +1,11 @@
 """Programs: inputs, steps in order, return, effects (section 7)."""
 
+from dataclasses import replace
+
 from quivers_nb.check.effects import check_declared, step_effects, written_effects
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.extent import check_extent
+from quivers_nb.check.inlining import inlined
 from quivers_nb.check.lets import NOTHING, check_let
 from quivers_nb.check.marginalize import check_marginalize
 from quivers_nb.check.objects import check_object, declared_label
@@ -24,9 +27,7 @@ from quivers_nb.syntax import tree
 
 def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
     """Bind the name of a `program`; a template or posterior program is refused by name."""
-    options = read_options(
-        decl.options, {"effects": NAMES, "over": NAME}, scope.report, what="a program"
-    )
+    options = read_program_options(decl, scope)
     value: ProgramTerm | Template | None = None
     if any(param.kind is not None for param in decl.params):
         value = Template(decl)
@@ -36,12 +37,23 @@ def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
         program = check_program(decl, options, scope)
         name = decl.name
         if program is not None and check_extent(program, 1, name.text, name.span, scope):
-            value = ProgramTerm(
-                dom=program.dom, cod=program.cod, sequence=program.sequence, span=decl.name.span,
-                program=program,
-            )  # fmt: skip
+            value = program_term(program, decl.name.span)
     kind = "template" if isinstance(value, Template) else "program"
     scope.declare_morphism(decl.name, MorphismBinding(value, decl.name.span, kind))
+
+
+def read_program_options(decl: tree.ProgramDecl, scope: Scope) -> Settings:
+    """The options of a program."""
+    return read_options(
+        decl.options, {"effects": NAMES, "over": NAME}, scope.report, what="a program"
+    )
+
+
+def program_term(program: Program, span: Span) -> ProgramTerm:
+    """A program as a morphism."""
+    return ProgramTerm(
+        dom=program.dom, cod=program.cod, sequence=program.sequence, span=span, program=program
+    )
 
 
 def _posterior(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> None:
@@ -65,6 +77,7 @@ def _posterior(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> None:
 def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Program | None:
     """The program, or None if anything in it is wrong."""
     before = scope.report.count
+    decl = replace(decl, steps=inlined(decl.steps, scope))
     dom, cod = check_object(decl.dom, scope), check_object(decl.cod, scope)
     env = Environment(
         scope=scope, reads=reads_input(decl, scope), dom=dom, dom_span=decl.dom.span,

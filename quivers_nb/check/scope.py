@@ -71,7 +71,6 @@ class Scope:
     copies: list[int] = field(default_factory=lambda: [0])
     results: dict[str, tuple[Value, ...]] = field(default_factory=dict)  # what programs return
     extents: dict[int, tuple[int, object]] = field(default_factory=dict)  # see `extent`
-    called: set[str] = field(default_factory=set)  # templates that are used somewhere
     composition: Span | None = None  # a `composition` line was met: algebras are not known
 
     def inner(self) -> "Scope":
@@ -79,7 +78,7 @@ class Scope:
         return Scope(
             self.report, self.data_keys, self.sizes, self.objects, dict(self.morphisms),
             self.data, self.later, self.free_sizes, self.copies, self.results,
-            self.extents, self.called, self.composition,
+            self.extents, self.composition,
         )  # fmt: skip
 
     def fresh(self) -> int:

@@ -1,10 +1,9 @@
-"""Calls of templates: they are not inlined yet, but their arguments are checked (7.9)."""
+"""Calls of templates: arguments of the kinds that the parameters ask for (7.9)."""
 
 from collections.abc import Sequence
 
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.scope import Pattern, Scope, Template
-from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import is_finite
@@ -25,9 +24,16 @@ def check_template_step(
             labels=[Label(template.decl.name.span, "a program with typed parameters")],
             hint="pass the object as an argument, and draw the plate inside",
         )
-        env.scope.called.add(template.decl.name.text)
         return
-    check_template_call(template, step.call.name, step.call.args or (), env.scope)
+    good = check_template_call(template, step.call.name, step.call.args or (), env.scope)
+    if good and isinstance(step, tree.ObserveStep):
+        env.scope.report.error(
+            "Q0516",
+            f"the template `{step.call.name.text}` gives a deterministic value, which cannot be "
+            "observed",
+            step.call.name.span,
+            hint="call it in a `sample` step, and observe a draw at its value",
+        )
 
 
 def check_template_call(
@@ -35,10 +41,9 @@ def check_template_call(
     name: tree.Name,
     args: Sequence[tree.StepArg | tree.Name | tree.Number],
     scope: Scope,
-) -> None:
-    """Arity, and what each parameter's kind admits."""
+) -> bool:
+    """Whether the number of arguments is right and each is what its parameter's kind admits."""
     params = template.decl.params
-    scope.called.add(template.decl.name.text)
     before = scope.report.count
     if len(args) != len(params):
         names = ", ".join(param.name.text for param in params)
@@ -48,7 +53,7 @@ def check_template_call(
             name.span,
             labels=[Label(template.decl.name.span, "declared here")],
         )
-        return
+        return False
     for param, arg in zip(params, args, strict=True):
         fault = _fault(param, arg, scope)
         if fault is not None:
@@ -58,8 +63,7 @@ def check_template_call(
                 arg.span,
                 because=[_asked(param)],
             )
-    if scope.report.count == before:
-        not_lowered("calling a program with typed parameters", name.span, scope.report)
+    return scope.report.count == before
 
 
 def _asked(param: tree.Param) -> Because:

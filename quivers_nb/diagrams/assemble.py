@@ -35,6 +35,7 @@ class _Page:
     items: list[Item] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     states: set[Port] = field(default_factory=set)  # last outputs of items without inputs
+    ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # on the right of a wire
 
 
 def assemble(piece: Piece, title: str = "") -> Diagram:
@@ -95,11 +96,26 @@ def _place(item: Item, strands: list[Strand], page: _Page, left: Anchor) -> list
         item = replace(item, ghost=ghost)
         if item.outs:
             page.states.add(Port(item.id, len(item.outs) - 1))
+    item = _wait(item, [source for source, _ in strands], page, left)
     page.items.append(item)
     page.wires.extend(
         Wire(source, Port(item.id, i), wire) for i, (source, wire) in enumerate(strands)
     )
     return [(Port(item.id, i), wire) for i, wire in enumerate(item.outs)]
+
+
+def _wait(item: Item, sources: list[Port], page: _Page, left: Anchor) -> Item:
+    """Let an item stand after what has ended between its inputs; hand on what ended beside it."""
+    ended = [page.ended.pop(source, ()) for source in sources]
+    between = tuple(name for names in ended[:-1] for name in names)
+    beside = ended[-1] if ended else ()
+    if item.outs:
+        heir: Anchor = Port(item.id, len(item.outs) - 1)
+    else:
+        heir, beside = left, (item.id, *beside)
+    if isinstance(heir, Port) and beside:
+        page.ended[heir] = (*page.ended.get(heir, ()), *beside)
+    return replace(item, waits=between) if between else item
 
 
 def _group(block: Block, page: _Page) -> Item:

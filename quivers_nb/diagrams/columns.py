@@ -75,6 +75,7 @@ def assign_columns(diagram: Diagram, cells: dict[str, Cell]) -> int:
         least = _ghost_column(item, cells)
         if item.ins:
             least = max(_column(port, cells) + 1 for port in sources[item.id])
+        least = max([least, *(cells[name].column + 1 for name in item.waits)])
         cells[item.id].column = least
     last = max((cell.column for cell in cells.values()), default=-1)
     readers = _readers(diagram)
@@ -194,8 +195,6 @@ class _Sweep:
         for i in range(len(item.outs)):
             self.row.append(_Open(Port(item.id, i), cell, i))
             self.row.extend(self._ghosts(Port(item.id, i)))
-        if not item.outs:
-            self.row.extend(self._ghosts(Ghost(item.id)))
         return cell
 
     def _pass(self, state: _Open, column: int) -> Cell:

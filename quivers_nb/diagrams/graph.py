@@ -118,6 +118,7 @@ class Item:
     body: "Diagram | None" = None
     template: str = ""
     ghost: Anchor = None
+    waits: tuple[str, ...] = ()  # items that end between the inputs, so before this one
     span: Span = field(default=NO_SPAN, compare=False)
 
     @property

@@ -47,6 +47,9 @@ class Meta:
         return cls(tuple(tensor.shape), tensor.dtype, tuple(tensor.stride()))
 
 
+ABSENT = Meta((), torch.float64, ())  # of a result that the operation left out
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One operation. ``args`` and ``kwargs`` hold `Ref`s, numbers, dtypes, and lists of these.
@@ -204,6 +207,13 @@ class _Tape:
             self.constants[number] = tensor.detach()
         return number
 
+    def enter_result(self, tensor: Tensor | None) -> int:
+        """A new value number for a result; None is a gradient that nobody asked for."""
+        if tensor is not None:
+            return self.enter(tensor, varying=True)
+        self.count += 1
+        return self.count - 1
+
     def point(self, tensor: Tensor, number: int) -> None:
         """From now on, this tensor object stands for value ``number``."""
         self.number[id(tensor)] = number
@@ -257,10 +267,10 @@ class _Recorder(TorchDispatchMode):
 
     def _enter_node(self, func: OpOverload, args: Any, kwargs: Any, result: Any) -> None:
         tensors = [result] if isinstance(result, Tensor) else list(result or ())
-        if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        if not all(tensor is None or isinstance(tensor, Tensor) for tensor in tensors):
             raise RecordingError(f"{func} returns something that is not a tensor")
-        numbers = tuple(self.tape.enter(tensor, varying=True) for tensor in tensors)
-        metas = tuple(Meta.of(tensor) for tensor in tensors)
+        numbers = tuple(self.tape.enter_result(tensor) for tensor in tensors)
+        metas = tuple(ABSENT if tensor is None else Meta.of(tensor) for tensor in tensors)
         several = not isinstance(result, Tensor)
         self.tape.nodes.append(Node(func, tuple(args), kwargs, numbers, metas, several))
 
@@ -269,6 +279,8 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         if number is not None:
             self.tape.point(result, number)
+            # A name for the alias: two names for one memory must not be written through.
+            self.tape.storages[_storage(result)].add(-1)
         return result
 
     def _write(self, func: Any, args: Any, kwargs: Any) -> Any:

@@ -126,7 +126,8 @@ def _neutral(value: float, *, both: bool) -> Callable[[Node, _Constants], tuple[
     """``x op value`` is ``x``; with ``both`` also ``value op x``."""
 
     def rule(node: Node, constants: _Constants) -> tuple[int, ...]:
-        if node.kwargs.get("alpha", 1) != 1 or len(node.args) != 2:
+        plain = all(key == "alpha" and value == 1 for key, value in node.kwargs.items())
+        if not plain or len(node.args) != 2:
             return ()
         left, right = node.args
         places = (0,) if _is(right, value, constants) else ()

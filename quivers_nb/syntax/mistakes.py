@@ -136,6 +136,13 @@ def call_shape(name: tree.Name, span: Span) -> Diagnostic:
     )
 
 
+def no_arguments(name: tree.Name, span: Span) -> Diagnostic:
+    """``f()`` in an expression."""
+    return Diagnostic(
+        "Q0128", f"`{name.text}()` passes no arguments", span, hint=f"write `{name.text}`"
+    )
+
+
 def method_shape(method: tree.ExprMethod) -> Diagnostic | None:
     """What is wrong with a method: its name, missing or superfluous parentheses, its arguments."""
     name, args = method.method, method.args

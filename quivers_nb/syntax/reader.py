@@ -93,7 +93,7 @@ class Reader:
         """All declarations; none if there are findings."""
         at = 0
         hard = self.lines.hard
-        while at < len(self.tokens) and len(self.found) < MAX_FINDINGS:
+        while at < len(self.tokens) and self.count() < MAX_FINDINGS:
             token = self.tokens[at]
             if self.between:
                 self.remembered, self.begin = self.machine.copy(), at
@@ -116,6 +116,7 @@ class Reader:
         """Keep account of statements and blocks."""
         if token.kind == "_NL":
             self.between, self.above = True, self.begin
+            self.orphans = self.orphans and self.tokens[self.begin].text in STEPS
         elif token.kind == "_INDENT":
             self.blocks.append((self.count(), self.above))
         elif token.kind == "_DEDENT":
@@ -135,7 +136,7 @@ class Reader:
             first.setdefault(offset, finding)
         return tuple(
             replace(f, message=legible(f.message), hint=legible(f.hint or "") or None)
-            for f in first.values()
+            for f in list(first.values())[:MAX_FINDINGS]
         )
 
     def count(self) -> int:
@@ -148,9 +149,9 @@ class Reader:
         token = self.tokens[at]
         if token.kind != "NAME":
             return token.kind
-        row = table().actions[(machine or self.machine).states[-1]]
         word = "SPACE" if token.text in SPACES else token.text
-        if word not in row or token.text in ("NAME", "INT", "FLOAT", "STRING", "COMP"):
+        row = table().actions[(machine or self.machine).states[-1]]
+        if word not in row or not (word in table().keywords or token.text in SPACES):
             return "NAME"
         return word if "NAME" not in row or self.is_keyword(at) else "NAME"
 

@@ -39,9 +39,11 @@ def _unclosed(p: Place) -> Diagnostic | None:
 
 
 def _step_argument(p: Place) -> Diagnostic | None:
-    if p.leader not in DRAWS or p.opener is None or not p.has("<-"):
+    if p.leader not in DRAWS or not p.has("<-"):
         return None
     sign = p.token.kind
+    if p.opener is None:
+        return _step_expression(p) if sign in ARITHMETIC | {"COMP", "@"} else None
     negated = p.previous.kind == "-" and sign in ("NAME", "(")
     wrong = ARITHMETIC | {"COMP", "@", "(", "STRING", ".", "->"}
     if not negated and (sign not in wrong or (sign == "(" and p.previous.kind == ")")):
@@ -50,6 +52,13 @@ def _step_argument(p: Place) -> Diagnostic | None:
         "Q0106", "step arguments are names or numbers, not expressions",
         "bind a `let` before this step and pass its name",
         Span(p.previous.start, p.previous.stop) if negated else None,
+    )  # fmt: skip
+
+
+def _step_expression(p: Place) -> Diagnostic:
+    return p.say(
+        "Q0106", "a step draws from one family or morphism, not from an expression",
+        "compute with a `let` below this step; compose morphisms with a `let` at the left margin",
     )  # fmt: skip
 
 
@@ -81,14 +90,51 @@ def _two_minus(p: Place) -> Diagnostic | None:
 
 
 def _colon_or_equals(p: Place) -> Diagnostic | None:
-    pairs = {"=": ":", ":": "="}
-    wanted = pairs.get(p.token.kind)
-    if wanted is None or wanted not in p.expected or p.opener is not None:
+    wanted = {"=": ":", ":": "="}.get(p.token.kind)
+    if wanted is None or wanted not in p.expected:
         return None
-    what = f"`{p.leader}`" if p.leader.isidentifier() else "this line"
+    what = f"`{p.previous.text if p.opener else p.leader}`"
     return p.say(
         "Q0116", f"{what} takes `{wanted}` here, not `{p.token.kind}`",
         f"write `{p.so_far} {wanted} …`",
+    )  # fmt: skip
+
+
+def _header_colon(p: Place) -> Diagnostic | None:
+    if p.token.kind != ":" or p.after.kind != "_NL":
+        return None
+    return p.say("Q0122", "a line that opens a block does not end with `:`", "remove the colon")
+
+
+def _several_names(p: Place) -> Diagnostic | None:
+    """``return u, v`` and ``sample u, v <- f``."""
+    if p.token.kind != "," or p.opener is not None or p.leader not in ("return", "sample"):
+        return None
+    return p.say(
+        "Q0127", "several names stand in parentheses",
+        f"write `{p.leader} ({p.previous.text}, …)`",
+    )  # fmt: skip
+
+
+def _function(p: Place) -> Diagnostic | None:
+    """``let f(x) = …`` in a program."""
+    indented = bool(p.read) and p.text[: p.read[0].start].endswith((" ", "\t"))
+    if p.leader != "let" or len(p.read) != 2 or p.token.kind != "(" or not indented:
+        return None
+    return p.say(
+        "Q0117", "a `let` binds a name, not a name with parameters",
+        f"write `let {p.previous.text} = x -> …`",
+    )  # fmt: skip
+
+
+def _number_at_the_margin(p: Place) -> Diagnostic | None:
+    if p.leader != "let" or p.previous.kind != "=" or p.expected != {"NAME", "("}:
+        return None
+    if p.token.kind not in ("INT", "FLOAT", "STRING", "-", "["):
+        return None
+    return p.say(
+        "Q0134", f"a `let` at the left margin names a morphism, {p.found} begins a value",
+        "compute with a `let` inside a program",
     )  # fmt: skip
 
 
@@ -121,10 +167,13 @@ def _wrong_kind_of_operator(p: Place) -> Diagnostic | None:
 
 
 def _foreign(p: Place) -> Diagnostic | None:
-    sign = p.token.text
+    sign, before = p.token.text, p.previous
+    if p.token.kind == "NAME" and before.text in ("lambda", "not"):
+        message, hint = f"`{before.text}` is not an operator of QVR", PYTHON_WORDS[before.text]
+        return p.say("Q0122", message, hint, Span(before.start, before.stop))
     if p.token.kind == "NAME" and sign in PYTHON_WORDS and "NAME" not in p.expected:
         return p.say("Q0122", f"`{sign}` is not an operator of QVR", PYTHON_WORDS[sign])
-    if sign in FOREIGN_OPERATORS and p.in_arithmetic:
+    if sign in FOREIGN_OPERATORS and (p.in_arithmetic or (sign == "|" and "COMP" in p.expected)):
         return p.say("Q0122", f"QVR has no operator `{sign}`", FOREIGN_OPERATORS[sign])
     return None
 
@@ -174,9 +223,7 @@ def _missing_operator(p: Place) -> Diagnostic | None:
     """Two operands side by side."""
     if p.token.kind not in ("NAME", "INT", "FLOAT", "(") or p.token.text in DECLARATIONS | STEPS:
         return None
-    if p.leader == "morphism" and "~" in p.expected:
-        return _before_init(p)
-    if "COMP" not in p.expected and not p.in_arithmetic:
+    if "," in p.expected or ("COMP" not in p.expected and not p.in_arithmetic):
         return None
     sign = ">>" if "COMP" in p.expected else "*"
     return p.say(
@@ -185,14 +232,25 @@ def _missing_operator(p: Place) -> Diagnostic | None:
     )  # fmt: skip
 
 
-def _before_init(p: Place) -> Diagnostic:
-    if p.after.kind == "=":
+def _initializer(p: Place) -> Diagnostic | None:
+    """A ``~`` or an option block that is missing from a morphism."""
+    if p.leader != "morphism" or "~" not in p.expected or p.token.text in DECLARATIONS | STEPS:
+        return None
+    if p.token.kind in (":", "="):
+        return p.say(
+            "Q0116", f"a morphism takes `~` here, not {p.found}", "write `~ Family`"
+        )  # fmt: skip
+    if p.token.kind != "NAME":
+        return None
+    if p.after.kind != "=":
+        return p.say("Q0117", f"`~` is missing before {p.found}", f"write `~ {p.token.text}`")
+    if p.previous.kind == "]":
         return p.say(
             "Q0119", f"the option block is closed before {p.found}",
             "write all options in one block: `[…, …]`",
         )  # fmt: skip
     return p.say(
-        "Q0117", f"`~` is missing before {p.found}", f"write `~ {p.token.text}`"
+        "Q0102", "options stand in square brackets", f"write `[{p.token.text}=…]`"
     )  # fmt: skip
 
 
@@ -312,8 +370,13 @@ MISTAKES: tuple[Explanation, ...] = (
     _pragma,
     _options_after_init,
     _twice,
+    _several_names,
     _no_draw_arrow,
+    _header_colon,
+    _initializer,
     _colon_or_equals,
+    _function,
+    _number_at_the_margin,
     _foreign,
     _wrong_kind_of_operator,
     _size,

@@ -16,12 +16,10 @@ from quivers_nb.syntax.place import NOTHING
 from quivers_nb.syntax.scanner import Token
 
 MISSING_BLOCKS = {
-    "program": ("program `{}` has no steps", "indent its steps by four blanks below this line"),
-    "marginalize": (
-        "marginalize `{}` has no block", "indent the steps that use it below this line"
-    ),
-    "loss": ("loss `{}` has no body", "indent its expression below this line"),
-}  # fmt: skip
+    "program": ("steps", "indent its steps by four blanks below this line"),
+    "marginalize": ("block", "indent the steps that use it below this line"),
+    "loss": ("body", "indent its expression below this line"),
+}
 
 
 def explain_fault(fault: Fault) -> Diagnostic:
@@ -162,12 +160,14 @@ def describe(char: str) -> str:
 
 def missing_block(leader: Token, name: Token) -> Diagnostic:
     """A header with nothing indented below it."""
-    message, hint = MISSING_BLOCKS.get(
-        leader.text, ("`" + leader.text + "` has no block", "indent its lines below this line")
+    block, hint = MISSING_BLOCKS.get(
+        leader.text, ("block", "indent the lines that belong to it below this line")
     )
-    place = name if name.kind == "NAME" else leader
+    named = name.kind == "NAME"
+    header = f"{leader.text} `{name.text}`" if named else f"`{leader.text}`"
+    place = name if named else leader
     return Diagnostic(
-        "Q0120", f"{message.format(name.text)}: nothing is indented below its header",
+        "Q0120", f"{header} has no {block}: nothing is indented below its header",
         Span(place.start, place.stop), hint=hint,
     )  # fmt: skip
 

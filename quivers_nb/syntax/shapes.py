@@ -141,8 +141,10 @@ def _parser_value(
     return _expr(value, refuse) if fold and _is_expr(value) else None
 
 
-def _declared(call: RawCall, _refuse: Refuse) -> tree.Expr | None:
+def _declared(call: RawCall, refuse: Refuse) -> tree.Expr | None:
     """A contraction or a template: declared names and numbers."""
+    if not call.args:
+        refuse(mistakes.no_arguments(call.name, call.span))
     args: list[tree.Name | tree.Number] = []
     for arg in call.args:
         match arg:

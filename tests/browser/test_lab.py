@@ -2,6 +2,8 @@
 
 Chromium is a package of the system (``apt-get install chromium fonts-dejavu-core``, or
 ``chromium-browser``): it is the one thing that this test needs and that ``make`` does not install.
+
+The pictures of every screen go to the test's own folder, or to ``QUIVERS_SHOTS`` to be looked at.
 """
 
 import os

@@ -103,4 +103,4 @@ def test_every_kind_of_term_has_a_line() -> None:
     rnn = outline(values["rnn"])
     for words in ("(embed)", "scan from learned : R -> R", "linear)", "program p : R -> R"):
         assert words in rnn
-    assert outline(values["p"]).split("\n")[1:] == ["  score s = apply", "  return out: s"]
+    assert outline(values["p"]).split("\n")[1:] == ["  score s = sum(a)", "  return out: s"]

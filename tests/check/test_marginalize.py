@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from quivers_nb.check import check_source, marginalize
+from quivers_nb.check import check_source
 from quivers_nb.check.paths import occurrences
 from quivers_nb.check.term import (
     Axis,
@@ -30,12 +28,6 @@ object H : FinSet 2
 object R : Real 2
 morphism k : K -> R [role=kernel] ~ Normal
 """
-
-
-@pytest.fixture(autouse=True)
-def lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the runtime had it."""
-    monkeypatch.setattr(marginalize, "LOWERED", True)
 
 
 def program(text: str) -> Program:

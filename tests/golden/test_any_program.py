@@ -132,6 +132,15 @@ ESCAPED = {
         "    let k = cov_exp_quad(se, a, 1.0)\n    let L = cholesky(k)\n    let m = 0.0 * se\n"
         "    observe y <- MultivariateNormal(m, L)\n    return a\nexport p\n"
     ),
+    "a class per row with a vector of probabilities": (
+        "program p(a) : Real 1 -> Real 1\n    let q = 0.1 * se\n    marginalize z <- Bernoulli(q)\n"
+        "        let m = a + z\n        observe w <- Normal(m, 1.0)\n    return q\nexport p\n"
+    ),
+    "probabilities of too few groups": (
+        "object S : FinSet 3\nobject G : FinSet 9\nprogram p : S -> S\n    let q = 1.0 * table\n"
+        "    marginalize z : S <- Categorical(q) [over=G]\n        let m = se[z]\n"
+        "        observe y : S <- Normal(m, 1.0) [via=of]\n    return q\nexport p\n"
+    ),
     "a factor of a vector": (
         "object S : FinSet 3\nprogram p : S -> S\n    sample v : S <- Normal(0.0, 1.0)\n"
         "    let L = cholesky(v)\n    return L\nexport p\n"
@@ -141,7 +150,16 @@ ESCAPED = {
 
 @pytest.mark.parametrize("source", ESCAPED.values(), ids=list(ESCAPED))
 def test_what_once_escaped(source: str) -> None:
-    case = Case("", source, {"se": [1.0, 2.0, 3.0], "y": [0.2, 0.3, 0.5]}, 0.0)
+    values = {
+        "se": [1.0, 2.0, 3.0],
+        "y": [0.2, 0.3, 0.5],
+        "w": [0.1, 0.2],
+        "of": [0, 1, 2],
+        "table": [[0.2, 0.3, 0.5]] * 4,
+    }
+    used = {name: value for name, value in values.items() if re.search(rf"\b{name}\b", source)}
+    x = [[0.3], [0.4]] if "(a)" in source else None
+    case = Case("", source, used, 0.0, x=x)
     model = compiled_or_refused(source, case)
     if model is not None:
         exercise(model, case)

@@ -41,6 +41,15 @@ def prog(n: str, steps: str, line: int, *words: str, prelude: str = P) -> Wrong:
     return after(n, prelude, f"program p : X -> X\n{body}export p\n", line + 1, *words)
 
 
+def marginal(source: str, options: str) -> str:
+    """A program whose third line marginalizes; its observe has no ``via``."""
+    return (
+        "program p : X -> X\n    let p = 1.0 * probs\n"
+        f"    marginalize c : X <- {source} {options}\n"
+        "        observe y : Y <- Normal(0.0, 1.0)\n    return p\n"
+    )
+
+
 LATENT = P + "morphism f : X -> Y [role=latent]\nmorphism k : Y -> X [role=kernel]\n"
 
 WRONG = (
@@ -119,6 +128,12 @@ WRONG = (
     after("75c", P, "program p : X -> X [effects=[Foo]]\n    sample u <- Normal(0.0, 1.0)\n"
           "    return u\n", 1, "Foo"),
     prog("76", "sample [u, w] <- g; return u", 1, "destructure|names|two|2", prelude=KERNELS),
+    after("79", P, marginal("Categorical(p)", "[over=Y]"), 4, "via"),
+    after("80", P, marginal("Categorical(p)", "[over=Y, reduction=max]"), 3, "reduction",
+          "logsumexp", "mean"),
+    after("80b", P, marginal("Categorical(p)", "[over=Zed]"), 3, "Zed"),
+    after("80c", P, marginal("Categorical(0.5)", "[over=Y]"), 3, "probabilit"),
+    after("81", P, marginal("Normal(0.0, 1.0)", ""), 3, "support|finite"),
     prog("82", "let t = factor i : X in {0 -> 1.0, 2 -> 2.0}; return t", 1, "1"),
     prog("82b", "let t = factor i : X in {0 -> 1.0, 1 -> 2.0, 3 -> 2.0}; return t", 1, "3|2"),
     prog("82c", "let t = factor i : X in {0 -> 1.0, 0 -> 1.0, 1 -> 2.0, 2 -> 3.0}; return t", 1,
@@ -146,8 +161,6 @@ NOT_YET = [
      "[role=discretize, bins=4]\n", 1),
     ("dagger", "morphism f : X -> Y [role=latent]\nlet g = f.dagger\n", 2),
     ("parser", "let g = parser(rules=[evaluation], terminal=X)\n", 1),
-    ("marginalize", "program p : X -> X\n    marginalize z <- Bernoulli(0.5)\n"
-     "        observe y <- Normal(0.0, 1.0)\n    return y\nexport p\n", 2),
     ("composition", "composition real\n", 1),
     ("deduction", "deduction D : X -> X [semiring=LogProb]\n    atoms S\n", 1),
     ("contraction", "contraction c (a : X -> Y) : X -> Y [rule=real]\n", 1),

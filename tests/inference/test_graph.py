@@ -138,6 +138,22 @@ def test_what_operations_do_not_show_is_refused_with_the_reason(name):
         record(lambda q: (function(q),), example(0))
 
 
+def test_a_write_under_an_alias_is_refused():
+    def function(q: Tensor) -> tuple[Tensor]:
+        base = q * 2
+        alias = base.detach()
+        base.mul_(q)
+        return (alias,)
+
+    with pytest.raises(RecordingError, match="writes into a view"):
+        record(function, example(0))
+
+
+def test_rounding_division_by_one_is_not_neutral():
+    graph = simplify(record(lambda q: (torch.div(q, 1.0, rounding_mode="floor"),), example(0)))
+    torch.testing.assert_close(replay(graph)(example(1))[0], example(1).floor())
+
+
 def test_a_write_into_the_base_of_a_view_is_refused():
     def function(q: Tensor) -> tuple[Tensor]:
         base = q * 2

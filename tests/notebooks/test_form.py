@@ -81,7 +81,9 @@ def test_links_between_the_notebooks_lead_somewhere(path: Path) -> None:
 
 def test_normalising_removes_timing_widgets_and_random_ids_and_nothing_else() -> None:
     notebook = nbformat.v4.new_notebook(metadata={"widgets": {"state": 1}})
-    cell = nbformat.v4.new_code_cell("print(1)", metadata={"execution": {"iopub.status.busy": "now"}, "tags": ["t"]})
+    cell = nbformat.v4.new_code_cell(
+        "print(1)", metadata={"execution": {"iopub.status.busy": "now"}, "tags": ["t"]}
+    )
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
     notebook.cells = [nbformat.v4.new_markdown_cell("# hi"), cell]
     form = normalise(notebook)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +166,14 @@ def test_the_list_names_every_object_with_its_type() -> None:
     assert "2 objects made by QVR cells: page, f." in text
     assert "module exporting f, f >> g" in text
     assert "f : A -> B" in text
+
+
+def test_the_acceptance_program_has_two_sites_and_all_its_parameters_on_its_card() -> None:
+    page = Path(__file__).parents[1] / "data" / "seed" / "seq2seq.qvr"
+    lines = _text(card(loads(page.read_text(encoding="utf-8")).morphism)).splitlines()
+    assert lines[0] == "seq2seq : Source * Target -> Target"
+    sites = [line for line in lines if re.match(r"(sample|observe) ", line)]
+    assert [line.split()[:2] for line in sites] == [["sample", "h"], ["observe", "next_token"]]
+    assert all(line.endswith("one per row") for line in sites)
+    assert "272 096 parameters" in lines
+    assert any("fan of 4 enc_head" in line for line in lines)

@@ -103,7 +103,7 @@ class HandModel(nn.Module):
     def batch_shape(self, x):
         return tuple(x.shape[:-1])
 
-    def target(self, x, observations=None, *, latents="all", dtype=None):
+    def target(self, x, observations=None, *, latents="all", dtype=None, **_):
         self.opened += 1
         dtype = dtype or torch.float32
         given = {k: torch.as_tensor(v, dtype=dtype) for k, v in (observations or {}).items()}

@@ -94,7 +94,7 @@ operators = st.sampled_from(
 expr_names = st.builds(tree.ExprName, names)
 expr_atoms = (
     expr_names
-    | st.builds(tree.ExprCall, names, some(names | numbers, 0))
+    | st.builds(tree.ExprCall, names, some(names | numbers))
     | st.builds(
         tree.ExprStructural, st.sampled_from(["identity", "cup", "cap"]).map(tree.Name), names
     )

@@ -13,8 +13,9 @@ import torch
 
 from quivers_nb.inference.mcmc.metric import Metric, Vector
 
-# From this length on, torch's fused and threaded kernels beat numpy's two passes.
-_LONG = 20_000
+# From this length on, torch's fused kernels beat numpy's two passes; and numpy's products would
+# start threads of their own, which no setting of ours reaches.
+_LONG = 10_000
 
 
 class Point(NamedTuple):
@@ -51,7 +52,7 @@ class Drift(NamedTuple):
 def phase(point: Point, p: Vector, metric: Metric) -> Phase:
     """``point`` with momentum ``p``. An energy that is not a number counts as infinite."""
     velocity = metric.velocity(p)
-    energy = 0.5 * float(p @ velocity) - point.log_density
+    energy = 0.5 * dot(p, velocity) - point.log_density
     if isnan(energy):
         energy = inf
     return Phase(point.q, p, velocity, point.grad, point.log_density, energy)
@@ -67,6 +68,13 @@ def kick(under_way: Drift, log_density: float, grad: Vector, metric: Metric) -> 
     """The second half, once value and gradient at the new position are known."""
     p = axpy(0.5 * under_way.step, grad, under_way.half_momentum)
     return phase(Point(under_way.q, log_density, grad), p, metric)
+
+
+def dot(x: Vector, y: Vector) -> float:
+    """The sum of ``x y``."""
+    if x.size >= _LONG:
+        return float(torch.dot(torch.from_numpy(x), torch.from_numpy(y)))
+    return float(x @ y)
 
 
 def axpy(a: float, x: Vector, y: Vector) -> Vector:

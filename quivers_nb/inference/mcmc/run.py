@@ -24,6 +24,7 @@ from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start, find
 from quivers_nb.inference.mcmc.store import Selection, Store
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.target import Target, flat
+from quivers_nb.inference.threads import spare_core
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class MCMC:
         selection: Selection,
         watch: Watch | None,
     ) -> MCMCResult:
+        if not target.dim:
+            raise UserError("there is nothing to draw: every site of the model has a value")
         seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
@@ -152,6 +155,10 @@ class Job:
 
     def run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
         """Run the chains with these numbers together."""
+        with spare_core():
+            return self._run(numbers, watch)
+
+    def _run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
         rngs = tuple(chain_generator(self.seed, number) for number in numbers)
         reference = eager(self.target)
         points = tuple(

@@ -9,7 +9,7 @@ other; without these two checks a trajectory that turns between the pieces is mi
 
 from typing import NamedTuple
 
-from quivers_nb.inference.mcmc.integrator import Phase
+from quivers_nb.inference.mcmc.integrator import Phase, dot
 from quivers_nb.inference.mcmc.metric import Vector
 
 
@@ -48,4 +48,4 @@ def turns(a: Subtree, b: Subtree, rho: Vector) -> bool:
 
 
 def _goes_on(first: Phase, last: Phase, rho: Vector) -> bool:
-    return bool(first.velocity @ rho > 0.0) and bool(last.velocity @ rho > 0.0)
+    return dot(first.velocity, rho) > 0.0 and dot(last.velocity, rho) > 0.0

@@ -32,6 +32,8 @@ _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.f
 RUN, PAUSE, STOP = range(3)
 DONE, STOPPED, BAD_START, NO_STEP_SIZE = range(4)
 POLL_SECONDS = 0.1
+GREATEST_SCRATCH = 2**27  # numbers
+GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
 _DRIVER = ("chain_run", "chain_start", "state_bytes", "scratch_doubles")
 
 
@@ -123,12 +125,16 @@ def compile_graph(graph: Graph) -> NativeFunction:
 
     Raises `Refusal` where an operation has no native form, or no compiler works here.
     """
+    if len(graph.nodes) > GREATEST_GRAPH:
+        raise Refusal(f"{len(graph.nodes)} operations would take too long to compile")
     compiler, _ = toolchain()
     dtype = graph.inputs[0].dtype
     if dtype not in REAL:
         raise Refusal(f"there is no native code for {dtype}")
     program = lower(graph)
     source = emit(program, fuse(program), real=REAL[dtype])
+    if source.scratch > GREATEST_SCRATCH:
+        raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
     library = load(source.text, compiler, ("density",))
     library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])

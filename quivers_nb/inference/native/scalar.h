@@ -136,3 +136,30 @@ static double q_erfinv(double y) {
     }
     return copysign(x, y);
 }
+
+/* Modified Bessel functions of order 0 and 1, scaled by exp(-|x|): the power series, whose terms are
+ * all positive, and beyond 30 the asymptotic one (Abramowitz and Stegun 9.6.10, 9.7.1). */
+static double q_bessel(double x, int order) {
+    double a = fabs(x), sum = 1.0, term = 1.0;
+    if (a != a) return a;
+    if (a <= 30.0) {
+        double y = 0.25 * a * a;
+        for (int k = 1; term > 1e-17 * sum; k++) {
+            term *= y / (k * (double)(k + order));
+            sum += term;
+        }
+        sum *= exp(-a) * (order ? 0.5 * a : 1.0);
+    } else {
+        for (int k = 1; k < 40 && fabs(term) > 1e-17; k++) {
+            term *= -((order ? 4.0 : 0.0) - (2.0 * k - 1.0) * (2.0 * k - 1.0)) / (8.0 * k * a);
+            sum += term;
+        }
+        sum /= sqrt(2.0 * Q_PI * a);
+    }
+    return order && x < 0.0 ? -sum : sum;
+}
+
+static double q_i0e(double x) { return q_bessel(x, 0); }
+static double q_i1e(double x) { return q_bessel(x, 1); }
+static double q_i0(double x) { return exp(fabs(x)) * q_bessel(x, 0); }
+static double q_i1(double x) { return exp(fabs(x)) * q_bessel(x, 1); }

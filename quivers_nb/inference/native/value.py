@@ -212,6 +212,15 @@ def diagonal(shape: Shape, offset: int, first: int, second: int) -> View:
     return View((*(shape[d] for d in rest), length), offsets, terms)
 
 
+def windows(shape: Shape, axis: int, size: int, step: int) -> View:
+    """Windows of an axis: their number in its place, their ``size`` as a new last axis."""
+    rank = len(shape)
+    count = (shape[axis] - size) // step + 1
+    terms = tuple(((d, step), (rank, 1)) if d == axis else ((d, 1),) for d in range(rank))
+    lengths = tuple(count if d == axis else n for d, n in enumerate(shape))
+    return View((*lengths, size), (0,) * rank, terms)
+
+
 def split_axes(shape: Shape, to: Shape) -> View | None:
     """The reshape that only splits axes or adds and drops axes of length one, if it is one."""
     terms: list[tuple[tuple[int, int], ...]] = []

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, OpenTarget, Values
+from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 
@@ -56,6 +57,10 @@ class SVI:
 
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
         """One gradient step on these data; the loss before it, per row."""
+        with spare_core():
+            return self._step(x, obs)
+
+    def _step(self, x: Tensor | None, obs: Values | None) -> float:
         target = self._target(x, obs)
         self.optim.zero_grad(set_to_none=True)
         if self._traced is not None:

@@ -7,7 +7,7 @@ import torch
 from quivers_nb.inference.gradient import eager
 from quivers_nb.inference.mcmc import integrator
 from quivers_nb.inference.mcmc.engine import on_arrays
-from quivers_nb.inference.mcmc.integrator import Phase, Point, axpy, drift, kick, phase
+from quivers_nb.inference.mcmc.integrator import Phase, Point, axpy, dot, drift, kick, phase
 from quivers_nb.inference.mcmc.metric import Dense, Diagonal, Identity, Metric
 from quivers_nb.inference.target import flat
 from tests.support.targets import F64, HandTarget, eight_schools
@@ -85,10 +85,11 @@ def test_an_energy_that_is_not_a_number_is_infinite():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_long_and_short_vectors_add_alike(dtype, monkeypatch):
+def test_long_and_short_vectors_add_and_multiply_alike(dtype, monkeypatch):
     x, y = torch.randn(100, dtype=dtype).numpy(), torch.randn(100, dtype=dtype).numpy()
-    short = axpy(0.3, x, y)
+    short, short_dot = axpy(0.3, x, y), dot(x, y)
     monkeypatch.setattr(integrator, "_LONG", 1)
     long = axpy(0.3, x, y)
+    assert dot(x, y) == pytest.approx(short_dot, rel=1e-5 if dtype is not F64 else 1e-12)
     assert short.dtype == long.dtype == x.dtype
     np.testing.assert_allclose(short, long, atol=1e-6 if dtype is not F64 else 1e-14)

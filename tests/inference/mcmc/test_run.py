@@ -181,6 +181,11 @@ def test_starting_at_values():
         run(init_strategy="value", init_values={"nu": 1.0})
 
 
+def test_a_model_without_latents_has_nothing_to_draw():
+    with pytest.raises(UserError, match="nothing to draw"):
+        run(HandTarget({}, lambda sites: torch.zeros(())))
+
+
 # --- densities that misbehave
 
 

@@ -15,6 +15,10 @@ GENERAL = {
     "trigonometric": (torch.sin, torch.cos, torch.tan, torch.atan, torch.tanh),
     "hyperbolic": (torch.sinh, torch.cosh, torch.asinh, torch.erf, torch.erfc),
     "activations": (F.relu, F.silu, F.gelu, F.elu, F.leaky_relu),
+    "pieces": (
+        F.hardtanh, F.relu6, F.hardswish, F.hardshrink, F.softshrink, F.celu, F.softsign,
+        lambda a: F.threshold(a, 0.3, -1.0), lambda a: a * torch.remainder(a, 0.7),
+    ),
     "powers": (torch.square, lambda a: a**3, lambda a: a**4, lambda a: -a, torch.abs),
     "normal tails": (torch.special.ndtr, torch.special.log_ndtr, torch.special.erfcx),
     "bounds": (
@@ -109,3 +113,23 @@ def test_extreme_arguments_give_what_torch_gives(agrees, value):
 def test_single_precision_agrees_to_its_own_accuracy(agrees):
     for name in ("exponentials", "powers", "activations"):
         agrees(_sum_of(GENERAL[name]), [(3, 37)], dtype=torch.float32, tolerance=5e-6)
+
+
+def test_hardsigmoid_agrees_as_far_as_torch_is_right(agrees):
+    """torch multiplies the gradient by one sixth in single precision."""
+    agrees(torch.nn.functional.hardsigmoid, [(3, 37)], low=-4.0, high=4.0, tolerance=1e-7)
+
+
+def test_gated_units_agree_with_autograd(agrees):
+    agrees(lambda a: F.glu(a) + F.glu(a, 0).sum(), [(4, 6)])
+
+
+@pytest.mark.parametrize("reach", [1.0, 40.0, 300.0])
+def test_bessel_functions_agree_with_torch(agrees, reach):
+    agrees(
+        lambda a: torch.special.i0e(reach * a) + torch.special.i1e(reach * a),
+        [(50,)],
+        low=-1.0,
+        high=1.0,
+    )
+    agrees(lambda a: torch.i0(a) + torch.special.i1(a), [(50,)], low=-20.0, high=20.0)

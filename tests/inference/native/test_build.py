@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
-from quivers_nb.inference.native import NativeTarget, Unavailable, build, prepare
+from quivers_nb.inference.native import NativeTarget, Unavailable, build, prepare, run
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.run import toolchain
 from quivers_nb.inference.target import Target
 
 POINT = torch.zeros(3, dtype=torch.float64)
@@ -227,3 +229,23 @@ def test_every_set_of_flags_that_works_here_computes_the_same(
         pytest.skip(f"these flags do not serve here: {refusal}")
     values = zip(native.value_and_grad(q), reference(density, q), strict=True)
     assert all(error(ours, theirs) < 1e-14 for ours, theirs in values)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="the ziglang wheel is not installed")
+def test_the_ziglang_wheel_serves_where_there_is_no_other_compiler(cache, tmp_path, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    found = _prepared()
+    assert isinstance(found, NativeTarget), found
+    compiler, _ = toolchain()
+    assert compiler.command[1:3] == ("-m", "ziglang")
+
+
+def test_what_would_take_too_long_or_too_much_is_refused(cache, monkeypatch):
+    monkeypatch.setattr(run, "GREATEST_GRAPH", 1)
+    assert "too long to compile" in _reason(_prepared())
+    monkeypatch.undo()
+    monkeypatch.setenv("QUIVERS_NB_CACHE", str(cache.parent))
+    monkeypatch.setattr(run, "GREATEST_SCRATCH", 1)
+    assert "of scratch" in _reason(_prepared())

@@ -31,6 +31,9 @@ VIEWS = {
     "pad": lambda a: torch.nn.functional.pad(a.exp(), (1, 2, 0, 1)).cumsum(0),
     "pad by ones": lambda a: torch.nn.functional.pad(a.exp(), (1, 0), value=1.5).prod(1),
     "cut by negative pads": lambda a: torch.nn.functional.pad(a, (-1, 2, 1, -2)) * 2.0,
+    "roll": lambda a: a.roll(1, 0) * a + a.exp().roll(-2) + a.roll((1, 2), (0, 1)),
+    "windows": lambda a: a.unfold(1, 3, 1).prod(-1) + a.exp().unfold(0, 2, 2).sum(),
+    "diagonal matrices": lambda a: torch.diag_embed(a.exp()).cumsum(-1) + torch.diag(a[0]),
     "in-place writes": lambda a: torch.zeros(4, 5, dtype=a.dtype).add_(a).mul_(a),
 }  # fmt: skip
 
@@ -125,6 +128,18 @@ def test_products_agree_with_autograd(agrees, name):
     agrees(*PRODUCTS[name])
 
 
+def test_layer_norms_agree_with_autograd(agrees):
+    norm = torch.nn.functional.layer_norm
+    agrees(lambda a: norm(a, (5,)).exp() + norm(a, (3, 5)), [(2, 3, 5)])
+    agrees(lambda a, w, b: norm(a, (5,), w, b) * a, [(2, 3, 5), (5,), (5,)])
+
+
+def test_attention_agrees_with_autograd(agrees):
+    attend = torch.nn.functional.scaled_dot_product_attention
+    mask = torch.ones(4, 4, dtype=torch.bool).tril()
+    agrees(lambda q, k, x: attend(q, k, x) + attend(q, k, x, mask), [(2, 4, 3)] * 3)
+
+
 def test_triangular_systems_agree_with_autograd(agrees):
     def solve(a: Tensor, b: Tensor) -> Tensor:
         low = torch.tril(a) + 4.0 * torch.eye(5, dtype=a.dtype)
@@ -138,9 +153,18 @@ def test_triangular_systems_agree_with_autograd(agrees):
 def test_cholesky_factors_agree_with_autograd(agrees):
     def factor(a: Tensor) -> Tensor:
         matrix = a @ a.t() + 3.0 * torch.eye(6, dtype=a.dtype)
-        return torch.linalg.cholesky_ex(matrix).L
+        return torch.linalg.cholesky(matrix) + torch.linalg.cholesky_ex(matrix, upper=True).L
 
     agrees(factor, [(6, 6)])
+
+
+def test_a_matrix_without_a_factor_gives_nan(compiled):
+    def density(q: Tensor) -> Tensor:
+        return torch.linalg.cholesky(torch.diag(q)).sum()
+
+    native = compiled(density, torch.ones(3, dtype=torch.float64))
+    value, _ = native.value_and_grad(torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64))
+    assert value.isnan()
 
 
 def test_an_operation_without_a_rule_is_refused_by_name(compiled):

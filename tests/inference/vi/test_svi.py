@@ -26,7 +26,7 @@ class Double(HandModel):
         super().__init__()
         self.double()
 
-    def target(self, x, observations=None, *, latents="all", dtype=None):
+    def target(self, x, observations=None, *, latents="all", dtype=None, **_):
         return super().target(x, observations, latents=latents, dtype=torch.float64)
 
 

@@ -197,6 +197,17 @@ def _elu(work: Lowering, node: Node) -> Value:
     return elementwise(work, node, body, node.args[0], alpha, scale, inner)
 
 
+@rule("celu")
+def _celu(work: Lowering, node: Node) -> Value:
+    alpha = float(node.args[1]) if len(node.args) > 1 else 1.0
+
+    def body(x: Algebra, a: Expression, scale: Expression) -> Expression:
+        below = x.mul(scale, x.call("expm1", x.div(a, scale)))
+        return x.where(x.compare("gt", a, x.number(0.0)), a, below)
+
+    return elementwise(work, node, body, node.args[0], alpha)
+
+
 @rule("elu_backward")
 def _elu_backward(work: Lowering, node: Node) -> Value:
     grad, alpha, scale, inner, is_result, a = node.args

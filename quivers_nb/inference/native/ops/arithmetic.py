@@ -97,6 +97,14 @@ def _rsqrt(x: Algebra, a: Expression) -> Expression:
     return x.div(x.number(1.0), x.call("sqrt", a))
 
 
+@pointwise(2, "remainder")
+def _remainder(x: Algebra, a: Expression, b: Expression) -> Expression:
+    a, b = x.cast(a, "real"), x.cast(b, "real")
+    rest, zero = x.call("fmod", a, b), x.number(0.0)
+    apart = x.compare("ne", x.compare("lt", rest, zero), x.compare("lt", b, zero))
+    return x.where(x.logic("and", x.compare("ne", rest, zero), apart), x.add(rest, b), rest)
+
+
 @rule("addcmul", "addcdiv")
 def _addc(work: Lowering, node: Node) -> Value:
     join = Algebra.mul if node.op._schema.name == "aten::addcmul" else Algebra.div
@@ -243,6 +251,7 @@ _VECTOR = {
 }  # fmt: skip
 _SCALAR = {
     "lgamma": "q_lgamma", "digamma": "q_digamma", "erfinv": "q_erfinv",
+    "i0": "q_i0", "special_i0e": "q_i0e", "special_i1": "q_i1", "special_i1e": "q_i1e",
     "special_erfcx": "q_erfcx", "special_ndtri": "q_ndtri", "special_log_ndtr": "q_log_ndtr",
 }  # fmt: skip
 

@@ -37,6 +37,12 @@ def _cholesky(work: Lowering, node: Node) -> tuple[Value, ...]:
     return (_turned(work, factor) if upper else factor), info
 
 
+@rule("_linalg_check_errors")
+def _check_errors(_work: Lowering, _node: Node) -> tuple[Value, ...]:
+    """Nothing to do: what failed is NaN already, which ends the trajectory there."""
+    return ()
+
+
 def _solved(work: Lowering, a: Dense, b: Dense, *, upper: bool, unit: bool) -> Strided:
     """``x`` with ``a x = b``, ``a`` triangular; batch axes broadcast."""
     batch = tuple(max(p, q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True))

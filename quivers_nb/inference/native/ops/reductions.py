@@ -167,6 +167,21 @@ def _softmax(work: Lowering, node: Node) -> Value:
     return work.pointwise(value.shape, "real", body, value, wide)
 
 
+@rule("_safe_softmax")
+def _safe_softmax(work: Lowering, node: Node) -> Value:
+    """Softmax, and zeros where everything is -inf (masked attention)."""
+    value = work.cheap(work.value(node.args[0]))
+    x, axes = work.algebra, axes_of(value.shape, node.args[1])
+    mass = work.keep(log_sum_exp(work, value, axes))
+
+    def body(a: Expression, b: Expression) -> Expression:
+        nothing = x.compare("eq", b, x.number(float("-inf")))
+        return x.where(nothing, x.number(0.0), x.call("exp", x.sub(a, b)))
+
+    wide = _spread(work, mass, value.shape, axes)
+    return work.pointwise(value.shape, "real", body, value, wide)
+
+
 @rule("_log_softmax_backward_data", "_softmax_backward_data")
 def _softmax_backward(work: Lowering, node: Node) -> Value:
     x: Algebra = work.algebra

@@ -152,6 +152,29 @@ def _split(work: Lowering, node: Node) -> tuple[Value, ...]:
     return tuple(parts)
 
 
+@rule("roll")
+def _roll(work: Lowering, node: Node) -> Value:
+    source = work.cheap(work.value(node.args[0]))
+    shape = source.shape
+    shifts, axes = node.args[1], argument(node, 2, "dims", [])
+    if not axes:
+        flat = reshape(work, source, (prod(shape),))
+        return reshape(work, _rolled(work, flat, 0, shifts[0]), shape)
+    for shift, axis in zip(shifts, axes, strict=True):
+        source = _rolled(work, source, axis % len(shape), shift)
+    return source
+
+
+def _rolled(work: Lowering, source: Dense, axis: int, shift: int) -> Dense:
+    n = source.shape[axis]
+    cut = shift % n if n else 0
+    target = work.memory(source.shape, source.kind)
+    for start, length, into in ((0, n - cut, cut), (n - cut, cut, 0)):
+        part = work.seen(source, v.sliced(source.shape, axis, start, length))
+        work.store(target.seen(v.sliced(source.shape, axis, into, length)), part)
+    return target
+
+
 @rule("repeat")
 def _repeat(work: Lowering, node: Node) -> Value:
     source = work.value(node.args[0])
@@ -213,6 +236,29 @@ def _slice_backward(work: Lowering, node: Node) -> Value:
 def _select_backward(work: Lowering, node: Node) -> Value:
     source, shape, axis, index = node.args
     view = v.selected(tuple(shape), axis % len(shape), index)
+    return padded(work, work.raw(source), view, tuple(shape))
+
+
+@rule("diag_embed")
+def _diag_embed(work: Lowering, node: Node) -> Value:
+    shape = node.meta.shape
+    offset = argument(node, 1, "offset", 0)
+    first, second = argument(node, 2, "dim1", -2), argument(node, 3, "dim2", -1)
+    view = v.diagonal(shape, offset, first % len(shape), second % len(shape))
+    return padded(work, work.raw(node.args[0]), view, shape)
+
+
+@rule("unfold")
+def _unfold(work: Lowering, node: Node) -> Value:
+    source = work.value(node.args[0])
+    axis, size, step = node.args[1:4]
+    return work.seen(source, v.windows(source.shape, axis % len(source.shape), size, step))
+
+
+@rule("unfold_backward")
+def _unfold_backward(work: Lowering, node: Node) -> Value:
+    source, shape, axis, size, step = node.args
+    view = v.windows(tuple(shape), axis % len(shape), size, step)
     return padded(work, work.raw(source), view, tuple(shape))
 
 

@@ -1,0 +1,430 @@
+"""From laid-out sheets to the geometry: frames, nodes, and every true wire in one piece.
+
+A true wire runs from the port of something visible to the port of something visible, through the
+borders of open groups and through places where wires cross.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from quivers_nb.diagrams.columns import Cell, Link, Sheet
+from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
+from quivers_nb.diagrams.graph import (
+    IN,
+    OUT,
+    Diagram,
+    GroupKind,
+    Item,
+    Kind,
+    Port,
+    Wire,
+    WireType,
+    signature,
+    walk,
+)
+from quivers_nb.diagrams.metrics import shown, text_width
+from quivers_nb.diagrams.route import Points, crossing, is_labelled, joined
+from quivers_nb.diagrams.sizes import DELAY, LABEL, NOTE, TYPE, Look, label_text
+
+MARGIN = 8.0
+_END_HEIGHT = 30.0  # the words of an object above or below the picture
+_SHAPES = {
+    Kind.BOX: "box",
+    Kind.CONTRACTION: "square",
+    Kind.COPY: "dot",
+    Kind.DISCARD: "dot",
+    Kind.MERGE: "dot",
+    Kind.REGROUP: "bar",
+    Kind.CUP: "cup",
+    Kind.CAP: "cap",
+    Kind.GROUP: "folded",
+    Kind.JUNCTION: "junction",
+    Kind.WORD: "word",
+}
+_SITES = {"sample": "ellipse", "observe": "ellipse", "let": "dashed", "score": "dashed"}
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A sheet, where its origin is, and what it is the body of."""
+
+    sheet: Sheet
+    along: float
+    across: float
+    depth: int
+    group: Item | None = None
+    parent: "_Placed | None" = None
+    inside: dict[str, "_Placed"] = field(default_factory=dict)
+
+    @cached_property
+    def wires(self) -> dict[Port, Wire]:
+        return {wire.source: wire for wire in self.sheet.diagram.wires}
+
+    @property
+    def id(self) -> str:
+        return self.group.id if self.group is not None else ""
+
+    def shifted(self, points: Points) -> Points:
+        return [(a + self.along, c + self.across) for a, c in points]
+
+
+def collect(sheet: Sheet, look: Look, note: str) -> Geometry:
+    """The geometry of a laid-out diagram."""
+    return _Collector(sheet, look).geometry(note)
+
+
+class _Collector:
+    """Walks the placed sheets once, and turns places into coordinates."""
+
+    def __init__(self, sheet: Sheet, look: Look) -> None:
+        self.look = look
+        self.sheet = sheet
+        self.types = _types(sheet.diagram)
+        self.colors = {name: i for i, name in enumerate(self.types)}
+        self.slanted = {
+            item.label for _, item in walk(sheet.diagram) if item.dagger and item.is_box
+        }
+        before, beside = self._margins()
+        self.root = _placed(sheet, before, beside, 0, None, None)
+        self.all = list(_all(self.root))
+
+    def geometry(self, note: str) -> Geometry:
+        width, height = self._size()
+        wires = [path for placed in self.all for path in self._wires(placed)]
+        return Geometry(
+            title=shown(self.sheet.diagram.title),
+            orient="tb" if self.look.down else "lr",
+            width=_r(width),
+            height=_r(height),
+            frames=tuple(self._frame(p) for p in self.all if p.group is not None),
+            nodes=tuple(node for placed in self.all for node in self._nodes(placed)),
+            wires=tuple(wires),
+            labels=tuple(label for placed in self.all for label in self._labels(placed)),
+            ends=tuple(self._ends()),
+            types=self.types,
+            note=note,
+        )
+
+    # --- coordinates ---
+
+    def _margins(self) -> tuple[float, float]:
+        """Room before the first column, and beside it, for the objects of the boundary."""
+        if self.look.down:
+            return (_END_HEIGHT if self.sheet.entries else 0.0) + MARGIN, MARGIN
+        return _words_width(self.sheet.diagram.dom) + MARGIN, MARGIN + 10
+
+    def _size(self) -> tuple[float, float]:
+        before, beside = self._margins()
+        if self.look.down:
+            after = (_END_HEIGHT if self.sheet.exits else 0.0) + MARGIN
+            return self.sheet.span + 2 * beside, self.sheet.length + before + after
+        after = _words_width(self.sheet.diagram.cod) + MARGIN
+        return self.sheet.length + before + after, self.sheet.span + 2 * beside
+
+    def _point(self, along: float, across: float) -> Point:
+        return (_r(across), _r(along)) if self.look.down else (_r(along), _r(across))
+
+    def _box(self, along: float, across: float, length: float, span: float) -> dict[str, float]:
+        x, y = self._point(along, across)
+        width, height = (span, length) if self.look.down else (length, span)
+        return {"x": x, "y": y, "width": _r(width), "height": _r(height)}
+
+    # --- what is drawn ---
+
+    def _frame(self, placed: _Placed) -> Frame:
+        group, sheet = placed.group, placed.sheet
+        assert group is not None  # noqa: S101  (only called with one)
+        start, at_end = sheet.title_at
+        if self.look.down:
+            title_x, title_y = placed.across + start, placed.along + 12
+        else:
+            title_x, title_y = placed.along + start, placed.across + 13
+        kind = group.group or GroupKind.LET
+        return Frame(
+            id=group.id,
+            parent=placed.parent.id if placed.parent else "",
+            kind=kind.value,
+            label=shown(group.label) + ("†" if group.dagger else ""),
+            about=shown(signature(group), 200) if kind is not GroupKind.PLATE else "",
+            depth=placed.depth,
+            title_x=_r(title_x),
+            title_y=_r(title_y),
+            title_end=at_end,
+            dagger=group.dagger,
+            **self._box(placed.along, placed.across, sheet.length, sheet.span),
+        )
+
+    def _nodes(self, placed: _Placed) -> list[Node]:
+        nodes = [
+            self._node(cell, placed)
+            for item in placed.sheet.diagram.items
+            if (cell := placed.sheet.cells[item.id]).sheet is None and item.kind is not Kind.SWAP
+        ]
+        return nodes + [self._delay(i, placed) for i in range(placed.sheet.diagram.feedback)]
+
+    def _node(self, cell: Cell, placed: _Placed) -> Node:
+        item = cell.item
+        assert item is not None  # noqa: S101  (cells of items only)
+        wire = (*item.outs, *item.ins)[:1]
+        return Node(
+            id=item.id,
+            parent=placed.id,
+            shape=self._shape(item),
+            label=label_text(item),
+            badge=self.look.badge(item),
+            about=shown(item.about or signature(item), 200),
+            role=item.role or (item.group.value if item.group else item.kind.value),
+            color=self.colors[wire[0].name] if wire and not item.is_box else -1,
+            folded=item.body is not None,
+            dagger=item.dagger,
+            kind=item.kind.value,
+            **self._box(
+                placed.along + cell.along, placed.across + cell.across, cell.length, cell.span
+            ),
+        )
+
+    def _shape(self, item: Item) -> str:
+        if item.kind is Kind.SITE:
+            return _SITES.get(item.role, "box")
+        if item.kind is Kind.BOX and item.label in self.slanted:
+            return "slant"
+        return _SHAPES[item.kind]
+
+    def _delay(self, i: int, placed: _Placed) -> Node:
+        diagram = placed.sheet.diagram
+        along, across = placed.sheet.delays[i]
+        wire = diagram.dom[len(diagram.dom) - diagram.feedback + i]
+        half = DELAY / 2
+        return Node(
+            id=_delay_id(placed, i),
+            parent=placed.id,
+            shape="delay",
+            label="",
+            badge="",
+            about=f"one step earlier: {shown(wire.name)}",
+            role="delay",
+            color=self.colors[wire.name],
+            kind="delay",
+            **self._box(
+                placed.along + along - half, placed.across + across - half, DELAY, DELAY
+            ),
+        )
+
+    def _ends(self) -> list[End]:
+        ends: list[End] = []
+        for side, cells, types in (
+            ("in", self.root.sheet.entries, self.sheet.diagram.dom),
+            ("out", self.root.sheet.exits, self.sheet.diagram.cod),
+        ):
+            for i, (cell, wire) in enumerate(zip(cells, types, strict=True)):
+                across = cell.across + (cell.outs[0] if side == "in" else cell.ins[0])
+                x, y = self._point(self.root.along + cell.along, self.root.across + across)
+                name, size = shown(wire.name), shown(wire.size)
+                color = self.colors[wire.name]
+                ends.append(End(f"{side}[{i}]", side, name, size, x, y, color))
+        return ends
+
+    # --- wires ---
+
+    def _wires(self, placed: _Placed) -> list[Path]:
+        found: list[Path] = []
+        if placed.parent is None:
+            found += [
+                self._trace(placed, Port(IN, i), [], f"in[{i}]", i)
+                for i in range(len(placed.sheet.entries))
+            ]
+        for item in placed.sheet.diagram.items:
+            if item.id not in placed.inside and item.kind is not Kind.SWAP:
+                found += [
+                    self._trace(placed, Port(item.id, i), [], item.id, i)
+                    for i in range(len(item.outs))
+                ]
+        own = len(placed.sheet.entries) - placed.sheet.diagram.feedback
+        for i in range(placed.sheet.diagram.feedback):
+            forth = placed.shifted(placed.sheet.loops[2 * i + 1])
+            found.append(self._trace(placed, Port(IN, own + i), forth, _delay_id(placed, i), 0))
+        return found
+
+    def _trace(self, placed: _Placed, port: Port, points: Points, source: str, out: int) -> Path:
+        """Follow a wire from ``port`` of a sheet to something visible."""
+        carried = placed.wires[port].type
+        while True:
+            wire = placed.wires[port]
+            piece = placed.shifted(placed.sheet.paths[port])
+            points = joined(points, piece) if points else piece
+            name, index = wire.target
+            if name == OUT:
+                outer = self._leave(placed, index, points)
+                if isinstance(outer, str):
+                    into = index if placed.parent is None else 0
+                    break
+                placed, port = outer
+            elif name in placed.inside:
+                placed, port = placed.inside[name], Port(IN, index)
+            else:
+                item = placed.sheet.cells[name].item
+                if item is None or item.kind is not Kind.SWAP:
+                    outer, into = name, index
+                    break
+                k = item.order.index(index)
+                joined(points, placed.shifted(crossing(placed.sheet.cells[name], index, k)))
+                port = Port(name, k)
+        return self._path(carried, source, out, outer, into, points, not placed.sheet.diagram.planar)
+
+    def _leave(
+        self, placed: _Placed, index: int, points: Points
+    ) -> "str | tuple[_Placed, Port]":
+        """What is behind the end of a sheet: the end of all, a delay, or the sheet around it."""
+        diagram = placed.sheet.diagram
+        own = len(diagram.cod) - diagram.feedback
+        if index >= own:
+            joined(points, placed.shifted(placed.sheet.loops[2 * (index - own)]))
+            return _delay_id(placed, index - own)
+        if placed.parent is None:
+            return f"out[{index}]"
+        return placed.parent, Port(placed.id, index)
+
+    def _path(
+        self,
+        wire: WireType,
+        source: str,
+        out: int,
+        target: str,
+        into: int,
+        points: Points,
+        arrow: bool,
+    ) -> Path:
+        return Path(
+            id=f"{source}.{out}>{target}.{into}",
+            source=source,
+            out=out,
+            target=target,
+            into=into,
+            type=shown(wire.name),
+            size=shown(wire.size),
+            color=self.colors[wire.name],
+            weight=wire.weight,
+            points=tuple(self._point(*point) for point in _merged(points)),
+            arrow=arrow,
+        )
+
+    # --- labels ---
+
+    def _labels(self, placed: _Placed) -> list[Label]:
+        """Types where they change: one for each type in each gap, the last where there is room."""
+        if not placed.sheet.diagram.planar:
+            return []
+        families: dict[tuple[int, str], list[Link]] = {}
+        gaps: dict[int, list[float]] = {}
+        for link in placed.sheet.links:
+            gaps.setdefault(link.right.column, []).append(_across(link))
+            if is_labelled(link, self.look):
+                key = (link.right.column, link.wire.type.name)
+                families.setdefault(key, []).append(link)
+        found: list[Label] = []
+        for (gap, _), family in families.items():
+            label = self._label(sorted(family, key=_across, reverse=True), gaps[gap], placed)
+            if label is not None:
+                found.append(label)
+        return found
+
+    def _label(self, family: list[Link], others: list[float], placed: _Placed) -> Label | None:
+        for link in family:
+            wire, cell = link.wire, link.left
+            here, wide = _across(link), text_width(shown(wire.type.name), TYPE) + 8
+            along = placed.along + cell.along + cell.length
+            sides = (False, True) if self.look.down else (False,)
+            for at_left in sides:
+                low, high = (here - wide, here) if at_left else (here, here + wide)
+                if not self.look.down:
+                    low, high = here - 12, here
+                if not any(low + 0.1 < other < high - 0.1 for other in others):
+                    shift = -4.0 if at_left else 4.0
+                    if self.look.down:
+                        x, y = self._point(along + 11, placed.across + here + shift)
+                    else:
+                        x, y = self._point(along + 4, placed.across + here - 4)
+                    name = f"{wire.source.item}.{wire.source.index}"
+                    text = shown(wire.type.name)
+                    return Label(name, text, x, y, at_left, self.colors[wire.type.name])
+        return None
+
+
+def _across(link: Link) -> float:
+    return link.left.across + link.left.outs[link.out]
+
+
+def _placed(
+    sheet: Sheet, along: float, across: float, depth: int, group: Item | None, parent: _Placed | None
+) -> _Placed:
+    here = _Placed(sheet, along, across, depth, group, parent)
+    for name, cell in sheet.cells.items():
+        if cell.sheet is not None:
+            here.inside[name] = _placed(
+                cell.sheet, along + cell.along, across + cell.across, depth + 1, cell.item, here
+            )
+    return here
+
+
+def _all(placed: _Placed) -> list[_Placed]:
+    return [placed, *(one for inner in placed.inside.values() for one in _all(inner))]
+
+
+def _delay_id(placed: _Placed, i: int) -> str:
+    return f"{placed.id}/delay[{i}]"
+
+
+def _types(diagram: Diagram) -> tuple[str, ...]:
+    """The names of all types in the order in which they appear; open or folded, it is the same."""
+    seen: dict[str, None] = {}
+    for wire in diagram.dom:
+        seen.setdefault(wire.name)
+    for _, item in walk(diagram):
+        for wire in (*item.ins, *item.outs):
+            seen.setdefault(wire.name)
+        for wire in item.body.dom if item.body is not None else ():
+            seen.setdefault(wire.name)
+    return tuple(seen)
+
+
+def _merged(points: Points) -> Points:
+    """Neighbouring straight pieces in the same direction as one."""
+    kept = points[:1]
+    for k in range(1, len(points), 3):
+        piece = points[k : k + 3]
+        if len(kept) > 3 and _straight_on(kept[-4:], [kept[-1], *piece]):
+            start = kept[-4]
+            del kept[-3:]
+            third = ((piece[-1][0] - start[0]) / 3, (piece[-1][1] - start[1]) / 3)
+            kept.append((start[0] + third[0], start[1] + third[1]))
+            kept.append((piece[-1][0] - third[0], piece[-1][1] - third[1]))
+            kept.append(piece[-1])
+        else:
+            kept += piece
+    return kept
+
+
+def _straight_on(first: Points, second: Points) -> bool:
+    """Whether two pieces lie on one line parallel to an axis and go the same way."""
+    for axis in (0, 1):
+        other = 1 - axis
+        here = first[0][axis]
+        if all(abs(p[axis] - here) < 0.06 for p in (*first, *second)):
+            one, two = first[-1][other] - first[0][other], second[-1][other] - second[0][other]
+            return one * two > 0
+    return False
+
+
+def _words_width(types: tuple[WireType, ...]) -> float:
+    """The width of the objects left or right of the picture, with a little air."""
+    wide = (
+        max(text_width(shown(t.name), LABEL, bold=True), text_width(shown(t.size), NOTE))
+        for t in types
+    )
+    return max(wide, default=-6.0) + 6
+
+
+def _r(value: float) -> float:
+    return round(value, 2) + 0.0
+
+

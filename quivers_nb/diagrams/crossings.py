@@ -1,0 +1,123 @@
+"""The order in columns for the picture of a program, whose edges are a relation and may cross.
+
+Barycentre sweeps (Sugiyama, Tagawa, Toda 1981), the best order of all sweeps kept. Everything
+starts in the order of the steps, ties keep it, so equal programs have equal pictures.
+"""
+
+from quivers_nb.diagrams.columns import Cell, Link, Sheet
+from quivers_nb.diagrams.graph import IN, OUT, GroupKind, Port, Wire
+
+SWEEPS = 12
+
+
+def barycentre_order(sheet: Sheet, count: int, *, free_boundary: bool) -> None:
+    """Fill the columns and link the cells; edges meet an item in the order of their other ends."""
+    columns: list[list[Cell]] = [[] for _ in range(count)]
+    for item in sheet.diagram.items:
+        columns[sheet.cells[item.id].column].append(sheet.cells[item.id])
+    for wire in sheet.diagram.wires:
+        _link(sheet, wire, columns)
+    sheet.columns = columns
+    _reorder(sheet, free_boundary=free_boundary)
+    _spread_ports(sheet)
+
+
+def is_free(kind: GroupKind | None) -> bool:
+    """Whether the boundary of a group has no order of its own."""
+    return kind is GroupKind.PLATE
+
+
+def _link(sheet: Sheet, wire: Wire, columns: list[list[Cell]]) -> None:
+    left, out = _end(sheet, wire.source)
+    right, into = _end(sheet, wire.target)
+    stop = len(columns) if wire.target.item == OUT else right.column
+    for k in range(left.column + 1, stop):
+        passing = Cell(k)
+        columns[k].append(passing)
+        sheet.links.append(Link(left, out, passing, 0, wire))
+        left, out = passing, 0
+    sheet.links.append(Link(left, out, right, into, wire))
+
+
+def _end(sheet: Sheet, port: Port) -> tuple[Cell, int]:
+    if port.item == IN:
+        return sheet.entries[port.index], 0
+    if port.item == OUT:
+        return sheet.exits[port.index], 0
+    return sheet.cells[port.item], port.index
+
+
+def _reorder(sheet: Sheet, *, free_boundary: bool) -> None:
+    before, after = _neighbours(sheet)
+    columns = sheet.all_columns
+    fixed = set() if free_boundary else {0, len(columns) - 1}
+    best = [list(column) for column in columns]
+    least = _crossings(columns, after)
+    for sweep in range(SWEEPS):
+        down = sweep % 2 == 0
+        order = range(1, len(columns)) if down else range(len(columns) - 2, -1, -1)
+        for k in order:
+            if k not in fixed:
+                other = columns[k - 1] if down else columns[k + 1]
+                _sort(columns[k], other, before if down else after)
+        crossed = _crossings(columns, after)
+        if crossed < least:
+            least, best = crossed, [list(column) for column in columns]
+    for column, kept in zip(columns, best, strict=True):
+        column[:] = kept
+
+
+_Neighbours = dict[int, list[Cell]]
+
+
+def _neighbours(sheet: Sheet) -> tuple[_Neighbours, _Neighbours]:
+    before: _Neighbours = {}
+    after: _Neighbours = {}
+    for link in sheet.links:
+        before.setdefault(id(link.right), []).append(link.left)
+        after.setdefault(id(link.left), []).append(link.right)
+    return before, after
+
+
+def _sort(column: list[Cell], other: list[Cell], links: _Neighbours) -> None:
+    place = {id(cell): float(i) for i, cell in enumerate(other)}
+    own = {id(cell): float(i) for i, cell in enumerate(column)}
+    scale = max(len(other), 1) / max(len(column), 1)
+
+    def key(cell: Cell) -> float:
+        ends = [place[id(end)] for end in links.get(id(cell), ()) if id(end) in place]
+        return sum(ends) / len(ends) if ends else own[id(cell)] * scale
+
+    column.sort(key=key)
+
+
+def _crossings(columns: list[list[Cell]], after: _Neighbours) -> int:
+    total = 0
+    for left, right in zip(columns, columns[1:], strict=False):
+        place = {id(cell): i for i, cell in enumerate(right)}
+        ends = [
+            j
+            for cell in left
+            for j in sorted(place[id(end)] for end in after.get(id(cell), ()) if id(end) in place)
+        ]
+        total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
+    return total
+
+
+def _spread_ports(sheet: Sheet) -> None:
+    """Number the ends of edges at every item by the order of their other ends."""
+    place = {id(cell): i for column in sheet.all_columns for i, cell in enumerate(column)}
+    links = sheet.links
+    for side in ("in", "out"):
+        at: dict[int, list[int]] = {}
+        for k, link in enumerate(links):
+            cell = link.right if side == "in" else link.left
+            if cell.item is not None and cell.sheet is None:
+                at.setdefault(id(cell), []).append(k)
+        for ends in at.values():
+            far = [links[k].left if side == "in" else links[k].right for k in ends]
+            order = sorted(range(len(ends)), key=lambda i: place[id(far[i])])  # noqa: B023
+            for rank, i in enumerate(order):
+                k = ends[i]
+                name = "into" if side == "in" else "out"
+                links[k] = links[k]._replace(**{name: rank})
