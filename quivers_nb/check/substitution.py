@@ -29,10 +29,10 @@ class Substitution:
         )
 
     def variable(self, name: tree.Name) -> tree.Name:
-        """A local variable under its new name."""
+        """A local variable under its new name; an argument keeps its place in the call."""
         number = self.numbers.get(name.text)
         if isinstance(number, tree.Name):
-            return replace(name, text=number.text)
+            return number
         return replace(name, text=self.names.get(name.text, name.text))
 
 
@@ -122,9 +122,7 @@ def _call(node: tree.Call, s: Substitution) -> tree.Call:
 def _argument(arg: tree.StepArg, s: Substitution) -> tree.StepArg:
     match arg:
         case tree.Name():
-            number = s.numbers.get(arg.text)
-            named = isinstance(number, tree.Number)
-            return replace(number, span=arg.span) if named and number else s.variable(arg)
+            return _name(arg, s)
         case tree.ArgIndexed():
             indices = tuple(_index(index, s) for index in arg.indices)
             return replace(arg, name=s.variable(arg.name), indices=indices)
@@ -136,6 +134,17 @@ def _argument(arg: tree.StepArg, s: Substitution) -> tree.StepArg:
             return replace(arg, value=_argument(arg.value, s))
         case _:
             return arg
+
+
+def _name(arg: tree.Name, s: Substitution) -> tree.Name | tree.Number:
+    """A variable, a number, or (in a call of another template) an object or a morphism."""
+    number = s.numbers.get(arg.text)
+    if isinstance(number, tree.Number):
+        return replace(number, span=arg.span)
+    given = s.objects.get(arg.text) or s.morphisms.get(arg.text)
+    if given is not None and arg.text not in s.names:
+        return replace(arg, text=given.text)
+    return s.variable(arg)
 
 
 def _index(index: tree.Obj, s: Substitution) -> tree.Obj:

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 
 from quivers_nb.check.environment import Environment
+from quivers_nb.check.expect import events_meet, why
+from quivers_nb.check.objects import check_object
 from quivers_nb.check.scope import Pattern, Scope, Template
+from quivers_nb.check.substitution import Substitution, substituted
+from quivers_nb.check.term import Term
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import is_finite
@@ -63,7 +67,32 @@ def check_template_call(
                 arg.span,
                 because=[_asked(param)],
             )
+    if scope.report.count == before:
+        _morphisms_fit(template, args, scope)
     return scope.report.count == before
+
+
+def _morphisms_fit(template: Template, args: Sequence[tree.StepArg], scope: Scope) -> None:
+    """An argument of kind Mor[A, B] goes from A to B, with the objects of this call."""
+    pairs = list(zip(template.decl.params, args, strict=True))
+    given = {p.name.text: a for p, a in pairs if isinstance(a, tree.Name)}
+    objects = Substitution(given, {}, {}, {})
+    for param, arg in pairs:
+        if not isinstance(param.kind, tree.KindMor) or not isinstance(arg, tree.Name):
+            continue
+        dom = check_object(substituted(param.kind.dom, objects), scope)
+        cod = check_object(substituted(param.kind.cod, objects), scope)
+        term = scope.morphisms[arg.text].value
+        if not isinstance(term, Term) or dom is None or cod is None:
+            continue
+        if not (events_meet(dom, term.dom) and events_meet(term.cod, cod)):
+            wanted = f"from {dom} to {cod}"
+            scope.report.error(
+                "Q0511",
+                f"`{arg.text}` goes from {term.dom} to {term.cod}, and {wanted} is wanted",
+                arg.span,
+                because=[_asked(param), *why(term, cod=False)],
+            )
 
 
 def _asked(param: tree.Param) -> Because:

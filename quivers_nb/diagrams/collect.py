@@ -174,7 +174,7 @@ class _Collector:
             badge=self.look.badge(item),
             about=shown(item.about or signature(item), 200),
             role=item.role or (item.group.value if item.group else item.kind.value),
-            color=self.colors[wire[0].name] if wire and not item.is_box else -1,
+            color=self.colors.get(wire[0].name, -1) if wire and not item.is_box else -1,
             folded=item.body is not None,
             dagger=item.dagger,
             kind=item.kind.value,
@@ -250,6 +250,7 @@ class _Collector:
         carried = placed.wires[port].type
         while True:
             wire = placed.wires[port]
+            carried = carried if carried.weight else wire.type
             piece = placed.shifted(placed.sheet.paths[port])
             points = joined(points, piece) if points else piece
             name, index = wire.target
@@ -302,7 +303,7 @@ class _Collector:
             into=into,
             type=shown(wire.name),
             size=shown(wire.size),
-            color=self.colors[wire.name],
+            color=self.colors.get(wire.name, -1),
             weight=wire.weight,
             points=tuple(self._point(*point) for point in _merged(points)),
             arrow=arrow,
@@ -380,10 +381,9 @@ def _types(diagram: Diagram) -> tuple[str, ...]:
     for wire in diagram.dom:
         seen.setdefault(wire.name)
     for _, item in walk(diagram):
-        for wire in (*item.ins, *item.outs):
+        for wire in (*item.ins, *item.outs, *(item.body.dom if item.body is not None else ())):
             seen.setdefault(wire.name)
-        for wire in item.body.dom if item.body is not None else ():
-            seen.setdefault(wire.name)
+    seen.pop("", None)
     return tuple(seen)
 
 

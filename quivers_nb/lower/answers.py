@@ -252,6 +252,8 @@ class Discover:
         if site.kind is Kind.MIDDLE and self.latents != "all":
             return None
         if dist.discrete:
+            if site.kind is Kind.MIDDLE:
+                return None  # summed, if it is finite
             raise UserError(_finite_message(site, dist))
         noise = self._noise_event(site, dist)
         event = dist.unconstrained_event() if noise is None else noise
@@ -286,10 +288,7 @@ class Discover:
 
 
 def _finite_message(site: SiteKey, dist: Dist) -> str:
-    what = "middle" if site.kind is Kind.MIDDLE else "latent"
-    way = (
-        f"give its values under the key `{site.path}`"
-        if what == "middle"
-        else f"sum it out with `marginalize {site.path} <- …`, or observe it"
+    return (
+        f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient: sum it out "
+        f"with `marginalize {site.path} <- …`, or observe it"
     )
-    return f"`{site.path}` is a discrete {what} ({dist.label}), which has no gradient: {way}"

@@ -117,15 +117,16 @@ def _plate(call: FamilyCallRead, plate: tuple[ir.Axis, ...], scope: Scope, name:
     lead = tuple(axis_size(axis, scope.sizes) for axis in plate)
     axes = tuple(axis.name for axis in plate)
     params = [match_to_factors(param, axes, name) for param in call.params]
-    _check_sizes(params, lead, call, name)
+    check_sizes(params, lead, call, name)
     unit = lead == (1,) and not call.event_names
     dist = call.at(params, lead, len(lead), rows=False)
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
 
 
-def _check_sizes(
+def check_sizes(
     params: Sequence[Param], lead: tuple[int, ...], call: FamilyCallRead, name: str
 ) -> None:
+    """Refuse arguments that do not broadcast over ``lead``, naming both shapes."""
     have = lead + call.own_event
     for param in params:
         for k, size in enumerate(reversed(param.left_over), start=1):
@@ -165,7 +166,7 @@ def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) 
     axes = tuple(axis.name for axis in step.plate)
     params = [match_to_factors(param, axes, step.name) for param in call.params]
     lead = _response_lead(call, params, step, scope, response)
-    _check_sizes(params, lead, call, step.name)
+    check_sizes(params, lead, call, step.name)
     dist = call.at(params, lead, len(lead), rows=False)
     unit = lead == (1,) and not call.event_names
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)

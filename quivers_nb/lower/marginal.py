@@ -26,7 +26,7 @@ from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Given, Kind, Prior
 from quivers_nb.lower.arguments import match_to_factors
 from quivers_nb.lower.dists import Dist
-from quivers_nb.lower.family_steps import FamilyCallRead, read_call
+from quivers_nb.lower.family_steps import FamilyCallRead, check_sizes, read_call
 from quivers_nb.lower.frame import Frame
 from quivers_nb.lower.predictive import draw_block, observed_names, unanswered_names
 from quivers_nb.lower.run import MAX_BRANCHES, Run
@@ -186,6 +186,14 @@ class _Group:
         params = (
             [match_to_factors(p, names, step.name) for p in call.params] if names else call.params
         )
+        if axes is not None:
+            check_sizes(params, lead, call, step.name)
+        elif any(param.left_over for param in params):
+            own = next(param for param in params if param.left_over)
+            raise UserError(
+                f"`marginalize {step.name}` is one number per row, but `{own.label}` has own shape "
+                f"{own.left_over}: give it a plate, `marginalize {step.name} : A <- …`"
+            )
         dist = call.at(params, lead, len(lead) if axes is not None else 0, rows=rows)
         return cls(dist, rows, lead if step.over is not None else ())
 

@@ -152,7 +152,7 @@ let h = f >> g
     model = program(lines, "A", "h", "A")
     with pytest.raises(UserError, match=r"middle `z/h/f` is Poisson"):
         model.log_joint(torch.randn(2, 2), {"z": torch.randn(2, 2)})
-    with pytest.raises(UserError, match=r"discrete middle"):
+    with pytest.raises(UserError, match=r"middle `z/h/f` is Poisson"):
         model.target(torch.randn(2, 2), {"z": torch.randn(2, 2)})
 
 

@@ -353,3 +353,17 @@ export p
     message = refusal(compiled(source), None, values | {"y": tensor([0.0, 0.1, 0.2])})
     assert "`y` has length 3" in message
     assert "2" in message
+
+
+def test_float64_host_data_keep_their_digits_where_nothing_else_is_floating() -> None:
+    source = """\
+object Obs : FinSet 3
+program masses : Obs -> Obs
+    let q = softmax(t)
+    observe z : Obs <- Categorical(q)
+    return q
+export masses
+"""
+    t, z = np.array([0.4, -1.0, 2.0]), np.array([0, 2, 1])
+    got = loads(source).morphism.log_joint(None, tensors({"t": t, "z": z})).item()
+    assert got == pytest.approx((t - np.logaddexp.reduce(t))[z].sum(), rel=1e-12)

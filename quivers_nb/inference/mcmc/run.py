@@ -116,6 +116,8 @@ class MCMC:
         selection: Selection,
         watch: Watch | None,
     ) -> MCMCResult:
+        if not 1 <= selection.thin <= self.num_samples:
+            raise UserError(f"thin={selection.thin} keeps none of {self.num_samples} draws")
         if not target.dim:
             raise UserError("there is nothing to draw: every site of the model has a value")
         seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)

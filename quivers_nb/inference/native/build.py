@@ -17,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from quivers_nb.inference.native.program import Refusal
 
 COMPILE_SECONDS = 120
 VERSION_SECONDS = 30
+STALE_SECONDS = 24 * 3600
 GREATEST_CACHE = 2000  # objects; some 60 MB
 # Not -ffast-math: NaN and infinity must survive, divergences are found by them.
 _BASE = (
@@ -182,11 +184,14 @@ def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CD
 
 
 def _prune(folder: Path) -> None:
-    """Drop the older half of a cache that has grown large."""
+    """Drop the older half of a cache that has grown large, and what killed builds left behind."""
     objects = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
     if len(objects) > GREATEST_CACHE:
         for path in objects[: GREATEST_CACHE // 2]:
             path.unlink(missing_ok=True)
+    for room in folder.glob("build-*"):
+        if time.time() - room.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def _compiled(source: str, compiler: Compiler, room: Path) -> Path:

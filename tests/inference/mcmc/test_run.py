@@ -110,6 +110,8 @@ def test_keep_and_thin_select(tier, monkeypatch):
     assert same(run(tier=tier), whole)
     with pytest.raises(UserError, match=r"keep=\['nu'\]: the sites of this run are mu, tau"):
         run(keep={"nu"})
+    with pytest.raises(UserError, match="thin=21 keeps none of 20 draws"):
+        run(thin=21)
 
 
 def test_draws_that_do_not_fit_in_memory_are_refused_with_the_figure(monkeypatch):

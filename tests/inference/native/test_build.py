@@ -204,7 +204,10 @@ def test_a_cache_that_has_grown_large_is_halved(cache, monkeypatch):
     for k in range(6):
         (cache / f"{k}.so").write_text("old")
         os.utime(cache / f"{k}.so", (k, k))
+    (cache / "build-killed").mkdir()
+    os.utime(cache / "build-killed", (0, 0))
     assert isinstance(_prepared(), NativeTarget)
+    assert not (cache / "build-killed").exists()
     left = {path.name for path in cache.glob("?.so")}
     assert "0.so" not in left
     assert "5.so" in left
