@@ -166,10 +166,9 @@ def _finset(obj: tree.ObjFinSet, scope: Scope) -> Object | None:
             return value
         _not_a_size(obj.size, scope, value)
         return None
-    if name in scope.sizes:
-        return FinSet(scope.sizes[name])
     scope.free_sizes[name] = None
-    return FinSet(SizeVar(name))
+    given = scope.size(name)
+    return FinSet(SizeVar(name) if given is None else given)
 
 
 def _not_a_size(name: tree.Name, scope: Scope, value: Object) -> None:
@@ -211,8 +210,10 @@ def _space_size(size: tree.Number | tree.Name, scope: Scope) -> int | None:
 
 
 def _named_size(size: tree.Name, scope: Scope) -> int | None:
-    if size.text in scope.sizes and size.text not in scope.objects:
-        return scope.sizes[size.text]
+    given = scope.size(size.text)
+    if given is not None and size.text not in scope.objects:
+        scope.free_sizes[size.text] = None
+        return given
     value = _named(size, scope)
     if value is None:
         return None

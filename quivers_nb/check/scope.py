@@ -81,6 +81,11 @@ class Scope:
             self.extents, self.composition,
         )  # fmt: skip
 
+    def size(self, name: str) -> int | None:
+        """A size given when loading; what is no size at all is left for the loader to refuse."""
+        given = self.sizes.get(name)
+        return given if isinstance(given, int) and given >= 1 else None
+
     def fresh(self) -> int:
         """A number that no other copy of this module has."""
         self.copies[0] += 1

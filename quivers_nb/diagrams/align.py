@@ -39,6 +39,8 @@ def align(sheet: Sheet) -> None:
     _sweep(columns, SWEEPS)
     if sheet.diagram.planar and _slide(sheet):
         _sweep(columns, AGAIN)
+        _slide(sheet)
+        _sweep(columns, AGAIN)
         _slide(sheet, grow=False)
 
 
@@ -145,12 +147,14 @@ def _places(links: list[tuple[Cell, int, int]]) -> list[tuple[float, Cell, int]]
 def _slid(cell: Cell, wanted: list[float], now: list[float]) -> list[float]:
     """Ports in order, not too near to each other or to a corner; unchanged where there is no room."""
     count = len(now)
-    margin = 1.0 if cell.item is not None and cell.item.kind is Kind.SWAP else CORNER
-    room = cell.span - 2 * margin - (count - 1) * NEAREST
+    swap = cell.item is not None and cell.item.kind is Kind.SWAP
+    margin, near = (1.0, PITCH - 6) if swap else (CORNER, NEAREST)
+    room = cell.span - 2 * margin - (count - 1) * near
     if len(wanted) != count or room <= 0:
         return now
-    free = pooled([w - cell.across - margin - i * NEAREST for i, w in enumerate(wanted)], [1.0] * count)
-    return [margin + i * NEAREST + min(max(f, 0.0), room) for i, f in enumerate(free)]
+    places = [w - cell.across - margin - i * near for i, w in enumerate(wanted)]
+    free = pooled(places, [1.0] * count)
+    return [margin + i * near + min(max(f, 0.0), room) for i, f in enumerate(free)]
 
 
 def _grow(cell: Cell) -> None:

@@ -35,6 +35,7 @@ class _Page:
     items: list[Item] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     states: set[Port] = field(default_factory=set)  # last outputs of items without inputs
+    right: Anchor = None  # what the last piece leaves on the left of its right neighbour
     ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # on the right of a wire
 
 
@@ -61,6 +62,7 @@ def _put(piece: Piece, strands: list[Strand], page: _Page, left: Anchor) -> list
     """The open wires after ``piece``; ``left`` is the place on the left of the first of them."""
     match piece:
         case Wires():
+            page.right = strands[-1][0] if strands else left
             return strands
         case Chain():
             for part in piece.parts:
@@ -81,9 +83,8 @@ def _beside(piece: Beside, strands: list[Strand], page: _Page, left: Anchor) -> 
     start = 0
     for part in piece.parts:
         stop = start + len(part.dom)
-        beside = done[-1][0] if done else left
-        done.extend(_put(part, strands[start:stop], page, beside))
-        start = stop
+        done.extend(_put(part, strands[start:stop], page, left))
+        left, start = page.right, stop
     if start != len(strands):
         raise InternalError(f"{len(strands)} wires enter a piece of {start} in a diagram")
     return done
@@ -96,6 +97,11 @@ def _place(item: Item, strands: list[Strand], page: _Page, left: Anchor) -> list
         item = replace(item, ghost=ghost)
         if item.outs:
             page.states.add(Port(item.id, len(item.outs) - 1))
+    page.right = left
+    if strands:
+        page.right = strands[-1][0]  # an effect: who comes next stands on the right of its wire
+    if item.outs:
+        page.right = Port(item.id, len(item.outs) - 1)
     item = _wait(item, [source for source, _ in strands], page, left)
     page.items.append(item)
     page.wires.extend(

@@ -58,11 +58,16 @@ class Sheet:
     loops: list[list[tuple[float, float]]] = field(default_factory=list)
     delays: list[tuple[float, float]] = field(default_factory=list)
     title_at: tuple[float, bool] = (0.0, False)  # where the title starts (or ends) across
+    first: list[Cell] = field(default_factory=list)  # entries in the order of their places
+    last: list[Cell] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first, self.last = list(self.entries), list(self.exits)
 
     @property
     def all_columns(self) -> list[list[Cell]]:
         """The columns with those of the boundary."""
-        return [self.entries, *self.columns, self.exits]
+        return [self.first, *self.columns, self.last]
 
 
 def assign_columns(diagram: Diagram, cells: dict[str, Cell]) -> int:

@@ -10,6 +10,9 @@ from quivers_nb.diagrams.graph import IN, OUT, GroupKind, Port, Wire
 SWEEPS = 12
 
 
+Boundary = tuple[tuple[int, ...], tuple[int, ...]]  # entries and exits in the order of places
+
+
 def barycentre_order(sheet: Sheet, count: int, *, free_boundary: bool) -> None:
     """Fill the columns and link the cells; edges meet an item in the order of their other ends."""
     columns: list[list[Cell]] = [[] for _ in range(count)]
@@ -20,6 +23,18 @@ def barycentre_order(sheet: Sheet, count: int, *, free_boundary: bool) -> None:
     sheet.columns = columns
     _reorder(sheet, free_boundary=free_boundary)
     _spread_ports(sheet)
+
+
+def wished_boundary(sheet: Sheet, cell: Cell) -> Boundary:
+    """In which order the edges of a group best cross its border, given what is around it."""
+    place = _places(sheet)
+    ins = {link.into: place[id(link.left)] for link in sheet.links if link.right is cell}
+    outs = {link.out: place[id(link.right)] for link in sheet.links if link.left is cell}
+    return tuple(sorted(ins, key=ins.__getitem__)), tuple(sorted(outs, key=outs.__getitem__))
+
+
+def _places(sheet: Sheet) -> dict[int, int]:
+    return {id(cell): i for column in sheet.all_columns for i, cell in enumerate(column)}
 
 
 def is_free(kind: GroupKind | None) -> bool:
@@ -106,7 +121,7 @@ def _crossings(columns: list[list[Cell]], after: _Neighbours) -> int:
 
 def _spread_ports(sheet: Sheet) -> None:
     """Number the ends of edges at every item by the order of their other ends."""
-    place = {id(cell): i for column in sheet.all_columns for i, cell in enumerate(column)}
+    place = _places(sheet)
     links = sheet.links
     for side in ("in", "out"):
         at: dict[int, list[int]] = {}

@@ -8,7 +8,12 @@ is computed along and across the flow, and only here turned down the page or to 
 from quivers_nb.diagrams.align import align
 from quivers_nb.diagrams.collect import collect
 from quivers_nb.diagrams.columns import Cell, Sheet, assign_columns, planar_order
-from quivers_nb.diagrams.crossings import barycentre_order, is_free
+from quivers_nb.diagrams.crossings import (
+    Boundary,
+    barycentre_order,
+    is_free,
+    wished_boundary,
+)
 from quivers_nb.diagrams.geometry import Geometry
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, WireType
 from quivers_nb.diagrams.metrics import shown, text_width
@@ -26,7 +31,9 @@ def layout(diagram: Diagram, look: Look | None = None, note: str = "") -> Geomet
     return collect(_sheet(diagram, look, None), look, note)
 
 
-def _sheet(diagram: Diagram, look: Look, group: Item | None) -> Sheet:
+def _sheet(
+    diagram: Diagram, look: Look, group: Item | None, boundary: Boundary | None = None
+) -> Sheet:
     framed = group is not None
     cells = {item.id: _cell(item, look) for item in diagram.items}
     entries = [_end(wire, -1, look, framed=framed) for wire in diagram.dom]
@@ -38,8 +45,7 @@ def _sheet(diagram: Diagram, look: Look, group: Item | None) -> Sheet:
     if diagram.planar:
         planar_order(sheet, count)
     else:
-        free = group is not None and is_free(group.group)
-        barycentre_order(sheet, count, free_boundary=free)
+        _relation_order(sheet, count, look, group, boundary)
     align(sheet)
     _frame_across(sheet, look, group)
     run_length(sheet, look, framed=framed, head=_head(look, group))
@@ -48,11 +54,28 @@ def _sheet(diagram: Diagram, look: Look, group: Item | None) -> Sheet:
     return sheet
 
 
-def _cell(item: Item, look: Look) -> Cell:
+def _relation_order(
+    sheet: Sheet, count: int, look: Look, group: Item | None, boundary: Boundary | None
+) -> None:
+    """Order a sheet whose edges may cross; then lay out its plates again, to fit around them."""
+    if boundary is not None:
+        sheet.first = [sheet.entries[i] for i in boundary[0]]
+        sheet.last = [sheet.exits[i] for i in boundary[1]]
+    free = boundary is None and group is not None and is_free(group.group)
+    barycentre_order(sheet, count, free_boundary=free)
+    for cell in sheet.cells.values():
+        item = cell.item
+        if cell.sheet is not None and item is not None and is_free(item.group):
+            again = _cell(item, look, wished_boundary(sheet, cell))
+            cell.length, cell.span, cell.sheet = again.length, again.span, again.sheet
+            cell.ins, cell.outs = again.ins, again.outs
+
+
+def _cell(item: Item, look: Look, boundary: Boundary | None = None) -> Cell:
     if not look.open(item) or item.body is None:
         size = leaf_size(item, look)
         return Cell(0, item, size.length, size.span, size.ins, size.outs)
-    inner = _sheet(item.body, look, item)
+    inner = _sheet(item.body, look, item, boundary)
     own = len(inner.entries) - item.body.feedback
     return Cell(
         column=0,

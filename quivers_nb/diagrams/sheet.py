@@ -37,6 +37,7 @@ from quivers_nb.diagrams.svg import svg
 from quivers_nb.diagrams.theme import css
 
 A, B = WireType("A", "ℝ2", 2), WireType("B", "Fin 5", 1)
+DUAL = WireType("A*", "ℝ2", 2)
 C, S = WireType("C", "ℝ32", 3), WireType("S", "ℝ4", 2)
 
 TOWERS = """\
@@ -119,7 +120,7 @@ def _pieces() -> tuple[tuple[str, Piece], ...]:
     lstm = box("lstm", [A, S, C], [B, S, C])
     inner = _loop(chain(box("slow", [B, C], [C]), copies((C,), 2)), 1, "slow scan")
     nested = chain(cell, beside(Wires((B,)), Wires((S,))))
-    snake = chain(beside(Wires((A,)), cap(A)), beside(_snake_end(), Wires((A,))))
+    snake = chain(beside(Wires((A,)), cap(DUAL)), beside(cup(A), Wires((A,))))
     spiders = chain(copy(A, 3), beside(swap(A, A), discard(A)), merge(A, 2, 1))
     return (
         ("identity and chain", chain(beside(chain(f, g), Wires((C,))), beside(f, discard(C)))),
@@ -134,11 +135,6 @@ def _pieces() -> tuple[tuple[str, Piece], ...]:
         ("scan with two states", _loop(chain(lstm), 2, "scan · two states")),
         ("nested scan", _loop(chain(nested, beside(inner, Wires((S,)))), 1, "outer scan")),
     )
-
-
-def _snake_end() -> Piece:
-    wire = WireType(f"{A.name}*", A.size, A.weight)
-    return cup(A) if wire.name.endswith("*") else Wires((A, wire))
 
 
 def _states(wide: Piece) -> Piece:

@@ -33,7 +33,7 @@ from quivers_nb.diagrams.assemble import assemble
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind, WireType
 from quivers_nb.diagrams.pieces import One, Piece
 from quivers_nb.diagrams.plates import Draft, Entry, drawn
-from quivers_nb.diagrams.types import size_text, wires_of
+from quivers_nb.diagrams.factors import size_text, wires_of
 from quivers_nb.diagrams.words import (
     argument_variables,
     expression_text,

@@ -81,7 +81,7 @@ class _Painter:
     def frame(self, frame: Frame) -> str:
         plate = frame.kind == "plate"
         dash = ' stroke-dasharray="4 3"' if frame.kind in {"fan", "bracket", "segment"} else ""
-        fill = 'fill="none"' if plate else f'fill="{self.colors["ink"]}"'
+        fill = 'fill="none"' if plate else f'fill="{self.colors["tint"]}"'
         line = self.colors["line" if plate else "frame"]
         rect = (
             f'<rect x="{_n(frame.x)}" y="{_n(frame.y)}" width="{_n(frame.width)}" '

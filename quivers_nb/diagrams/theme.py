@@ -17,6 +17,7 @@ LIGHT = {
     "quiet": "#55636f",
     "line": "#3b4a57",
     "frame": "#aebac6",
+    "tint": "#3d6a94",
     "warm": "#fff5e0",
     "cool": "#eaf3fc",
     "rose": "#fdeef7",
@@ -29,6 +30,7 @@ DARK = {
     "quiet": "#a3b1bd",
     "line": "#b4c1cc",
     "frame": "#4d5a66",
+    "tint": "#9cc4ea",
     "warm": "#372b12",
     "cool": "#15293b",
     "rose": "#391f30",
@@ -45,7 +47,7 @@ FILLS = {"embed": "warm", "discretize": "rose", "observed": "grey", "observe": "
 FILLS |= {"latent": "cool", "state": "cool"}
 
 WEIGHTS = {0: 1.1, 1: 1.2, 2: 1.7, 3: 2.3}
-FRAME_TINT = 0.03  # how much ink a frame adds to its ground
+FRAME_TINT = 0.045  # how much ink a frame adds to its ground
 FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 
 
@@ -88,7 +90,7 @@ _RULES = "".join(
 .qd{max-width:100%;height:auto}
 .qd text{font-family:Arial,Helvetica,"Liberation Sans",sans-serif;fill:var(--qd-ink)}
 .qd .card{fill:var(--qd-card)}
-.qd .f>rect{fill:var(--qd-ink);stroke:var(--qd-frame)}
+.qd .f>rect{fill:var(--qd-tint);stroke:var(--qd-frame)}
 .qd .f text,.qd .note{fill:var(--qd-quiet)}
 .qd .plate>rect{fill:none;stroke:var(--qd-line)}
 .qd .w{stroke:var(--qd-c,var(--qd-line))}

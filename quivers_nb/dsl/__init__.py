@@ -29,7 +29,7 @@ def loads(
     name: str = "<text>",
 ) -> "Module":
     """Compile a text. ``data`` feeds `from_data`; ``sizes`` fixes late-bound sizes (R8)."""
-    checked = check_source(SourceText(source, name), data_keys=frozenset(data or ()))
+    checked = check_source(SourceText(source, name), data_keys=frozenset(data or ()), sizes=sizes)
     from quivers_nb.lower import lower  # noqa: PLC0415  (torch is needed only now)
 
     return lower(checked, sizes)

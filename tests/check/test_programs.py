@@ -313,7 +313,7 @@ def test_sizes_are_free_until_they_are_given() -> None:
     assert free.sizes == ("n",)
     assert dict(free.objects)["Obs"] == FinSet(SizeVar("n"))
     fixed = check_source(text, sizes={"n": 7})
-    assert fixed.sizes == ()
+    assert fixed.sizes == ("n",)
     assert dict(fixed.objects)["Obs"] == FinSet(7)
 
 
@@ -332,3 +332,15 @@ def test_a_step_without_arguments_reads_the_raw_input() -> None:
     assert isinstance(step.source, MorphismCall)
     assert step.source.args is None
     assert step.space == Space("Real", (2,))
+
+
+def test_a_size_that_was_given_serves_as_a_dimension() -> None:
+    text = "object V : Real n\nobject O : FinSet n\n"
+    with pytest.raises(CompileError, match="undefined object or space `n`"):
+        check_source(text)
+    module = check_source(text, sizes={"n": 4})
+    assert dict(module.objects) == {"V": Space("Real", (4,)), "O": FinSet(4)}
+    assert module.sizes == ("n",)
+    assert dict(check_source("object O : FinSet n\n", sizes={"n": 0}).objects)["O"] == FinSet(
+        SizeVar("n")
+    )

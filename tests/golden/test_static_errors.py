@@ -50,6 +50,11 @@ def marginal(source: str, options: str) -> str:
     )
 
 
+TEMPLATE = """\
+program tmpl(G : FinSet, w : Real) : G -> G
+    sample e : G <- Normal(0.0, w)
+    return e
+"""
 LATENT = P + "morphism f : X -> Y [role=latent]\nmorphism k : Y -> X [role=kernel]\n"
 
 WRONG = (
@@ -128,6 +133,9 @@ WRONG = (
     after("75c", P, "program p : X -> X [effects=[Foo]]\n    sample u <- Normal(0.0, 1.0)\n"
           "    return u\n", 1, "Foo"),
     prog("76", "sample [u, w] <- g; return u", 1, "destructure|names|two|2", prelude=KERNELS),
+    prog("77", "sample u : Y <- tmpl(X, 1.0); return u", 1, "tmpl", prelude=P + TEMPLATE),
+    prog("78", "sample u <- tmpl(R, 1.0); return u", 1, "R", "finite", prelude=P + TEMPLATE),
+    prog("78b", "sample u <- tmpl(X); return u", 1, "tmpl", "2|w", prelude=P + TEMPLATE),
     after("79", P, marginal("Categorical(p)", "[over=Y]"), 4, "via"),
     after("80", P, marginal("Categorical(p)", "[over=Y, reduction=max]"), 3, "reduction",
           "logsumexp", "mean"),
@@ -155,8 +163,6 @@ WRONG = (
           "repeat"),
 )  # fmt: skip
 NOT_YET = [
-    ("typed parameters", "program t(G : FinSet, w : Real) : G -> G\n    sample e : G <- "
-     "Normal(0.0, w)\n    return e\n", 1),
     ("discretize", "morphism d : Real 1 [low=0.0, high=1.0] -> FinSet 4 "
      "[role=discretize, bins=4]\n", 1),
     ("dagger", "morphism f : X -> Y [role=latent]\nlet g = f.dagger\n", 2),

@@ -167,6 +167,33 @@ export keyed
     return Case("arguments by keyword", source, {"a": a, "y": y}, rows)
 
 
+def inlined_template() -> Case:
+    herd_of = RNG.integers(0, 3, 5)
+    sd_h, eff_h, sd_c, eff_c, liters = 1.1, some(3), 0.4, some(5), some(5)
+    rows = (
+        half_normal(sd_h, 2) + normal(eff_h, 0, sd_h).sum() + half_normal(sd_c, 0.5)
+        + normal(eff_c, 0, sd_c).sum() + normal(liters, eff_h[herd_of] + eff_c, 1).sum()
+    )  # fmt: skip
+    source = """\
+object Herd : FinSet 3
+object Cow : FinSet 5
+program offsets(Level : FinSet, width : Real) : Level -> Level
+    sample sd <- HalfNormal(width)
+    sample eff : Level <- Normal(0.0, sd)
+    return eff
+program milk : Cow -> Cow
+    sample by_herd <- offsets(Herd, 2.0)
+    sample by_cow <- offsets(Cow, 0.5)
+    let mu = by_herd[herd_of] + by_cow
+    observe liters : Cow <- Normal(mu, 1.0)
+    return by_herd
+export milk
+"""
+    values = {"by_herd$sd": sd_h, "by_herd": eff_h, "by_cow$sd": sd_c, "by_cow": eff_c,
+              "herd_of": herd_of, "liters": liters}  # fmt: skip
+    return Case("templates are inlined with distinct latents", source, values, rows)
+
+
 def sub_program() -> Case:
     a, y = 0.8, some(4)
     rows = normal(a, 0, 2) + normal(y, np.exp(a), 1).sum()
@@ -256,6 +283,7 @@ CASES = [
         arithmetic,
         garch_by_scanl,
         keywords,
+        inlined_template,
         sub_program,
         integer_data,
         destructured,

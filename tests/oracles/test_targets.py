@@ -23,7 +23,7 @@ def opened(case: Case) -> tuple[Any, dict[str, torch.Tensor], OpenTarget, dict[s
     values = tensors(case.values)
     lines = [line.strip() for line in case.source.splitlines()]
     names = {line.split()[1] for line in lines if line.startswith("sample ")}
-    latent = {n: v for n, v in values.items() if n in names or "/" in n}
+    latent = {n: v for n, v in values.items() if n in names or "/" in n or "$" in n}
     data = {n: v for n, v in values.items() if n not in latent}
     x = None if case.x is None else tensor(case.x)
     return model, latent, model.target(x, data, dtype=torch.float64), data

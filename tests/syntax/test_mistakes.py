@@ -122,3 +122,12 @@ def test_the_error_says_where_and_renders() -> None:
         parse("object X : FinSet 3\nobject Y = 4\n")
     assert (caught.value.line, caught.value.column) == (2, 10)
     assert "Q0116" in str(caught.value)
+
+
+def test_steps_without_a_program_are_silent_only_as_long_as_they_last() -> None:
+    text = f"program p : X -> X\n{DRAW}\nreturn u\nobject Y : 3\nlet h = f >>\n"
+    assert codes(text) == ["Q0120", "Q0136"]
+
+
+def test_refusals_are_bounded_too() -> None:
+    assert len(found("morphism f : X -> X\n" * 500)) == 100

@@ -185,13 +185,21 @@ def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CD
 
 def _prune(folder: Path) -> None:
     """Drop the older half of a cache that has grown large, and what killed builds left behind."""
-    objects = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
+    objects = sorted(folder.glob("*.so"), key=_modified)
     if len(objects) > GREATEST_CACHE:
         for path in objects[: GREATEST_CACHE // 2]:
             path.unlink(missing_ok=True)
     for room in folder.glob("build-*"):
-        if time.time() - room.stat().st_mtime > STALE_SECONDS:
+        if time.time() - _modified(room) > STALE_SECONDS:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def _modified(path: Path) -> float:
+    """When ``path`` was last changed; now, if another process has just taken it away."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _compiled(source: str, compiler: Compiler, room: Path) -> Path:

@@ -3,13 +3,21 @@
 A guide covers every declared stochastic site that is not observed; internal sites never (R3). It
 works in unconstrained space, with the bijector of each site's support, and knows the model only by
 its `DeclaredLatent`s. Its parameters exist before any input is seen; parameters of row-wise sites
-are shared over rows.
+are shared over rows unless the guide is made for a number of rows (``rows=n``) or reads its input
+(`Guide.at`).
 
 Shapes. A row-wise site has one value per row, ``(*s, *b, *value_shape)``; other sites
 ``(*s, *value_shape)``; a value of width 1 has no axis for it.
+
+Laws, checked for every guide by ``tests/inference/vi/test_guide_laws.py``:
+    density   `log_density` at a draw is what `draw` said, and `log_prob` of its constrained values
+              is that less the log-Jacobian;
+    mass      the density of a single coordinate integrates to one;
+    entropy   `entropy` is minus the mean log density of draws.
 """
 
 from collections.abc import Collection, Mapping
+from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -17,17 +25,31 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms
+from quivers_nb.inference.model import DeclaredLatent, Model, Terms, Values
 from quivers_nb.kernels import Bijector, bijector_for
+
+Shape = tuple[int, ...]
 
 
 class Guide(Protocol):
     """What objectives, `SVI`, `Predictive` and `MCMC` ask of a guide."""
 
     def draw(
-        self, layout: Layout, stack: tuple[int, ...], generator: Generator | None = None
+        self, layout: Layout, stack: Shape, generator: Generator | None = None
     ) -> tuple[Tensor, Terms]:
         """Reparameterised draws ``q`` ``(*s, dim)`` in a target's layout, and their log density."""
+        ...
+
+    def log_density(self, layout: Layout, q: Tensor) -> Terms:
+        """The log density of any ``q`` ``(*s, dim)``, in unconstrained space."""
+        ...
+
+    def entropy(self, layout: Layout) -> Terms:
+        """In unconstrained space, counted like a density; `UserError` if it has no closed form."""
+        ...
+
+    def at(self, x: Tensor | None, obs: Values | None = None) -> "Guide":
+        """The guide for this input, with the same parameters; itself if it reads no input."""
         ...
 
     def rsample(
@@ -44,13 +66,10 @@ class Covered:
         self.latents = model.declared_latents(frozenset(observed_names))
         self.by_name = {latent.name: latent for latent in self.latents}
 
-    def parameter_shape(self, latent: DeclaredLatent) -> tuple[int, ...]:
+    def parameter_shape(self, latent: DeclaredLatent) -> Shape:
         """``(d,)``, or ``(*plate, d)``: a scalar has d = 1."""
         plate = latent.unconstrained_shape[: latent.plate_rank]
-        width = 1
-        for size in latent.unconstrained_shape[latent.plate_rank :]:
-            width *= size
-        return (*plate, width)
+        return (*plate, prod(latent.unconstrained_shape[latent.plate_rank :]))
 
     def check_layout(self, layout: Layout) -> None:
         """Refuse a target with other latents: the guide was made for other observations."""
@@ -95,12 +114,39 @@ def default_dtype(model: Model) -> torch.dtype:
     return torch.get_default_dtype()
 
 
-class GuideModule(nn.Module):
-    """A guide with torch parameters."""
+def front_of(layout: Layout) -> Shape:
+    """The batch axes of a target: those of its row-wise coordinates, `()` if it has none."""
+    return next((c.shape[: c.batch_rank] for c in layout if c.batch_rank), ())
 
-    def __init__(self, model: Model, observed_names: Collection[str]) -> None:
+
+def as_rows(rows: int | Shape | None) -> Shape | None:
+    """The option ``rows`` as a batch shape."""
+    if rows is None:
+        return None
+    shape = (rows,) if isinstance(rows, int) else tuple(rows)
+    if not shape or min(shape) < 1:
+        raise UserError(f"rows={rows!r} must be a positive number of rows, or a batch shape")
+    return shape
+
+
+class GuideModule(nn.Module):
+    """A guide with torch parameters.
+
+    Concrete guides give `sample` and `density` over unconstrained values by site, ``(*s, *b, *own)``
+    each; layouts, supports and rows are dealt with here.
+
+    Raises `UserError` if nothing is left to guide, or ``rows`` is not a number of rows.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        observed_names: Collection[str],
+        rows: int | Shape | None = None,
+    ) -> None:
         super().__init__()
         self.covered = Covered(model, observed_names)
+        self.rows = as_rows(rows)
         self._batch_shape = model.batch_shape
         if not self.covered.latents:
             names = ", ".join(sorted(observed_names)) or "nothing"
@@ -108,9 +154,81 @@ class GuideModule(nn.Module):
                 f"nothing is left to guide: {names} observed, and no other stochastic site"
             )
 
-    def front(self, latent: DeclaredLatent, x: Tensor | None) -> tuple[int, ...]:
-        """The batch axes of a site's value."""
-        return self._batch_shape(x) if latent.row_wise else ()
+    def sample(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """Reparameterised unconstrained values of every site, and their log density."""
+        raise NotImplementedError
+
+    def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
+        """The log density of unconstrained values."""
+        raise NotImplementedError
+
+    def entropy_of(self, front: Shape) -> Terms:
+        """The entropy in unconstrained space: row ``(*b,)``, shared ``()``."""
+        raise UserError(
+            f"the entropy of {type(self).__name__} ({len(front)} batch axes) has no closed form: "
+            "use the default estimator"
+        )
+
+    def at(self, x: Tensor | None, obs: Values | None = None) -> Guide:  # noqa: ARG002
+        return self
+
+    def draw(
+        self, layout: Layout, stack: Shape, generator: Generator | None = None
+    ) -> tuple[Tensor, Terms]:
+        """Draws ``q`` ``(*s, dim)`` for a target with this layout, and their log density."""
+        self.covered.check_layout(layout)
+        values, terms = self.sample(self.check_rows(front_of(layout)), stack, generator)
+        pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1), terms
+
+    def log_density(self, layout: Layout, q: Tensor) -> Terms:  # (*s, dim) -> (*s, *b), (*s,)
+        """The log density of ``q`` in unconstrained space."""
+        self.covered.check_layout(layout)
+        front = self.check_rows(front_of(layout))
+        return self.density(front, tuple(q.shape[:-1]), layout.split(q))
+
+    def entropy(self, layout: Layout) -> Terms:
+        """The entropy in unconstrained space, counted like a density."""
+        self.covered.check_layout(layout)
+        return self.entropy_of(self.check_rows(front_of(layout)))
+
+    def rsample(self, x: Tensor | None, *, generator: Generator | None = None) -> dict[str, Tensor]:
+        """One reparameterised draw of every covered site."""
+        unconstrained, _ = self.sample(self.front(x), (), generator)
+        values: dict[str, Tensor] = {}
+        for latent in self.covered.latents:
+            values[latent.name] = self.constrained(latent, unconstrained[latent.name], values)
+        return values
+
+    def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
+        """Log density of constrained values per row; sites without rows count in every row."""
+        front = self.front(x)
+        unconstrained, jacobian = {}, next(iter(self.state_dict().values())).new_zeros(front)
+        for latent in self.covered.latents:
+            if latent.name not in sites:
+                raise UserError(f"log_prob needs a value of `{latent.name}`")
+            own_front = front if latent.row_wise else ()
+            value, log_det = self.unconstrained(latent, sites, own_front)
+            unconstrained[latent.name] = value
+            jacobian = jacobian + log_det
+        terms = self.density(front, (), unconstrained)
+        return terms.shared + (0.0 if terms.row is None else terms.row) - jacobian
+
+    def front(self, x: Tensor | None) -> Shape:
+        """The batch axes of row-wise values at this input."""
+        return self.check_rows(self._batch_shape(x))
+
+    def check_rows(self, front: Shape) -> Shape:
+        """``front``, refused if the guide was made for another number of rows."""
+        row_wise = any(latent.row_wise for latent in self.covered.latents)
+        if self.rows is not None and row_wise and front != self.rows:
+            raise UserError(
+                f"the guide has parameters for rows {self.rows}, the data have rows {front}; make "
+                "it with rows= that number, or without rows= to share the parameters over rows"
+            )
+        return front
 
     def constrained(
         self, latent: DeclaredLatent, u: Tensor, values: Mapping[str, Tensor]
@@ -120,7 +238,7 @@ class GuideModule(nn.Module):
         return value.squeeze(-1) if latent.value_shape[latent.plate_rank :] == (1,) else value
 
     def unconstrained(
-        self, latent: DeclaredLatent, values: Mapping[str, Any], front: tuple[int, ...]
+        self, latent: DeclaredLatent, values: Mapping[str, Any], front: Shape
     ) -> tuple[Tensor, Tensor]:
         """The inverse, with the log-Jacobian ``(*front,)`` of the forward map."""
         value = torch.as_tensor(values[latent.name])
@@ -129,3 +247,22 @@ class GuideModule(nn.Module):
         u = bijector.inverse(shaped)
         log_det = bijector.forward_and_log_det(u)[1]
         return u, own_axes(log_det, log_det.ndim - len(front))
+
+
+class Sums:
+    """Terms as they are collected site by site: row-wise ones per row, the others shared."""
+
+    def __init__(self, front: Shape, like: Tensor) -> None:
+        self.front = front
+        self.row: Tensor | None = None
+        self.shared = like.new_zeros(())
+
+    def add(self, latent: DeclaredLatent, term: Tensor) -> None:
+        """The term of a site, ``(*s, *b)`` if it is row-wise, else ``(*s,)``."""
+        if latent.row_wise and self.front:
+            self.row = term if self.row is None else self.row + term
+        else:
+            self.shared = self.shared + term
+
+    def terms(self) -> Terms:
+        return Terms(self.row, self.shared, len(self.front) if self.row is not None else 0)
