@@ -65,12 +65,30 @@ def _ungrouped(
         )
         return None
     value = Value(rows=draw.rows | {SITE}, axes=(), discrete=draw.discrete)
+    if index.plate is None and not _one_each(step, draw, env):
+        return None
     if index.plate is not None:
         if not check_plate(step, index.plate, draw, env, observed=False):
             return None
         value = Value(axes=index.plate, discrete=draw.discrete, plate=True)
     head = MarginalizeStep(step.name.text, draw.source, (), plate=index.plate, span=step.span)
     return head, value
+
+
+def _one_each(step: tree.MarginalizeStep, draw: Draw, env: Environment) -> bool:
+    """Without a plate there is one site per row: no argument may have axes left over."""
+    report = env.scope.report
+    for left in draw.remainders:
+        if left.axes:
+            report.error(
+                "Q0513",
+                f"`{report.text(left.span)}` has {shown_all(left.axes)} left over, and "
+                f"`{step.name.text}` is over no plate",
+                left.span,
+                hint=f"declare the plate: `marginalize {step.name.text} : A <- …`",
+            )
+            return False
+    return True
 
 
 def _grouped(

@@ -153,8 +153,8 @@ def template(block: Block, body: Diagram) -> str:
         str(block.feedback),
         str(block.dagger),
         *(f"{i.kind.value} {i.label} {i.dagger} {i.template} {i.ins} {i.outs}" for i in body.items),
-        *(f"{where.get(w.source.item, IN)} {w.source.index}" for w in body.wires),
-        *(f"{where.get(w.target.item, OUT)} {w.target.index}" for w in body.wires),
+        *(f"{where.get(w.source.item, IN)} {w.source.at}" for w in body.wires),
+        *(f"{where.get(w.target.item, OUT)} {w.target.at}" for w in body.wires),
     ]
     return blake2s("\n".join(facts).encode(), digest_size=8).hexdigest()
 

@@ -25,10 +25,10 @@ from quivers_nb.check.term import (
     Term,
 )
 from quivers_nb.diagrams.assemble import assemble
+from quivers_nb.diagrams.factors import Factors, meeting, wires_of
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind
 from quivers_nb.diagrams.pieces import Block, One, Piece, Wires, beside, chain, copies
 from quivers_nb.diagrams.sites import program_diagram, program_item
-from quivers_nb.diagrams.factors import Factors, meeting, wires_of
 
 LONG = 25  # parts of a chain that stand in one frame
 SEGMENT = 12  # parts of a chain in one segment, when it is longer

@@ -41,7 +41,13 @@ _SHAPES = {
     Kind.JUNCTION: "junction",
     Kind.WORD: "word",
 }
-_SITES = {"sample": "ellipse", "observe": "ellipse", "let": "dashed", "score": "dashed"}
+_SITES = {
+    "sample": "ellipse",
+    "observe": "ellipse",
+    "marginalize": "ellipse",
+    "let": "dashed",
+    "score": "dashed",
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ class _Collector:
 
     def _frame(self, placed: _Placed) -> Frame:
         group, sheet = placed.group, placed.sheet
-        assert group is not None  # noqa: S101  (only called with one)
+        assert group is not None
         start, at_end = sheet.title_at
         if self.look.down:
             title_x, title_y = placed.across + start, placed.along + 12
@@ -164,7 +170,7 @@ class _Collector:
 
     def _node(self, cell: Cell, placed: _Placed) -> Node:
         item = cell.item
-        assert item is not None  # noqa: S101  (cells of items only)
+        assert item is not None
         wire = (*item.outs, *item.ins)[:1]
         return Node(
             id=item.id,
@@ -205,9 +211,7 @@ class _Collector:
             role="delay",
             color=self.colors[wire.name],
             kind="delay",
-            **self._box(
-                placed.along + along - half, placed.across + across - half, DELAY, DELAY
-            ),
+            **self._box(placed.along + along - half, placed.across + across - half, DELAY, DELAY),
         )
 
     def _ends(self) -> list[End]:
@@ -270,11 +274,11 @@ class _Collector:
                 k = item.order.index(index)
                 joined(points, placed.shifted(crossing(placed.sheet.cells[name], index, k)))
                 port = Port(name, k)
-        return self._path(carried, source, out, outer, into, points, not placed.sheet.diagram.planar)
+        return self._path(
+            carried, source, out, outer, into, points, not placed.sheet.diagram.planar
+        )
 
-    def _leave(
-        self, placed: _Placed, index: int, points: Points
-    ) -> "str | tuple[_Placed, Port]":
+    def _leave(self, placed: _Placed, index: int, points: Points) -> "str | tuple[_Placed, Port]":
         """What is behind the end of a sheet: the end of all, a delay, or the sheet around it."""
         diagram = placed.sheet.diagram
         own = len(diagram.cod) - diagram.feedback
@@ -345,7 +349,7 @@ class _Collector:
                         x, y = self._point(along + 11, placed.across + here + shift)
                     else:
                         x, y = self._point(along + 4, placed.across + here - 4)
-                    name = f"{wire.source.item}.{wire.source.index}"
+                    name = f"{wire.source.item}.{wire.source.at}"
                     text = shown(wire.type.name)
                     return Label(name, text, x, y, at_left, self.colors[wire.type.name])
         return None
@@ -356,7 +360,12 @@ def _across(link: Link) -> float:
 
 
 def _placed(
-    sheet: Sheet, along: float, across: float, depth: int, group: Item | None, parent: _Placed | None
+    sheet: Sheet,
+    along: float,
+    across: float,
+    depth: int,
+    group: Item | None,
+    parent: _Placed | None,
 ) -> _Placed:
     here = _Placed(sheet, along, across, depth, group, parent)
     for name, cell in sheet.cells.items():
@@ -426,5 +435,3 @@ def _words_width(types: tuple[WireType, ...]) -> float:
 
 def _r(value: float) -> float:
     return round(value, 2) + 0.0
-
-

@@ -95,7 +95,7 @@ def assign_columns(diagram: Diagram, cells: dict[str, Cell]) -> int:
 def _sources(diagram: Diagram) -> dict[str, list[Port]]:
     """Where the inputs of every item come from, in their order."""
     found: dict[str, list[Port]] = {item.id: [] for item in diagram.items}
-    ordered = sorted(diagram.wires, key=lambda wire: wire.target.index)
+    ordered = sorted(diagram.wires, key=lambda wire: wire.target.at)
     for wire in ordered:
         if wire.target.item != OUT:
             found[wire.target.item].append(wire.source)
@@ -160,7 +160,7 @@ class _Sweep:
         for state in self.row:
             if state.cell is not None and isinstance(state.key, Port):
                 wire = self.wires[state.key]
-                exit_cell = self.sheet.exits[wire.target.index]
+                exit_cell = self.sheet.exits[wire.target.at]
                 self.sheet.links.append(Link(state.cell, state.out, exit_cell, 0, wire))
 
     def _ghosts(self, key: Port | Ghost | None) -> list[_Open]:

@@ -56,10 +56,10 @@ def _link(sheet: Sheet, wire: Wire, columns: list[list[Cell]]) -> None:
 
 def _end(sheet: Sheet, port: Port) -> tuple[Cell, int]:
     if port.item == IN:
-        return sheet.entries[port.index], 0
+        return sheet.entries[port.at], 0
     if port.item == OUT:
-        return sheet.exits[port.index], 0
-    return sheet.cells[port.item], port.index
+        return sheet.exits[port.at], 0
+    return sheet.cells[port.item], port.at
 
 
 def _reorder(sheet: Sheet, *, free_boundary: bool) -> None:
@@ -131,8 +131,8 @@ def _spread_ports(sheet: Sheet) -> None:
                 at.setdefault(id(cell), []).append(k)
         for ends in at.values():
             far = [links[k].left if side == "in" else links[k].right for k in ends]
-            order = sorted(range(len(ends)), key=lambda i: place[id(far[i])])  # noqa: B023
-            for rank, i in enumerate(order):
-                k = ends[i]
-                name = "into" if side == "in" else "out"
-                links[k] = links[k]._replace(**{name: rank})
+            places = [place[id(cell)] for cell in far]
+            for rank, i in enumerate(sorted(range(len(ends)), key=places.__getitem__)):
+                link = links[ends[i]]
+                into = link._replace(into=rank)
+                links[ends[i]] = into if side == "in" else link._replace(out=rank)

@@ -34,10 +34,10 @@ class WireType:
 
 
 class Port(NamedTuple):
-    """An input or output of an item (or of the boundary)."""
+    """An input or output of an item (or of the boundary), by number."""
 
     item: str
-    index: int
+    at: int
 
 
 class Ghost(NamedTuple):

@@ -102,4 +102,4 @@ def _line(item: Item, count: int, look: Look) -> str:
         return f"{item.role or item.kind.value} {label}".replace("return return", "return") + note
     if item.group is GroupKind.PLATE:
         return f"plate {label}"
-    return f"{label or item.group and item.group.value} : {shown(signature(item), 90)}{note}"
+    return f"{label or (item.group and item.group.value)} : {shown(signature(item), 90)}{note}"

@@ -218,7 +218,14 @@ def _dagger_item(item: Item) -> Item:
     label = kind.value if named else item.label
     ident = kind.value if named else item.id
     return replace(
-        item, id=ident, label=label, kind=kind, ins=item.outs, outs=item.ins, order=order, dagger=flag
+        item,
+        id=ident,
+        label=label,
+        kind=kind,
+        ins=item.outs,
+        outs=item.ins,
+        order=order,
+        dagger=flag,
     )
 
 

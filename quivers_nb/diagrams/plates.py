@@ -80,7 +80,6 @@ def drawn(
             outer.items.append(_region(ports, members, plate, outer))
         else:
             outer.items.append(ports.items[members[0]])
-    outer.items = [item for item in outer.items if item is not None]
     inside = {name for k in order if draft.entries[regions[k][0]].plate for name in regions[k]}
     wires = [ports.outer(wire, inside, outer.crossed) for wire in ports.wires]
     return Diagram(
@@ -105,9 +104,7 @@ class _Level:
 class _Ports:
     """Entries with as many ports as they have edges, and the edges as wires between them."""
 
-    def __init__(
-        self, draft: Draft, dom: tuple[WireType, ...], cod: tuple[WireType, ...]
-    ) -> None:
+    def __init__(self, draft: Draft, dom: tuple[WireType, ...], cod: tuple[WireType, ...]) -> None:
         self.draft = draft
         self.ins: dict[str, list[WireType]] = {name: [] for name in draft.entries}
         self.outs: dict[str, list[WireType]] = {name: [] for name in draft.entries}
@@ -261,9 +258,7 @@ def _closes_cycle(
             return True
         if region not in seen:
             seen.add(region)
-            todo.extend(
-                where[p] for m in regions[region] for p in parents[m] if where[p] != region
-            )
+            todo.extend(where[p] for m in regions[region] for p in parents[m] if where[p] != region)
     return False
 
 

@@ -11,7 +11,7 @@ from math import sqrt
 from quivers_nb.diagrams.columns import Cell, Link, Sheet
 from quivers_nb.diagrams.graph import IN, Kind
 from quivers_nb.diagrams.metrics import text_width
-from quivers_nb.diagrams.sizes import TYPE, Look
+from quivers_nb.diagrams.sizes import ROUND, TYPE, Look
 
 Points = list[tuple[float, float]]  # a start, then three points for every cubic
 
@@ -147,7 +147,7 @@ def _stop(link: Link) -> tuple[float, float]:
 def _inset(cell: Cell, offset: float) -> float:
     """How far inside its rectangle the border of an ellipse is."""
     item = cell.item
-    if item is None or item.kind is not Kind.SITE or item.role not in {"sample", "observe"}:
+    if item is None or item.kind is not Kind.SITE or item.role not in ROUND:
         return 0.0
     from_middle = min(abs(2 * offset / cell.span - 1), 1.0)
     return cell.length / 2 * (1 - sqrt(1 - from_middle**2))

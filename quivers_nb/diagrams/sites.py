@@ -18,6 +18,7 @@ from quivers_nb.check.term import (
     FamilyCall,
     Generator,
     LetStep,
+    MarginalizeStep,
     MorphismCall,
     ObserveStep,
     Program,
@@ -30,10 +31,10 @@ from quivers_nb.check.term import (
     VariableInfo,
 )
 from quivers_nb.diagrams.assemble import assemble
+from quivers_nb.diagrams.factors import size_text, wires_of
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind, WireType
 from quivers_nb.diagrams.pieces import One, Piece
 from quivers_nb.diagrams.plates import Draft, Entry, drawn
-from quivers_nb.diagrams.factors import size_text, wires_of
 from quivers_nb.diagrams.words import (
     argument_variables,
     expression_text,
@@ -110,7 +111,7 @@ class _Draft:
             item = Item(join(self.prefix, name), Kind.WORD, label, (), (), role="input", note=size)
             self.words.append(self._add(item, self._rows()))
             self.bound[name] = self.words[-1]
-        self.draft.enter(ins, self._bar(self.words, len(ins), enters=True))
+        self.draft.enter(ins, self._bar(self.words, len(ins)))
 
     def returned(self, outs: tuple[WireType, ...]) -> None:
         """The word `return`, and what it gives back."""
@@ -127,15 +128,44 @@ class _Draft:
     def steps(self) -> None:
         paths = {id(step): path for path, step in step_paths(self.program)}
         for step in self.program.steps:
-            if isinstance(step, SampleStep | ObserveStep):
-                self._random(step, join(self.prefix, paths[id(step)]))
-            else:
+            self._step(step, paths)
+
+    def _step(self, step: Step, paths: dict[int, str]) -> None:
+        match step:
+            case SampleStep() | ObserveStep():
+                name = "_".join(step.names) if isinstance(step, SampleStep) else step.name
+                self._random(step, join(self.prefix, paths.get(id(step), name)))
+            case MarginalizeStep():
+                self._summed(step)
+                for inner in step.body:
+                    self._step(inner, paths)
+            case LetStep() | ScoreStep():
                 self._fixed(step)
+
+    def _summed(self, step: MarginalizeStep) -> None:
+        """A site whose value is summed out; what depends on it stands in its block."""
+        text = distribution(step.source)
+        item = Item(
+            id=join(self.prefix, step.name),
+            kind=Kind.SITE,
+            label=step.name,
+            ins=(),
+            outs=(),
+            role="marginalize",
+            note=f"{_short(text)} · summed",
+            about=f"marginalize {step.name} ~ {text}",
+            span=step.span,
+        )
+        axes = [*(step.over or ()), *(step.plate or ())]
+        ident = self._add(item, self._plate(step.name, axes))
+        for variable in source_variables(step.source):
+            self._edge(variable, ident)
+        self.bound[step.name] = ident
 
     def _random(self, step: SampleStep | ObserveStep, path: str) -> None:
         names = step.names if isinstance(step, SampleStep) else (step.name,)
         role = "sample" if isinstance(step, SampleStep) else "observe"
-        plate = self._plate(names[0], step)
+        plate = self._plate(names[0], step.plate or (), row_wise=step.row_wise)
         item = Item(
             id=path,
             kind=Kind.SITE,
@@ -172,7 +202,7 @@ class _Draft:
             about=f"{role} {step.name} = {text}",
             span=step.span,
         )
-        ident = self._add(item, self._plate(step.name, step))
+        ident = self._add(item, self._plate(step.name, ()))
         for variable in variables(step.value):
             self._edge(variable, ident)
         self.bound[step.name] = ident
@@ -187,7 +217,7 @@ class _Draft:
         self.draft.entries[ident].fixed = True
         target = ident
         if sources and len(sources) != count:
-            target = self._regroup(len(sources), count, ident, plate)
+            target = self._regroup(ident, plate)
         for source in sources:
             self.draft.join(source, target)
         if target != ident:
@@ -200,13 +230,11 @@ class _Draft:
         if isinstance(piece, One):
             return piece.item
         whole = assemble(piece)
-        if isinstance(term, Generator) or len(whole.items) == 1 and whole.items[0].id == path:
+        if isinstance(term, Generator) or (len(whole.items) == 1 and whole.items[0].id == path):
             return whole.items[0]
         kind = GroupKind.PROGRAM if isinstance(term, ProgramTerm) else GroupKind.LET
         ident = join(path, "expression")
-        return Item(
-            ident, Kind.GROUP, "expression", whole.dom, whole.cod, group=kind, body=whole
-        )
+        return Item(ident, Kind.GROUP, "expression", whole.dom, whole.cod, group=kind, body=whole)
 
     def _arguments(self, call: MorphismCall) -> list[str]:
         found = [v for arg in call.args or () for v in argument_variables(arg)]
@@ -221,20 +249,26 @@ class _Draft:
         """The entry that binds a name; a key of the data gets a word of its own."""
         if variable.name not in self.bound:
             item = Item(
-                join(self.prefix, "data", variable.name), Kind.WORD, variable.name, (), (), "data", "data"
+                join(self.prefix, "data", variable.name),
+                Kind.WORD,
+                variable.name,
+                (),
+                (),
+                "data",
+                "data",
             )
             self.bound[variable.name] = self._add(item, frozenset())
         return self.bound[variable.name]
 
-    def _regroup(self, ins: int, outs: int, beside: str, plate: frozenset[str]) -> str:
+    def _regroup(self, beside: str, plate: frozenset[str]) -> str:
         item = Item(join(beside, "regroup"), Kind.REGROUP, "regroup", (), ())
         return self._add(item, plate)
 
-    def _bar(self, words: list[str], count: int, *, enters: bool) -> list[str]:
+    def _bar(self, words: list[str], count: int) -> list[str]:
         """What the wires of the boundary lead to: the words, or a bar before them."""
         if not count or len(words) == count:
             return words
-        bar = self._regroup(count, len(words), join(self.prefix, "input"), self._rows())
+        bar = self._regroup(join(self.prefix, "input"), self._rows())
         for word in words:
             self.draft.join(bar, word)
         return [bar] * count
@@ -247,11 +281,9 @@ class _Draft:
     def _rows(self) -> frozenset[str]:
         return frozenset({ROWS}) if self.program.reads_input else frozenset()
 
-    def _plate(self, name: str, step: Step) -> frozenset[str]:
+    def _plate(self, name: str, axes: Iterable[Axis], *, row_wise: bool = False) -> frozenset[str]:
         """The plates of a value: its own named axes, and the rows of a program that has them."""
         info = self.known.get(name)
-        axes: Iterable[Axis] = getattr(step, "plate", None) or ()
-        row_wise = getattr(step, "row_wise", False)
         if info is not None:
             axes = info.axes if info.axes is not None else axes
             row_wise = info.row_wise
@@ -269,7 +301,9 @@ class _Draft:
 def plate_title(axis: Axis) -> str:
     """``School · 8``."""
     size = str(axis.obj.size)
-    return size if axis.name is None else axis.name if axis.name == size else f"{axis.name} · {size}"
+    return (
+        size if axis.name is None else axis.name if axis.name == size else f"{axis.name} · {size}"
+    )
 
 
 def _value_text(step: SampleStep | ObserveStep, info: VariableInfo | None) -> str:
@@ -291,5 +325,3 @@ def _sizes(obj: Object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 26 else text[:25] + "…"
-
-

@@ -13,6 +13,7 @@ STRANDS = 6.0  # between the wires at a bar
 CORNER = 8.0  # no port nearer to the end of a side
 DOT = 8.0
 BAR = 4.0
+ROUND = frozenset({"sample", "observe", "marginalize"})  # sites drawn as ellipses
 DELAY = 11.0
 RIM = 3.0  # between the two borders of a folded group
 SLACK = 16.0  # around a label, so that another font fits
@@ -81,7 +82,7 @@ def _written(item: Item, look: Look) -> Size:
     count = max(len(item.ins), len(item.outs), 1)
     if item.kind is Kind.CONTRACTION:
         wide = high = max(wide, high, 34.0)
-    if item.kind is Kind.SITE and item.role in {"sample", "observe"}:
+    if item.kind is Kind.SITE and item.role in ROUND:
         wide, high = wide * 1.18 + 10, high + 9
     if item.body is not None:
         wide, high = wide + 2 * RIM, high + 2 * RIM

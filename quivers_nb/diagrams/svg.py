@@ -28,9 +28,7 @@ _LONG = 12  # labels longer than this keep their width in any font
 _SLANT = 7.0
 
 
-def svg(
-    geometry: Geometry, outline: str = "", *, dark: bool = False, style: bool = True
-) -> str:
+def svg(geometry: Geometry, outline: str = "", *, dark: bool = False, style: bool = True) -> str:
     """The picture as one ``<svg>`` element.
 
     A light picture follows the theme of a notebook, a dark one is dark everywhere. ``style`` false
@@ -169,9 +167,7 @@ class _Painter:
         base = y - 1.5 if node.badge else y + 4
         text = self.text(node.label, x, base, LABEL, "", ink, "middle", bold=True)
         if node.badge:
-            text += self.text(
-                node.badge, x, y + 9.5, NOTE, "badge", self.colors["quiet"], "middle"
-            )
+            text += self.text(node.badge, x, y + 9.5, NOTE, "badge", self.colors["quiet"], "middle")
         return text
 
     def shape(self, node: Node) -> str:
@@ -190,10 +186,11 @@ class _Painter:
                 return self.arc(node)
             case "ellipse":
                 heavy = 2.2 if node.role == "observe" else 1.1
+                dots = ' stroke-dasharray="1.5 3"' if node.role == "marginalize" else ""
                 cx, cy = node.center
                 return (
                     f'<ellipse class="s" cx="{_n(cx)}" cy="{_n(cy)}" rx="{_n(w / 2)}" '
-                    f'ry="{_n(h / 2)}" fill="{fill}" stroke="{line}" stroke-width="{heavy}"/>'
+                    f'ry="{_n(h / 2)}" fill="{fill}" stroke="{line}" stroke-width="{heavy}"{dots}/>'
                 )
             case _:
                 return self.rectangle(node, fill, line)
@@ -279,7 +276,7 @@ class _Painter:
         if len(text) > _LONG:
             attributes += f' textLength="{_n(text_width(text, size, bold=bold))}"'
             attributes += ' lengthAdjust="spacingAndGlyphs"'
-        return f'<text {attributes}>{_x(text)}</text>'
+        return f"<text {attributes}>{_x(text)}</text>"
 
 
 def slanted(node: Node, *, down: bool) -> list[Point]:
@@ -336,9 +333,7 @@ def _rect(x: float, y: float, w: float, h: float, r: float, paint: str, cls: str
 def _d(points: tuple[Point, ...]) -> str:
     start = f"M{_n(points[0][0])},{_n(points[0][1])}"
     rest = (points[i : i + 3] for i in range(1, len(points), 3))
-    return start + "".join(
-        "C" + " ".join(f"{_n(x)},{_n(y)}" for x, y in piece) for piece in rest
-    )
+    return start + "".join("C" + " ".join(f"{_n(x)},{_n(y)}" for x, y in piece) for piece in rest)
 
 
 def _n(value: float) -> str:

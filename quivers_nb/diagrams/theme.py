@@ -75,9 +75,7 @@ def css() -> str:
     dark = _variables(DARK, WIRES_DARK, themed=True)
     fixed = _variables(DARK, WIRES_DARK, themed=False)
     light = _variables(LIGHT, WIRES_LIGHT, themed=True)
-    wires = "".join(
-        f".qd .c{i}{{--qd-c:var(--qd-w{i})}}" for i in range(len(WIRES_LIGHT))
-    )
+    wires = "".join(f".qd .c{i}{{--qd-c:var(--qd-w{i})}}" for i in range(len(WIRES_LIGHT)))
     return (
         f".qd{{{light}}}"
         f'body[data-jp-theme-light="false"] .qd,body.vscode-dark .qd{{{dark}}}'

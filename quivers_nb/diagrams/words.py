@@ -99,10 +99,11 @@ def _free(term: LetTerm, bound: frozenset[str]) -> Iterator[Variable]:
         case Gather():
             yield from _free(term.base, bound)
         case Lambda():
-            yield from _free(term.body, bound | {term.param})
-            return
+            bound |= {term.param}
         case Factor():
             bound |= {name for name, _ in term.binders}
+        case _:
+            pass
     for inner in _inner(term):
         yield from _free(inner, bound)
 
@@ -119,6 +120,8 @@ def _inner(term: LetTerm) -> tuple[LetTerm, ...]:
             return term.indices
         case Items():
             return term.items
+        case Lambda():
+            return (term.body,)
         case Factor():
             return (*(() if term.body is None else (term.body,)), *(term.cases or ()))
         case _:

@@ -154,6 +154,96 @@ export cells
                 {"mu": mu, "p": p, "i": i, "j": j, "y": y}, float(rows))  # fmt: skip
 
 
+def nested_groups() -> Case:
+    """A class per group, a sub-class per subgroup, whose probabilities depend on the class."""
+    up, down = np.array([0, 1, 1, 0, 1]), RNG.integers(0, 5, 12)
+    mu, nu, y = some(2), some(3), some(12)
+    p, table = np.array([0.35, 0.65]), RNG.dirichlet(np.ones(3), size=2)
+    ell = normal(y[:, None, None], mu[:, None] + nu, 1)  # (12, class, sub-class)
+    inner = np.stack([ell[down == h].sum(0) for h in range(5)])
+    by_sub = logsumexp(np.log(table) + inner, -1)  # (5, class)
+    by_group = np.stack([by_sub[up == g].sum(0) for g in range(2)])
+    source = """\
+object Obs : FinSet 12
+object G : FinSet 2
+object H : FinSet 5
+object K : FinSet 2
+object L : FinSet 3
+program nested : Obs -> Obs
+    sample mu : K <- Normal(0.0, 1.0)
+    sample nu : L <- Normal(0.0, 1.0)
+    let pc = 1.0 * p
+    marginalize c : K <- Categorical(pc) [over=G]
+        let pz = table[c]
+        marginalize z : L <- Categorical(pz) [over=H, via=up]
+            let m = mu[c] + nu[z]
+            observe y : Obs <- Normal(m, 1.0) [via=down]
+    return mu
+export nested
+"""
+    rows = normal(mu, 0, 1).sum() + normal(nu, 0, 1).sum()
+    rows += logsumexp(np.log(p) + by_group, -1).sum()
+    return Case("marginalize: groups within groups", source,
+                {"mu": mu, "nu": nu, "p": p, "table": table, "up": up, "down": down, "y": y},
+                float(rows))  # fmt: skip
+
+
+def two_steps_of_a_chain() -> Case:
+    mu, y1, y2 = some(3), 0.3, -0.8
+    w, table = RNG.dirichlet(np.ones(3)), RNG.dirichlet(np.ones(3), size=3)
+    joint = np.log(w)[:, None] + normal(y1, mu, 1)[:, None] + np.log(table) + normal(y2, mu, 1)
+    source = """\
+object K : FinSet 3
+program chain : K -> K
+    sample mu : K <- Normal(0.0, 1.0)
+    let first = 1.0 * w
+    marginalize a <- Categorical(first)
+        let m = mu[a]
+        observe y1 <- Normal(m, 1.0)
+        let next = table[a]
+        marginalize b <- Categorical(next)
+            let n = mu[b]
+            observe y2 <- Normal(n, 1.0)
+    return mu
+export chain
+"""
+    rows = normal(mu, 0, 1).sum() + logsumexp(joint)
+    return Case("marginalize: one class after another", source,
+                {"mu": mu, "w": w, "table": table, "y1": y1, "y2": y2}, float(rows))  # fmt: skip
+
+
+def thinned_counts() -> Case:
+    """A binomial seen through a binomial is a binomial: no enumeration on this side."""
+    y, p = np.array([2, 0, 5, 3]), 0.6
+    source = """\
+object Site : FinSet 4
+program abundance : Site -> Site
+    sample p <- Beta(2.0, 2.0)
+    marginalize n : Site <- Binomial(10, 0.7)
+        observe y : Site <- Binomial(n, p)
+    return p
+export abundance
+"""
+    rows = stats.beta.logpdf(p, 2, 2) + stats.binom.logpmf(y, 10, 0.7 * p).sum()
+    return Case("marginalize: a count per site", source, {"p": p, "y": y}, float(rows))
+
+
+def integrated_gate() -> Case:
+    y, a = np.array([1, 0, 1]), 2.0
+    source = """\
+object Obs : FinSet 3
+program gate : Obs -> Obs
+    sample a <- HalfNormal(2.0)
+    marginalize g : Obs <- Beta(a, 3.0)
+        observe y : Obs <- Bernoulli(g)
+    return a
+export gate
+"""
+    mean = a / (a + 3)
+    rows = half_normal(a, 2) + stats.bernoulli.logpmf(y, mean).sum()
+    return Case("marginalize: a probability, by quadrature", source, {"a": a, "y": y}, float(rows))
+
+
 CASES = [
     one_class(),
     class_per_row(),
@@ -162,4 +252,8 @@ CASES = [
     grouped(per_group=True),
     two_observes(),
     product_groups(),
+    nested_groups(),
+    two_steps_of_a_chain(),
+    thinned_counts(),
+    integrated_gate(),
 ]

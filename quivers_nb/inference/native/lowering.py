@@ -24,7 +24,7 @@ from quivers_nb.inference.native.expression import (
     Expression,
     Kind,
 )
-from quivers_nb.inference.native.program import Call, Fold, Kernel, Program, Refusal, Store
+from quivers_nb.inference.native.program import START, Call, Fold, Kernel, Program, Refusal, Store
 from quivers_nb.inference.native.value import (
     Dense,
     Fill,
@@ -181,11 +181,11 @@ class Lowering:
         *, in_order: bool = False,
     ) -> None:  # fmt: skip
         """One kernel: ``target[place] = value`` (or folded) over ``extent``."""
-        if 0 in extent:
-            extent, fold, value = (), "add", self.algebra.number(0.0)
-            place = tuple(self.algebra.integer(0) for _ in place)
-            if target.buffer.size == 0:
+        if 0 in extent:  # nothing to fold in, but what is there must still begin
+            if fold == "set" or target.buffer.size == 0:
                 return
+            extent, value = (), self.algebra.number(START[fold])
+            place = tuple(self.algebra.integer(0) for _ in place)
         where = target.at(self.algebra, place).args[0]
         kind = target.buffer.kind
         store = Store(target.buffer, where, self.algebra.cast(value, kind), fold)

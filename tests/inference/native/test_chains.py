@@ -131,6 +131,20 @@ def test_polling_sees_progress_and_stops_the_run(function):
     assert max(chains.progress().transitions) < 3_000_000
 
 
+def test_an_interrupt_stops_the_chains_and_keeps_their_rows(function):
+    chains = _chains(function, count=2, threads=2)
+
+    def interrupt(_progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chains.advance(3_000_000, 0, interrupt)
+    finished = chains.progress().transitions
+    time.sleep(0.02)
+    assert chains.progress().transitions == finished
+    assert 0 < len(chains.draws(0).position) == finished[0] < 3_000_000
+
+
 def test_rows_begin_where_they_are_asked_to(function):
     every, late = _chains(function, count=1), _chains(function, count=1)
     every.advance(300)

@@ -167,6 +167,20 @@ def test_a_matrix_without_a_factor_gives_nan(compiled):
     assert value.isnan()
 
 
+NOTHING = torch.zeros(0, dtype=torch.float64)
+NOWHERE = torch.zeros(0, dtype=torch.int64)
+
+
+def test_empty_tensors_agree_with_autograd(agrees):
+    def mixed(a: Tensor) -> Tensor:
+        sums = a[2:2].sum() + (a[0] * NOTHING).sum() + a[NOWHERE].exp().sum()
+        joined = torch.cat([a[:0], a.exp(), NOTHING]) * a[:0].prod()
+        spread = torch.zeros_like(a).index_add(0, NOWHERE, a[:0])
+        return joined + sums + spread + a[:0].cumsum(0).sum() + torch.stack([a[:0]] * 2).sum()
+
+    agrees(mixed, [(4,)])
+
+
 def test_an_operation_without_a_rule_is_refused_by_name(compiled):
     q = torch.rand(4, dtype=torch.float64)
     with pytest.raises(Refusal, match=r"aten\.(sort|special_zeta)"):

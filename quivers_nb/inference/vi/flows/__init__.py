@@ -1,0 +1,1 @@
+"""Invertible maps of vectors, for guides that are not normal."""

@@ -1,0 +1,117 @@
+"""Guides that treat all coordinates as one vector, so that dependence can be found.
+
+Sites that are not row-wise form the shared block, row-wise ones the row block: every row draws from
+the same density, independently of the others and of the shared block. A guide made for a number of
+rows (``rows=n``) has one block of everything instead, rows included.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from math import prod
+
+import torch
+from torch import Generator, Tensor, nn
+
+from quivers_nb.inference.model import DeclaredLatent, Model, Terms
+from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype
+
+
+class Block(nn.Module):
+    """A density over vectors of length ``dim``, with torch parameters."""
+
+    def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """Reparameterised draws ``(*n, dim)`` and their log density ``(*n,)``."""
+        raise NotImplementedError
+
+    def density(self, u: Tensor) -> Tensor:  # (*n, dim) -> (*n,)
+        raise NotImplementedError
+
+    def entropy(self) -> Tensor | None:  # -> ()
+        """None where there is no closed form."""
+        return None
+
+
+MakeBlock = Callable[[int, torch.dtype], Block]
+
+
+class JointGuide(GuideModule):
+    """A guide of one or two blocks, ``shared_block`` and ``row_block``, made by ``make``."""
+
+    def __init__(
+        self,
+        model: Model,
+        observed_names: Collection[str],
+        rows: int | Shape | None,
+        make: MakeBlock,
+    ) -> None:
+        super().__init__(model, observed_names, rows)
+        latents = self.covered.latents
+        self._row = tuple(d for d in latents if d.row_wise and self.rows is None)
+        self._shared = tuple(d for d in latents if d not in self._row)
+        dtype = default_dtype(model)
+        self.shared_block = self._made(self._shared, make, dtype)
+        self.row_block = self._made(self._row, make, dtype)
+
+    def _made(
+        self, latents: tuple[DeclaredLatent, ...], make: MakeBlock, dtype: torch.dtype
+    ) -> Block | None:
+        return make(sum(map(self._size, latents)), dtype) if latents else None
+
+    def _shape(self, latent: DeclaredLatent) -> Shape:
+        """The part of a site's value that is inside its block."""
+        rows = self.rows if self.rows is not None and latent.row_wise else ()
+        return (*rows, *latent.unconstrained_shape)
+
+    def _size(self, latent: DeclaredLatent) -> int:
+        return prod(self._shape(latent))
+
+    def sample(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """One vector per block, split into sites."""
+        values: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
+        for key, block, latents, before in self._blocks(front, stack):
+            u, terms[key] = block.sample(before, generator)
+            pieces = u.split([self._size(latent) for latent in latents], -1)
+            for latent, piece in zip(latents, pieces, strict=True):
+                values[latent.name] = piece.reshape((*before, *self._shape(latent)))
+        return values, self._terms(front, terms)
+
+    def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
+        """The blocks' densities of the values put together."""
+        terms: dict[str, Tensor] = {}
+        for key, block, latents, before in self._blocks(front, stack):
+            pieces = [values[d.name].reshape((*before, self._size(d))) for d in latents]
+            terms[key] = block.density(pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1))
+        return self._terms(front, terms)
+
+    def entropy_of(self, front: Shape) -> Terms:
+        """The blocks' entropies, the row block's once per row."""
+        terms: dict[str, Tensor] = {}
+        for key, block, _, before in self._blocks(front, ()):
+            entropy = block.entropy()
+            if entropy is None:
+                return super().entropy_of(front)
+            terms[key] = entropy.expand(before)
+        return self._terms(front, terms)
+
+    def _blocks(
+        self, front: Shape, stack: Shape
+    ) -> list[tuple[str, Block, tuple[DeclaredLatent, ...], Shape]]:
+        """Key, block, sites, and the axes in front of the block's vectors."""
+        found = []
+        if self.shared_block is not None:
+            found.append(("shared", self.shared_block, self._shared, stack))
+        if self.row_block is not None:
+            found.append(("row", self.row_block, self._row, (*stack, *front)))
+        return found
+
+    def _terms(self, front: Shape, terms: Mapping[str, Tensor]) -> Terms:
+        row = terms.get("row")
+        shared = terms.get("shared")
+        if row is not None and not front:
+            return Terms(None, row if shared is None else shared + row)
+        if shared is None:
+            assert row is not None  # there is at least one site
+            shared = row.new_zeros(())
+        return Terms(row, shared, len(front) if row is not None else 0)

@@ -1,0 +1,167 @@
+"""Normal guides with dependence between coordinates: full covariance, or low rank plus diagonal.
+
+Kucukelbir et al. (2017), "Automatic differentiation variational inference", section 2.4 (full
+rank); Ong, Nott & Smith (2018), "Gaussian variational approximation with a factor covariance
+structure".
+"""
+
+from collections.abc import Collection
+from math import ceil, log, sqrt
+
+import torch
+from torch import Generator, Tensor
+from torch.distributions import LowRankMultivariateNormal
+from torch.nn import Parameter
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import Model
+from quivers_nb.inference.vi.guide import Shape
+from quivers_nb.inference.vi.guides.joint import Block, JointGuide
+from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
+
+
+class CholeskyNormal(Block):
+    """N(loc, L L'), L lower triangular: its diagonal is ``exp(log_scale)``, the rest ``lower``."""
+
+    def __init__(self, dim: int, dtype: torch.dtype, init_scale: float) -> None:
+        super().__init__()
+        self.loc = Parameter(torch.zeros(dim, dtype=dtype))
+        self.log_scale = Parameter(torch.full((dim,), log(init_scale), dtype=dtype))
+        self.lower = Parameter(torch.zeros(dim, dim, dtype=dtype))  # only below the diagonal
+
+    @property
+    def scale_tril(self) -> Tensor:  # (dim, dim)
+        """The Cholesky factor of the covariance."""
+        return self.lower.tril(-1) + torch.diag(self.log_scale.exp())
+
+    def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """``loc + L noise``."""
+        noise = _noise((*shape, len(self.loc)), self.loc, generator)
+        return self.loc + noise @ self.scale_tril.mT, self._standard(noise)
+
+    def density(self, u: Tensor) -> Tensor:  # (*n, dim) -> (*n,)
+        """By a triangular solve."""
+        centred = (u - self.loc).reshape(-1, len(self.loc)).mT
+        noise = torch.linalg.solve_triangular(self.scale_tril, centred, upper=False).mT
+        return self._standard(noise.reshape(u.shape))
+
+    def _standard(self, noise: Tensor) -> Tensor:
+        constant = len(self.loc) * HALF_LOG_TWO_PI
+        return -0.5 * noise.square().sum(-1) - self.log_scale.sum() - constant
+
+    def entropy(self) -> Tensor:
+        """Half the log determinant of 2 pi e times the covariance."""
+        return self.log_scale.sum() + len(self.loc) * (0.5 + HALF_LOG_TWO_PI)
+
+
+class FactorNormal(Block):
+    """N(loc, W W' + diag(exp(2 log_scale))), W ``(dim, rank)``.
+
+    W starts at small random numbers: at zero its gradient would vanish.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        dtype: torch.dtype,
+        init_scale: float,
+        rank: int,
+        generator: Generator | None,
+    ) -> None:
+        super().__init__()
+        start = torch.randn(dim, rank, dtype=dtype, generator=generator)
+        self.loc = Parameter(torch.zeros(dim, dtype=dtype))
+        self.log_scale = Parameter(torch.full((dim,), log(init_scale), dtype=dtype))
+        self.factor = Parameter(start * (0.1 * init_scale / sqrt(rank)))
+
+    @property
+    def covariance(self) -> Tensor:  # (dim, dim)
+        """The covariance matrix."""
+        return self.factor @ self.factor.mT + torch.diag((2.0 * self.log_scale).exp())
+
+    def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """``loc + W noise + scale * noise``."""
+        dim, rank = self.factor.shape
+        common = _noise((*shape, rank), self.loc, generator)
+        own = _noise((*shape, dim), self.loc, generator)
+        u = self.loc + common @ self.factor.mT + self.log_scale.exp() * own
+        return u, self.density(u)
+
+    def density(self, u: Tensor) -> Tensor:  # (*n, dim) -> (*n,)
+        """By the matrix inversion lemma; costs ``dim * rank**2``."""
+        return torch.as_tensor(self._distribution().log_prob(u))
+
+    def entropy(self) -> Tensor:
+        """By the matrix determinant lemma."""
+        return torch.as_tensor(self._distribution().entropy())
+
+    def _distribution(self) -> LowRankMultivariateNormal:
+        diagonal = (2.0 * self.log_scale).exp()
+        return LowRankMultivariateNormal(self.loc, self.factor, diagonal, validate_args=False)
+
+
+class AutoMultivariateNormal(JointGuide):
+    """Normal with a full covariance over all unconstrained coordinates.
+
+    Starts at mean 0 and covariance ``init_scale**2``. Without ``rows``, row-wise sites have a
+    covariance among the coordinates of one row, the same in every row; with ``rows=n`` everything
+    may depend on everything, and the covariance has ``dim**2`` entries.
+
+    Raises `UserError` if nothing is left to guide or ``init_scale`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        observed_names: Collection[str] = (),
+        init_scale: float = 0.1,
+        rows: int | Shape | None = None,
+    ) -> None:
+        check_scale(init_scale)
+        super().__init__(
+            model,
+            observed_names,
+            rows,
+            lambda dim, dtype: CholeskyNormal(dim, dtype, init_scale),
+        )
+
+
+class AutoLowRankMultivariateNormal(JointGuide):
+    """Normal whose covariance is of rank ``rank`` plus a diagonal; rows as in the full-rank guide.
+
+    ``rank`` None is the square root of the number of coordinates, rounded up. ``generator`` draws
+    the start of the factor.
+
+    Raises `UserError` if nothing is left to guide, or ``init_scale`` or ``rank`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        observed_names: Collection[str] = (),
+        init_scale: float = 0.1,
+        rank: int | None = None,
+        rows: int | Shape | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        check_scale(init_scale)
+        if rank is not None and rank < 1:
+            raise UserError(f"rank={rank} must be at least 1")
+        super().__init__(
+            model,
+            observed_names,
+            rows,
+            lambda dim, dtype: FactorNormal(
+                dim, dtype, init_scale, min(rank or ceil(sqrt(dim)), dim), generator
+            ),
+        )
+
+
+def check_scale(init_scale: float) -> None:
+    """Refuse a start without spread."""
+    if not init_scale > 0.0:
+        raise UserError(f"init_scale={init_scale!r} must be positive")
+
+
+def _noise(shape: Shape, like: Tensor, generator: Generator | None) -> Tensor:
+    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
