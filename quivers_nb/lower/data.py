@@ -18,7 +18,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.lower.frame import CompiledProgram, every_step
 from quivers_nb.lower.values import Names, Value
-from quivers_nb.spaces.space import SizeVar, Space, is_finite, width
+from quivers_nb.spaces.space import UNIT, SizeVar, Space, is_finite, width
 
 STEP = re.compile(r"(?<=/)\[\d+\](?=/|$)")  # one step of a scan in a site's path
 
@@ -182,6 +182,8 @@ def _declared(
         if isinstance(spec.cod, Space) and (spec.cod.dim > 1 or tensor.ndim > len(spec.axes))
         else 0
     )
+    if tensor.ndim == event and all(axis.obj == UNIT for axis in spec.axes):
+        tensor = tensor.unsqueeze(0)  # data over the unit may come without its axis
     want = len(spec.axes) + event
     over = " * ".join(str(axis.name or axis.obj) for axis in spec.axes)
     if tensor.ndim != want:
@@ -202,6 +204,8 @@ def _declared(
         )
     tensor = _typed(key, tensor, spec, dtype)
     names = tuple(axis.name for axis in spec.axes) + (None,) * event
+    if event and spec.axes[0].obj == UNIT:  # read without the unit's axis (R2)
+        tensor, names = tensor.squeeze(0), names[1:]
     unit = (bool(event) and tensor.shape[-1] == 1) or tensor.shape == (1,)
     return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
 

@@ -87,6 +87,8 @@ def record_deterministic(
     if not run.recording:
         return
     shown = value.tensor if isinstance(value, Value) else value
+    if isinstance(shown, int | float):
+        shown = torch.as_tensor(shown, dtype=run.dtype, device=run.device)
     log_prob = torch.zeros((), dtype=run.dtype, device=run.device) if term is None else term
     table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
     table[frame.prefix + name] = Site(shown, log_prob, False, True, label)

@@ -68,6 +68,9 @@ class Model(nn.Module):
             registered = key.replace(".", "/")
             self.register_parameter(registered, parameter)
             self._names.append((key, registered))
+        # remembers `.double()` where there is no parameter to carry it
+        self.register_buffer("_precision", torch.empty(0), persistent=False)
+        self._precision: Tensor
         self.middles = frozenset(work.middle_paths)
         self.vocabulary = vocabulary(self.compiled, self.middles, checked.data)
 
@@ -279,14 +282,15 @@ class Model(nn.Module):
     # --- inner workings
 
     def _dtype(self, values: Values) -> torch.dtype:
-        """Parameters' dtype, raised to float64 by float64 values of sites (R12)."""
-        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        for key, value in values.items():
-            if key in self.vocabulary.sites and str(getattr(value, "dtype", "")).endswith(
-                "float64"
-            ):
-                return torch.float64
-        return dtype
+        """The model's dtype, raised to float64 by float64 values of sites (R12).
+
+        Where no site has a floating value, host data decide.
+        """
+        sites = {_float_bits(v) for k, v in values.items() if k in self.vocabulary.sites}
+        if not sites - {0}:
+            sites = {_float_bits(v) for v in values.values()}
+        own = next((p.dtype for p in self.parameters()), self._precision.dtype)
+        return torch.float64 if 64 in sites else own
 
     def _device(self) -> torch.device:
         return next((p.device for p in self.parameters()), torch.get_default_device())
@@ -332,6 +336,12 @@ class Model(nn.Module):
         program = self.program
         values = {label: _plain(env[name], act, stack) for label, name in program.returns}
         return values if program.returns_tuple else next(iter(values.values()))
+
+
+def _float_bits(value: Any) -> int:
+    """64 or 32 for floating tensors and arrays, 0 for anything else."""
+    name = str(getattr(value, "dtype", ""))
+    return int(name[-2:]) if name.endswith(("float64", "float32")) else 0
 
 
 def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:

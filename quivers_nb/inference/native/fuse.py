@@ -8,7 +8,7 @@ outside reads it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from quivers_nb.inference.native.expression import Buffer
+from quivers_nb.inference.native.expression import Buffer, Expression
 from quivers_nb.inference.native.program import Call, Kernel, Program
 
 GREATEST_NEST = 40  # stores in one loop: beyond, registers spill and compilers slow down
@@ -48,10 +48,37 @@ class Nest:
 
 
 def _commute(first: Kernel, second: Kernel) -> bool:
-    """Two stores into one buffer whose order does not matter."""
+    """Two stores into one buffer that may share a loop whose iterations are overlapped."""
+    same_place = first.store.index is second.store.index
+    if first.in_order or second.in_order or not first.extent:
+        return first.store.fold == second.store.fold != "set"
     if first.store.fold == second.store.fold != "set":
-        return True
-    return first.store.index is second.store.index and not (first.in_order or second.in_order)
+        return same_place or _apart(first, second)
+    return same_place
+
+
+def _apart(first: Kernel, second: Kernel) -> bool:
+    """Whether two stores surely never meet, in whichever iterations."""
+    one, two = (_range(kernel.store.index, kernel.extent) for kernel in (first, second))
+    return one is not None and two is not None and (one[1] < two[0] or two[1] < one[0])
+
+
+def _range(index: Expression, extent: tuple[int, ...]) -> tuple[int, int] | None:
+    """The least and greatest value of an affine index; None if it is not affine."""
+    if index.op == "literal":
+        return index.detail, index.detail
+    if index.op == "variable":
+        return 0, extent[index.detail] - 1
+    parts = [_range(a, extent) for a in index.args] if index.op in ("add", "mul", "neg") else []
+    known = [part for part in parts if part is not None]
+    if not parts or len(known) < len(parts):
+        return None
+    if index.op == "neg":
+        return -known[0][1], -known[0][0]
+    if index.op == "add":
+        return known[0][0] + known[1][0], known[0][1] + known[1][1]
+    ends = [p * q for p in known[0] for q in known[1]]
+    return min(ends), max(ends)
 
 
 Step = Nest | Call

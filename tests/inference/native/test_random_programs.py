@@ -72,3 +72,31 @@ def test_a_random_program_agrees_with_autograd(seed, compiled, reference, error)
     for q in points[1:]:
         values = zip(native.value_and_grad(q), reference(density, q), strict=True)
         assert all(error(ours, theirs) < 1e-11 for ours, theirs in values)
+
+
+def _steps(density, compiled) -> str:
+    q = torch.randn(70, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    native = compiled(density, q)
+    return native.source[native.source.index("real density(") :]
+
+
+def test_sums_into_overlapping_places_do_not_share_a_vectorised_loop(compiled, reference, error):
+    """The gradient of differences: g[i + 1] += d and g[i] -= d must not be overlapped."""
+
+    def walk(q: Tensor) -> Tensor:
+        return (-0.5 * (q[1:] - 0.9 * q[:-1]) ** 2).sum() + (q[2:] * q[:-2]).sum()
+
+    for q in torch.randn(3, 70, generator=torch.Generator().manual_seed(2), dtype=torch.float64):
+        values = zip(compiled(walk, q).value_and_grad(q), reference(walk, q), strict=True)
+        assert all(error(ours, theirs) < 1e-13 for ours, theirs in values)
+    for loop in _steps(walk, compiled).split("INDEPENDENT")[1:]:
+        body = loop[: loop.index("\n}")]
+        assert len({line.split(" += ")[0] for line in body.splitlines() if line[:2] == "g["}) < 2
+
+
+def test_sums_into_places_apart_share_a_loop(compiled):
+    def pairs(q: Tensor) -> Tensor:
+        return (q[:35].sin() * q[35:]).sum()
+
+    source = _steps(pairs, compiled)
+    assert source.count("for (") == 1
