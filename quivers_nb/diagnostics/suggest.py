@@ -8,13 +8,16 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
     Close enough is an edit distance (insertion, deletion, substitution, transposition of
     neighbours, each 1) of at most a third of the longer name's length, and at least 1 is always
-    allowed for names of two letters or more. Ties go to the candidate that comes first.
+    allowed for names of two letters or more. Ties go to the candidate that comes first; one that
+    differs in case alone is always meant.
     """
     best: str | None = None
     best_distance = len(name) + 1
     for candidate in candidates:
         if candidate == name:
             continue
+        if candidate.casefold() == name.casefold():
+            return candidate
         bound = min(_allowed(name, candidate), best_distance - 1)
         if abs(len(candidate) - len(name)) > bound:
             continue

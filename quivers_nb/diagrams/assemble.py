@@ -37,6 +37,7 @@ class _Page:
     states: set[Port] = field(default_factory=set)  # last outputs of items without inputs
     right: Anchor = None  # what the last piece leaves on the left of its right neighbour
     ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # on the right of a wire
+    moved: dict[Anchor, Port] = field(default_factory=dict)  # the last wire that ended there
 
 
 def assemble(piece: Piece, title: str = "") -> Diagram:
@@ -91,6 +92,8 @@ def _beside(piece: Beside, strands: list[Strand], page: _Page, left: Anchor) -> 
 
 
 def _place(item: Item, strands: list[Strand], page: _Page, left: Anchor) -> list[Strand]:
+    while left in page.moved:
+        left = page.moved[left]
     if not item.ins:
         at_state = isinstance(left, Port) and left in page.states
         ghost = Ghost(left.item) if at_state and isinstance(left, Port) else left
@@ -115,10 +118,15 @@ def _wait(item: Item, sources: list[Port], page: _Page, left: Anchor) -> Item:
     ended = [page.ended.pop(source, ()) for source in sources]
     between = tuple(name for names in ended[:-1] for name in names)
     beside = ended[-1] if ended else ()
+    moved = page.moved.pop(sources[-1], None) if sources else None
     if item.outs:
         heir: Anchor = Port(item.id, len(item.outs) - 1)
+        if moved is not None:
+            page.moved[heir] = moved
     else:
         heir, beside = left, (item.id, *beside)
+        if sources:
+            page.moved[left] = moved or sources[-1]
     if isinstance(heir, Port) and beside:
         page.ended[heir] = (*page.ended.get(heir, ()), *beside)
     return replace(item, waits=between) if between else item

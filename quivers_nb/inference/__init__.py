@@ -8,8 +8,18 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "AmortizedNormalGuide": "vi.guides.amortized",
+    "AutoDelta": "vi.guides.delta",
+    "AutoGuideList": "vi.guides.parts",
+    "AutoLaplaceApproximation": "vi.guides.laplace",
+    "AutoLowRankMultivariateNormal": "vi.guides.multivariate",
+    "AutoMultivariateNormal": "vi.guides.multivariate",
     "AutoNormalGuide": "vi.guides.normal",
+    "AutoNormalizingFlow": "vi.guides.flow",
+    "Calibration": "calibrate",
+    "DistributedSVI": "vi.distributed",
     "ELBO": "vi.elbo",
+    "FitGuide": "calibrate",
     "HMCKernel": "mcmc.hmc",
     "MCMC": "mcmc.run",
     "MCMCResult": "mcmc.result",
@@ -17,11 +27,16 @@ _HOME = {
     "Predictive": "predictive",
     "SVI": "vi.svi",
     "bayesian_lift_parameters": "lift",
+    "calibrate": "calibrate",
     "condition": "conditioning",
     "ess": "diagnose",
     "flat": "target",
+    "load": "persist",
+    "log_likelihood": "pointwise",
+    "manifest": "persist",
     "mcse": "diagnose",
     "r_hat": "diagnose",
+    "save": "persist",
 }
 
 
@@ -32,6 +47,9 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (each name is imported when it is asked for)
 
 
 def __dir__() -> list[str]:

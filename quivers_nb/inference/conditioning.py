@@ -16,6 +16,7 @@ from quivers_nb.inference.model import (
     ParameterSite,
     Values,
 )
+from quivers_nb.inference.origin import Origin, origin_of
 from quivers_nb.inference.trace import Trace
 
 
@@ -28,6 +29,10 @@ class ConditionedModel:
 
     def _with_data(self, values: Values | None) -> dict[str, Any]:
         return {**(values or {}), **self.data}
+
+    @property
+    def origin(self) -> Origin | None:
+        return origin_of(self.model)
 
     @property
     def observed_names(self) -> frozenset[str]:

@@ -27,6 +27,7 @@ from quivers_nb.inference.model import (
     Terms,
     Values,
 )
+from quivers_nb.inference.origin import Origin, origin_of
 from quivers_nb.inference.trace import Trace
 from quivers_nb.spaces.support import REAL
 
@@ -185,6 +186,10 @@ class LiftedModel:
 
     model: Model
     prior_scale: float
+
+    @property
+    def origin(self) -> Origin | None:
+        return origin_of(self.model)
 
     @property
     def observed_names(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from torch import Generator, Tensor, dtype
 from torch.nn import Parameter
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.spaces.support import Support
 
@@ -144,6 +145,14 @@ class Model(Parameterized, Protocol):
     def log_joint(self, x: Tensor | None, values: Values) -> Tensor: ...  # -> (*b,)
     def log_density(self, x: Tensor | None, values: Values) -> Tensor: ...  # -> ()
     def parameters(self) -> Iterator[Parameter]: ...
+
+
+def refuse_nothing(model: "Model | None") -> None:
+    """Refuse None where a model is wanted: a module that exports nothing has no morphism."""
+    if model is None:
+        raise UserError(
+            "the model is None: the module exports nothing. Add a line `export NAME` to it"
+        )
 
 
 from quivers_nb.inference.trace import Trace  # noqa: E402  (Trace names Model in its function)

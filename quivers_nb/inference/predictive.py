@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.lift import PREFIX
-from quivers_nb.inference.mcmc.result import MCMCResult
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.mcmc.result import MCMCResult, Samples
+from quivers_nb.inference.model import Model, Values, refuse_nothing
 
 
 class Predictive:
@@ -29,6 +29,7 @@ class Predictive:
         num_samples: int | None = None,
         generator: Generator | None = None,
     ) -> None:
+        refuse_nothing(model)
         self.model, self.generator = model, generator
         self.guide = posterior if hasattr(posterior, "rsample") else None
         self.draws = None if posterior is None or self.guide is not None else _draws(posterior)
@@ -48,7 +49,15 @@ class Predictive:
         """Draws of every declared site, ``(num_samples, *value_shape)``.
 
         ``observations`` are host data and sites to clamp; leave out what is to be predicted.
+        Draws of a posterior run through a model at once, those of a guide one by one.
         """
+        simulate = getattr(self.model, "simulate", None)
+        if self.guide is None and simulate is not None:
+            draws = {name: draws[self._places()] for name, draws in (self.draws or {}).items()}
+            found: dict[str, Tensor] = simulate(
+                x, self.num_samples, draws, observations, generator=self.generator
+            )
+            return found
         collected: dict[str, list[Tensor]] = {}
         for number in range(self.num_samples):
             given = {**self._latents(x, number), **(observations or {})}
@@ -57,21 +66,27 @@ class Predictive:
                 collected.setdefault(name, []).append(torch.as_tensor(site.value))
         return {name: torch.stack(values) for name, values in collected.items()}
 
+    def _places(self) -> Tensor:
+        """Which draws are taken: evenly spaced."""
+        total = len(next(iter((self.draws or {}).values())))
+        return torch.arange(self.num_samples) * total // self.num_samples
+
     def _latents(self, x: Tensor | None, number: int) -> Mapping[str, Tensor]:
         if self.guide is not None:
             values: Mapping[str, Tensor] = self.guide.rsample(x, generator=self.generator)
             return values
         if self.draws is None:
             return {}
-        total = len(next(iter(self.draws.values())))
-        place = number * total // self.num_samples
+        place = int(self._places()[number])
         return {name: draws[place] for name, draws in self.draws.items()}
 
 
 def _draws(posterior: Any) -> dict[str, Tensor]:
     """Sites to draws, chains after one another."""
     if isinstance(posterior, MCMCResult):
-        draws = {name: value.flatten(0, 1) for name, value in posterior.samples.items()}
+        posterior = posterior.samples
+    if isinstance(posterior, Samples):
+        draws = {name: value.flatten(0, 1) for name, value in posterior.items()}
     else:
         draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
     lifted = sorted(name for name in draws if name.startswith(PREFIX))

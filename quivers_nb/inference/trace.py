@@ -61,4 +61,7 @@ def trace(
     generator: Generator | None = None,
 ) -> Trace:
     """Run ``model`` on ``x``: given sites are clamped, the others drawn. See `Model.trace`."""
+    from quivers_nb.inference.model import refuse_nothing  # noqa: PLC0415  (model names Trace)
+
+    refuse_nothing(model)
     return model.trace(x, observations, generator=generator)

@@ -74,7 +74,9 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool, via: tuple[Tensor, .
     term = answer.term
     if run.block is None and term is not None and own:
         term, own = term.sum(tuple(range(-own, 0))), 0
-    run.record(site, answer.value, term, dist.label, given=answer.given)
+    run.record(
+        site, run.whole(answer.value, dist.lead + dist.event), term, dist.label, given=answer.given
+    )
     run.add(term, rows=rows, own_rank=own, via=via)
     return answer.value
 
@@ -86,9 +88,11 @@ def record_deterministic(
     run = frame.run
     if not run.recording:
         return
-    shown = value.tensor if isinstance(value, Value) else value
+    shown = value
+    if isinstance(value, Value):
+        shown = run.whole(value.tensor, tuple(value.tensor.shape[value.lead :]))
     if isinstance(shown, int | float):
-        shown = torch.as_tensor(shown, dtype=run.dtype, device=run.device)
+        shown = run.whole(torch.as_tensor(shown, dtype=run.dtype, device=run.device), ())
     log_prob = torch.zeros((), dtype=run.dtype, device=run.device) if term is None else term
     table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
     table[frame.prefix + name] = Site(shown, log_prob, False, True, label)

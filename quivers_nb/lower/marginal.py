@@ -97,8 +97,9 @@ def _keep_responses(
         if run.recording and isinstance(env[name], Value):
             table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
             zero = torch.zeros((), dtype=run.dtype, device=run.device)
-            given = name not in missing
-            table[frame.prefix + name] = Site(env[name].tensor, zero, given, False, "marginalize")
+            given, bare = name not in missing, env[name]
+            value = run.whole(bare.tensor, tuple(bare.tensor.shape[bare.lead :]))
+            table[frame.prefix + name] = Site(value, zero, given, False, "marginalize")
 
 
 def _record(frame: Frame, step: ir.MarginalizeStep, result: Tensor, own: int) -> None:

@@ -21,6 +21,7 @@ from torch.nn import Parameter
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
+from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.trace import Site, Trace
 from quivers_nb.lower.activation import Activation, latent_shapes, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
@@ -83,6 +84,12 @@ class Model(nn.Module):
     @property
     def codomain(self) -> Object:
         return self.program.cod
+
+    @property
+    def origin(self) -> Origin:
+        """Name, text and sizes, by which saved files know it again."""
+        sizes = tuple(sorted(self.sizes.items()))
+        return Origin(self.name, self.checked.source.text, sizes)
 
     @property
     def observed_names(self) -> frozenset[str]:
@@ -169,6 +176,30 @@ class Model(nn.Module):
         return self._output(execute(act.frame(run), act.inputs), act, stack)
 
     forward = rsample
+
+    def simulate(
+        self,
+        x: Any,
+        count: int,
+        draws: Mapping[str, Tensor] | None = None,  # site -> (count, *value_shape)
+        observations: Values | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """``count`` runs at once, sites given in ``draws`` at one value per run.
+
+        Every declared site, ``(count, *value_shape)``; what neither ``draws`` nor ``observations``
+        give is drawn.
+        """
+        act = self._activate(x, observations or {})
+        stacked = {
+            k: v.to(act.dtype) if v.is_floating_point() else v for k, v in (draws or {}).items()
+        }
+        given = [Given(stacked, 1, act.entry.one_row), *self._given(act)]
+        run = self._run(act, [*given, Prior(generator)], stack=(count,), generator=generator)
+        run.recording = True
+        execute(act.frame(run), act.inputs)
+        return {k: s.value for k, s in run.sites.items() if isinstance(s.value, Tensor)}
 
     # --- scoring
 

@@ -93,6 +93,10 @@ class Run:
             return
         table[site.path] = Site(value, log_prob, given, False, label)
 
+    def whole(self, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """A value to be shown: repeated along stack axes that it does not depend on."""
+        return value if not (self.recording and self.stack) else value.expand((*self.stack, *shape))
+
     def mask(self, path: str, shape: tuple[int, ...], keep: float) -> Tensor:
         """A 0/1 mask of ``shape`` for a random let-builtin; fixed by its path unless drawn."""
         generator = self.generator

@@ -367,3 +367,8 @@ export masses
     t, z = np.array([0.4, -1.0, 2.0]), np.array([0, 2, 1])
     got = loads(source).morphism.log_joint(None, tensors({"t": t, "z": z})).item()
     assert got == pytest.approx((t - np.logaddexp.reduce(t))[z].sum(), rel=1e-12)
+
+
+def test_a_key_in_the_other_case_is_recognized() -> None:
+    values = {"SLOPE" if name == "slope" else name: value for name, value in VALUES.items()}
+    assert "did you mean `slope`" in refusal(compiled(REGRESSION), None, values)

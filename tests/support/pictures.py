@@ -6,7 +6,7 @@ import numpy as np
 
 from quivers_nb.diagrams.geometry import Frame, Geometry, Node, Path
 
-STEPS = 8  # straight pieces for one bend
+STEPS = 7  # straight pieces for one bend
 NEAR = 0.06  # twice the rounding of coordinates
 
 Rectangle = tuple[float, float, float, float]

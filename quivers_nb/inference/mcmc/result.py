@@ -12,6 +12,11 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import require
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.mcmc.findings import Finding, findings
+from quivers_nb.inference.origin import Origin
+
+
+class Samples(dict[str, Tensor]):
+    """Draws by site, ``(chains, draws, *value_shape)``: a plain dict that knows its two axes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class MCMCResult:
     tier_reason: str = ""
     interrupted: bool = False
     seed: int = 0
+    origin: Origin | None = None  # of the model; None for a density written by hand
 
     @property
     def num_chains(self) -> int:

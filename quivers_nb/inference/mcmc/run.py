@@ -6,7 +6,7 @@ draws the same numbers whether it runs with others, alone, or in another process
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch, choose
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
-from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start, find_start
 from quivers_nb.inference.mcmc.store import Selection, Store
-from quivers_nb.inference.model import Model, OpenTarget, Values
+from quivers_nb.inference.model import Model, OpenTarget, Values, refuse_nothing
+from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 
@@ -82,6 +83,7 @@ class MCMC:
 
         Raises `UserError` if no start is found or the draws would not fit in memory.
         """
+        refuse_nothing(model)
         opened = model.target(
             x, obs, latents="all", dtype=self.dtype, missing=missing, freeze_masks=freeze_masks
         )
@@ -92,7 +94,8 @@ class MCMC:
             values = _prior_values(model, x, obs, target)
         else:
             values = None
-        return self._run(target, values, Selection(keep, keep_internal, thin), watch)
+        result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
+        return replace(result, origin=origin_of(model))
 
     def run_target(
         self,
@@ -221,10 +224,10 @@ def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCM
     still = [np.array_equal(a.q, b) for a, b in zip(starts, ends, strict=True)]
     densities = torch.tensor([s.log_density for s in starts], dtype=torch.float64)
     return MCMCResult(
-        samples={
-            name: _table([store.sites[name] for store in stores], kept, count)
+        samples=Samples(
+            (name, _table([store.sites[name] for store in stores], kept, count))
             for name in stores[0].sites
-        },
+        ),
         stats={
             name: _table([torch.from_numpy(store.stats[name]) for store in stores], kept, count)
             for name in stores[0].stats

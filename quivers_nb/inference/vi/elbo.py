@@ -1,28 +1,35 @@
-"""The evidence lower bound, estimated by reparameterised particles.
+"""The evidence lower bound.
 
 Counted as R4 says: row terms of model and guide are weighted by ``total_rows`` / rows, shared ones
 count once, and the loss is the negative bound divided by ``total_rows`` (by 1 without rows).
 """
 
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
 
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget
-from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.estimators import Estimator, Problem, Reparameterized
+from quivers_nb.inference.vi.guide import Guide, Shape
 
 
 @dataclass(frozen=True)
 class ELBO:
-    """``-mean over particles (log p - log q)``, per row; particles are one stacked evaluation."""
+    """``-mean over particles (log p - log q)``, per row; particles are one stacked evaluation.
+
+    ``estimator`` says how gradients are found, see `quivers_nb.inference.vi.estimators`.
+    """
 
     num_particles: int = 1
+    estimator: Estimator = field(default_factory=Reparameterized)
 
     def __post_init__(self) -> None:
-        if self.num_particles < 1:
-            raise UserError(f"num_particles={self.num_particles} must be at least 1")
+        check_particles(self.num_particles)
+
+    @property
+    def eager_reason(self) -> str:
+        return self.estimator.eager_reason
 
     def loss(
         self,
@@ -33,11 +40,12 @@ class ELBO:
         generator: Generator | None = None,
     ) -> Tensor:  # -> ()
         """A differentiable estimate of the loss at the current parameters."""
-        stack = () if self.num_particles == 1 else (self.num_particles,)
-        q, guide_terms = guide.draw(target.layout, stack, generator)
-        terms = target.terms(q, generator=generator)
-        rows = prod(target.batch_shape)
-        total = total_rows if total_rows is not None and target.batch_shape else rows
-        weight = total / rows
-        bound = terms.total(weight) - guide_terms.total(weight)
-        return -(bound.mean() if stack else bound) / total
+        problem = Problem.of(target, guide, total_rows, generator)
+        stack: Shape = () if self.num_particles == 1 else (self.num_particles,)
+        return -self.estimator.bound(problem, stack) / problem.total
+
+
+def check_particles(number: int) -> None:
+    """At least one."""
+    if number < 1:
+        raise UserError(f"num_particles={number} must be at least 1")

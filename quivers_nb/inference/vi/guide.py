@@ -25,7 +25,8 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms, Values
+from quivers_nb.inference.model import DeclaredLatent, Model, Terms, refuse_nothing, Values
+from quivers_nb.inference.origin import origin_of
 from quivers_nb.kernels import Bijector, bijector_for
 
 Shape = tuple[int, ...]
@@ -63,6 +64,7 @@ class Covered:
     """The latents that a guide covers, with what each needs."""
 
     def __init__(self, model: Model, observed_names: Collection[str]) -> None:
+        refuse_nothing(model)
         self.latents = model.declared_latents(frozenset(observed_names))
         self.by_name = {latent.name: latent for latent in self.latents}
 
@@ -148,6 +150,7 @@ class GuideModule(nn.Module):
         self.covered = Covered(model, observed_names)
         self.rows = as_rows(rows)
         self._batch_shape = model.batch_shape
+        self.origin = origin_of(model)
         if not self.covered.latents:
             names = ", ".join(sorted(observed_names)) or "nothing"
             raise UserError(

@@ -41,7 +41,7 @@ class Coupling(VectorBijector):
         """``(*n, moved)``, raw ``(*n, moved, outputs)`` -> image and log derivatives."""
         raise NotImplementedError
 
-    def _apply(self, value: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _move(self, value: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         kept, moved = value.split([self.kept, self.moved], -1)
         raw = self.network(kept).reshape((*value.shape[:-1], self.moved, self.outputs))
         image, log_derivatives = self.transform(moved, raw, inverse=inverse)
@@ -49,11 +49,11 @@ class Coupling(VectorBijector):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """One pass of the network."""
-        return self._apply(z, inverse=False)
+        return self._move(z, inverse=False)
 
     def inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """One pass of the network: the passed half is known."""
-        return self._apply(u, inverse=True)
+        return self._move(u, inverse=True)
 
 
 class AffineCoupling(Coupling):

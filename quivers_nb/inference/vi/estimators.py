@@ -1,0 +1,215 @@
+"""Estimators: how a bound's gradient is found from particles.
+
+Every estimator of `ELBO` gives the same number in expectation, the evidence lower bound, and
+gradients of the same expectation; they differ in variance, and in what they ask of guide and model.
+"""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Protocol
+
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.layout import Layout
+from quivers_nb.inference.model import OpenTarget, Terms
+from quivers_nb.inference.vi.guide import Guide, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A target and a guide for it. Row terms count ``weight`` times (R4), of ``total`` rows."""
+
+    target: OpenTarget
+    guide: Guide
+    weight: float
+    total: int
+    generator: Generator | None
+
+    @classmethod
+    def of(
+        cls,
+        target: OpenTarget,
+        guide: Guide,
+        total_rows: int | None,
+        generator: Generator | None,
+    ) -> "Problem":
+        rows = prod(target.batch_shape)
+        total = total_rows if total_rows is not None and target.batch_shape else rows
+        return cls(target, guide, total / rows, total, generator)
+
+    @property
+    def layout(self) -> Layout:
+        return self.target.layout
+
+    def draw(self, stack: Shape) -> tuple[Tensor, Terms]:
+        """Particles ``(*s, dim)`` and what the guide says of their density."""
+        return self.guide.draw(self.layout, stack, self.generator)
+
+    def model(self, q: Tensor) -> Terms:
+        """The log density of the model at particles."""
+        return self.target.terms(q, generator=self.generator)
+
+
+class Estimator(Protocol):
+    """``eager_reason`` says why steps cannot be recorded, if they cannot."""
+
+    @property
+    def eager_reason(self) -> str: ...
+    def bound(self, problem: Problem, stack: Shape) -> Tensor:
+        """The bound ``()``, its mean over particles, with the gradient to follow."""
+        ...
+
+
+def _mean(bounds: Tensor) -> Tensor:
+    return bounds.mean() if bounds.ndim else bounds
+
+
+@dataclass(frozen=True)
+class Reparameterized:
+    """Gradients through the draws (Kingma & Welling 2014, section 2.4). The default."""
+
+    eager_reason = ""
+
+    def bound(self, problem: Problem, stack: Shape) -> Tensor:
+        """``log p - log q`` at reparameterised draws."""
+        q, guide = problem.draw(stack)
+        return _mean(problem.model(q).total(problem.weight) - guide.total(problem.weight))
+
+
+@dataclass(frozen=True)
+class ClosedFormEntropy:
+    """``log p`` at reparameterised draws plus the guide's entropy.
+
+    Kucukelbir et al. (2017), equation 5. For guides whose entropy is known.
+    """
+
+    eager_reason = ""
+
+    def bound(self, problem: Problem, stack: Shape) -> Tensor:
+        """No noise comes from the entropy."""
+        q, _ = problem.draw(stack)
+        entropy = problem.guide.entropy(problem.layout).total(problem.weight)
+        return _mean(problem.model(q).total(problem.weight)) + entropy
+
+
+@dataclass(frozen=True)
+class StickingTheLanding:
+    """Gradients through the draws only, without the guide's score, whose mean is zero.
+
+    Roeder, Wu & Duvenaud (2017), "Sticking the landing", equation 8. The variance vanishes as the
+    guide reaches the posterior.
+    """
+
+    eager_reason = ""
+
+    def bound(self, problem: Problem, stack: Shape) -> Tensor:
+        """As `Reparameterized`, the guide's parameters held fixed in its log density."""
+        q, _ = problem.draw(stack)
+        guide = without_score(problem, q)
+        return _mean(problem.model(q).total(problem.weight) - guide)
+
+
+def without_score(problem: Problem, q: Tensor) -> Tensor:  # (*s, dim) -> (*s,)
+    """The guide's log density at ``q``, with its gradient through ``q`` alone.
+
+    At a detached ``q`` the gradient is the score alone, so subtracting that one leaves the path.
+    """
+    density = problem.guide.log_density(problem.layout, q).total(problem.weight)
+    score = problem.guide.log_density(problem.layout, q.detach()).total(problem.weight)
+    return density - (score - score.detach())
+
+
+class Baseline(Protocol):
+    """A guess of a learning signal ``(*s, ...)`` that does not see the particle it is for."""
+
+    @property
+    def eager_reason(self) -> str: ...
+    def guess(self, name: str, signal: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class NoBaseline:
+    """Zero: for comparison; its variance is the largest."""
+
+    eager_reason = ""
+
+    def guess(self, name: str, signal: Tensor) -> Tensor:  # noqa: ARG002
+        """Zeros."""
+        return signal.new_zeros(())
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The mean signal of the other particles (Mnih & Rezende 2016; Kool et al. 2019)."""
+
+    eager_reason = ""
+
+    def guess(self, name: str, signal: Tensor) -> Tensor:  # noqa: ARG002
+        """``(sum - own) / (K - 1)`` along the particle axis."""
+        return (signal.sum(0, keepdim=True) - signal) / (signal.shape[0] - 1)
+
+
+@dataclass
+class RunningMean:
+    """An exponential mean of earlier steps' signals (Ranganath et al. 2014, section 4).
+
+    The one estimator with a memory: ``means`` holds it, by kind of signal.
+    """
+
+    decay: float = 0.9
+    means: dict[str, Tensor] = field(default_factory=dict)
+    eager_reason = "the running mean of the baseline changes from step to step"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.decay < 1.0:
+            raise UserError(f"decay={self.decay!r} must lie between 0 and 1")
+
+    def guess(self, name: str, signal: Tensor) -> Tensor:
+        """The mean before this step, which is then updated; zero at the first step."""
+        now = signal.mean()
+        before = self.means.get(name)
+        updated = now if before is None else self.decay * before + (1.0 - self.decay) * now
+        self.means[name] = updated
+        return now.new_zeros(()) if before is None else before
+
+
+@dataclass(frozen=True)
+class ScoreFunction:
+    """Gradients by the score of the guide: nothing is differentiated through the draws.
+
+    Ranganath, Gerrish & Blei (2014), "Black box variational inference", equations 2 and 7: the score
+    of a row is weighted by the terms that the row's draws can reach, its own and the shared ones.
+    Works where the model's log density has no useful slope in the latents; far noisier elsewhere.
+    """
+
+    baseline: Baseline = field(default_factory=LeaveOneOut)
+
+    @property
+    def eager_reason(self) -> str:
+        return self.baseline.eager_reason
+
+    def bound(self, problem: Problem, stack: Shape) -> Tensor:
+        """The value of the bound with the surrogate's gradient."""
+        if isinstance(self.baseline, LeaveOneOut) and not stack:
+            raise UserError(
+                "LeaveOneOut needs other particles: set num_particles to at least 2, or use "
+                "ScoreFunction(RunningMean())"
+            )
+        weight = problem.weight
+        q = problem.draw(stack)[0].detach()
+        model = problem.model(q)
+        guide = problem.guide.log_density(problem.layout, q)
+        value = (model.total(weight) - guide.total(weight)).detach()
+        surrogate = model.total(weight) + self._scored(guide.shared, value, "shared")
+        if guide.row is not None:
+            shared = (model.shared - guide.shared).detach()
+            signal = shared.reshape((*shared.shape, *(1,) * guide.batch_rank))
+            if model.row is not None:
+                signal = signal + weight * (model.row - guide.row).detach()
+            scored = self._scored(guide.row, signal.expand_as(guide.row), "row")
+            surrogate = surrogate + scored.sum(tuple(range(-guide.batch_rank, 0)))
+        return _mean(value) + _mean(surrogate - surrogate.detach())
+
+    def _scored(self, log_q: Tensor, signal: Tensor, name: str) -> Tensor:
+        return log_q * (signal - self.baseline.guess(name, signal))

@@ -1,0 +1,132 @@
+"""The amortized normal guide: moments of row-wise sites are functions of what the row shows.
+
+Kingma & Welling (2014), "Auto-encoding variational Bayes", section 3; Gershman & Goodman (2014),
+"Amortized inference in probabilistic reasoning".
+"""
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import log, prod
+
+from torch import Generator, Tensor, nn
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import DeclaredLatent, Model, Values
+from quivers_nb.inference.vi.guide import Shape, default_dtype, parameter_name
+from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
+from quivers_nb.inference.vi.network import Network
+
+Features = Callable[[Tensor | None, Values], Tensor]  # x, observations -> (*b, in_features)
+
+
+def input_itself(x: Tensor | None, obs: Values) -> Tensor:  # noqa: ARG001
+    """``x``, one vector per row."""
+    if x is None:
+        raise UserError(
+            "the amortized guide reads x, which is None: give features=lambda x, obs: ... that "
+            "reads the observations"
+        )
+    return x
+
+
+class AmortizedNormalGuide(AutoNormalGuide):
+    """Normal like `AutoNormalGuide`, but row-wise sites get their moments from a network per site.
+
+    ``features(x, obs)`` gives what the networks read, ``(*b, in_features)``; by default ``x``
+    itself. ``hidden`` are the widths of each network; its last layer starts at zero, so the guide
+    starts at location 0 and scale ``init_scale`` in every row. Other sites have parameters as in
+    `AutoNormalGuide`.
+
+    The guide must be bound to its input, ``guide.at(x, obs)``, before it can draw; `SVI` does so.
+    `rsample` and `log_prob` bind themselves to the ``x`` that they are given, so only features that
+    read observations need ``guide.at(x, obs)`` before `MCMC` or `Predictive`.
+
+    Raises `UserError` if no site is row-wise, or an option is out of its range.
+    """
+
+    features: Tensor | None = None  # (*b, in_features), once bound
+
+    def __init__(
+        self,
+        model: Model,
+        observed_names: Collection[str] = (),
+        *,
+        in_features: int,
+        hidden: Sequence[int] = (32,),
+        features: Features = input_itself,
+        init_scale: float = 0.1,
+        generator: Generator | None = None,
+    ) -> None:
+        if in_features < 1 or any(width < 1 for width in hidden):
+            raise UserError(f"in_features={in_features}, hidden={tuple(hidden)}: at least 1 each")
+        super().__init__(model, observed_names, init_scale)
+        row_wise = [latent for latent in self.covered.latents if latent.row_wise]
+        if not row_wise:
+            raise UserError("no site is row-wise: there is nothing to amortize")
+        self._read, self._in_features, self._start = features, in_features, log(init_scale)
+        dtype = default_dtype(model)
+        self.networks = nn.ModuleDict(
+            {
+                parameter_name("moments", latent.name): Network(
+                    (in_features, *hidden, 2 * prod(latent.unconstrained_shape)),
+                    dtype,
+                    generator=generator,
+                )
+                for latent in row_wise
+            }
+        )
+
+    def _has_own_parameters(self, latent: DeclaredLatent) -> bool:
+        return not latent.row_wise
+
+    def at(self, x: Tensor | None, obs: Values | None = None) -> "AmortizedNormalGuide":
+        """The same guide, sharing its parameters, bound to this input."""
+        try:
+            features = self._read(x, obs or {})
+        except KeyError as error:
+            raise UserError(
+                f"the features of the guide read {error.args[0]!r}, which is not given: bind the "
+                "guide with guide.at(x, obs)"
+            ) from None
+        batch = self._batch_shape(x)
+        if tuple(features.shape) != (*batch, self._in_features):
+            raise UserError(
+                f"the features have shape {tuple(features.shape)}; the guide was made for "
+                f"{(*batch, self._in_features)}: rows, then in_features"
+            )
+        bound = copy.copy(self)
+        bound.features = features.to(next(self.parameters()).dtype)
+        return bound
+
+    def moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """Of a row-wise site ``(*b, *own)``, from its network; of others as they are."""
+        latent = self.covered.by_name[name]
+        if not latent.row_wise:
+            return super().moments(name)
+        if self.features is None:
+            raise UserError("this guide reads its input: bind it first, guide.at(x, obs)")
+        output = self.networks[parameter_name("moments", name)](self.features)
+        own = latent.unconstrained_shape
+        loc, log_scale = output.unflatten(-1, (2, -1)).unbind(-2)
+        shape = (*self.features.shape[:-1], *own)
+        return loc.reshape(shape), (log_scale + self._start).reshape(shape)
+
+    def check_rows(self, front: Shape) -> Shape:
+        """The rows must be those of the features."""
+        if self.features is not None and front != tuple(self.features.shape[:-1]):
+            raise UserError(
+                f"the guide is bound to rows {tuple(self.features.shape[:-1])}, asked for {front}"
+            )
+        return front
+
+    def rsample(self, x: Tensor | None, *, generator: Generator | None = None) -> dict[str, Tensor]:
+        """One reparameterised draw of every covered site."""
+        if self.features is None:
+            return self.at(x).rsample(x, generator=generator)
+        return super().rsample(x, generator=generator)
+
+    def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
+        """Log density of constrained values per row; sites without rows count in every row."""
+        if self.features is None:
+            return self.at(x).log_prob(x, sites)
+        return super().log_prob(x, sites)

@@ -1,0 +1,93 @@
+"""A guide made of guides, each for some of the sites."""
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from torch import Generator, Tensor, nn
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import Model, Terms, Values
+from quivers_nb.inference.vi.guide import GuideModule, Shape
+
+MakeGuide = Callable[[Model, Collection[str]], GuideModule]  # model, names that it leaves out
+Part = tuple[Collection[str], MakeGuide]
+
+
+class AutoGuideList(GuideModule):
+    """Independent guides side by side: ``parts`` are pairs of site names and what guides them.
+
+        AutoGuideList(model, {"y"}, [
+            (["alpha", "beta"], AutoMultivariateNormal),
+            (["sigma"], lambda model, rest: AutoNormalGuide(model, rest, init_scale=0.5)),
+        ])
+
+    Each part is made as ``make(model, names)`` with the names of everything outside it.
+
+    Raises `UserError` if a site has no part, two parts, or does not exist.
+    """
+
+    def __init__(
+        self, model: Model, observed_names: Collection[str], parts: Sequence[Part]
+    ) -> None:
+        super().__init__(model, observed_names)
+        names = [name for sites, _ in parts for name in sites]
+        self._check(names)
+        everything = {*observed_names, *self.covered.by_name}
+        self.parts = nn.ModuleList(make(model, everything - set(sites)) for sites, make in parts)
+
+    def _check(self, names: Sequence[str]) -> None:
+        known = set(self.covered.by_name)
+        faults = {
+            "are not sites to guide": sorted(set(names) - known),
+            "are in two parts": sorted({name for name in names if names.count(name) > 1}),
+            "are in no part": sorted(known - set(names)),
+        }
+        said = [f"{found} {fact}" for fact, found in faults.items() if found]
+        if said:
+            raise UserError("; ".join(said) + f". The sites are {sorted(known)}")
+
+    def _guides(self) -> list[GuideModule]:
+        return [part for part in self.parts if isinstance(part, GuideModule)]
+
+    def at(self, x: Tensor | None, obs: Values | None = None) -> "AutoGuideList":
+        """The same parts, each bound to this input."""
+        bound = copy.copy(self)
+        bound._modules = {**self._modules, "parts": nn.ModuleList()}
+        for part in self._guides():
+            here = part.at(x, obs)
+            assert isinstance(here, GuideModule)
+            bound.parts.append(here)
+        return bound
+
+    def check_rows(self, front: Shape) -> Shape:
+        """Every part has its say."""
+        for part in self._guides():
+            part.check_rows(front)
+        return front
+
+    def sample(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """Each part's draws; densities add up."""
+        values: dict[str, Tensor] = {}
+        found: list[Terms] = []
+        for part in self._guides():
+            drawn, terms = part.sample(front, stack, generator)
+            values.update(drawn)
+            found.append(terms)
+        return values, _sum(found)
+
+    def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
+        """The sum of the parts' densities."""
+        return _sum([part.density(front, stack, values) for part in self._guides()])
+
+    def entropy_of(self, front: Shape) -> Terms:
+        """The sum of the parts' entropies."""
+        return _sum([part.entropy_of(front) for part in self._guides()])
+
+
+def _sum(parts: Sequence[Terms]) -> Terms:
+    rows = [part.row for part in parts if part.row is not None]
+    shared = sum((part.shared for part in parts[1:]), parts[0].shared)
+    row = sum(rows[1:], rows[0]) if rows else None
+    return Terms(row, shared, max(part.batch_rank for part in parts))

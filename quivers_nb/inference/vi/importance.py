@@ -1,0 +1,153 @@
+"""Bounds from importance weights ``w = p / q`` of several particles: tighter than the ELBO.
+
+Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", equation 8; Li & Turner
+(2016), "Rényi divergence variational inference", equation 6; Tucker et al. (2019), "Doubly
+reparameterized gradient estimators", equation 8. Counting is that of `ELBO`; with minibatches the
+weighted row terms stand in for all rows inside the logarithm, as is usual.
+"""
+
+from dataclasses import dataclass, field
+from math import log
+
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import OpenTarget, Terms
+from quivers_nb.inference.vi.elbo import check_particles
+from quivers_nb.inference.vi.estimators import Problem, Reparameterized, without_score
+from quivers_nb.inference.vi.guide import Guide
+
+
+@dataclass(frozen=True)
+class DoublyReparameterized:
+    """Gradients of `IWAE` without the guide's score, by reparameterising a second time.
+
+    Its signal does not drown as particles are added (Tucker et al. 2019, equation 8). Leaving the
+    score out as `StickingTheLanding` does would be biased here.
+    """
+
+
+PathEstimator = Reparameterized | DoublyReparameterized
+
+
+@dataclass(frozen=True)
+class IWAE:
+    """``-log mean over particles w``, per row (Burda et al. 2016, equation 8).
+
+    Between the ELBO and the log evidence, and tighter with every particle. ``per_row`` weights each
+    row by itself, which is tighter still and what an autoencoder wants; it needs a model whose
+    latents are all row-wise and whose shared terms do not depend on them.
+    """
+
+    num_particles: int
+    per_row: bool = False
+    estimator: PathEstimator = field(default_factory=Reparameterized)
+
+    def __post_init__(self) -> None:
+        check_particles(self.num_particles)
+        if not isinstance(self.estimator, Reparameterized | DoublyReparameterized):
+            raise UserError(
+                f"IWAE takes Reparameterized() or DoublyReparameterized(), not {self.estimator}: "
+                "others are biased for it"
+            )
+        if self.per_row and isinstance(self.estimator, DoublyReparameterized):
+            raise UserError("DoublyReparameterized() weights whole particles: use per_row=False")
+
+    def loss(
+        self,
+        target: OpenTarget,
+        guide: Guide,
+        *,
+        total_rows: int | None = None,
+        generator: Generator | None = None,
+    ) -> Tensor:  # -> ()
+        """A differentiable estimate of the loss at the current parameters."""
+        problem = Problem.of(target, guide, total_rows, generator)
+        if isinstance(self.estimator, DoublyReparameterized):
+            return -_doubly(problem, self.num_particles) / problem.total
+        return -_bound(problem, self.num_particles, 0.0, self.per_row) / problem.total
+
+
+@dataclass(frozen=True)
+class Renyi:
+    """The negative variational Rényi bound ``log mean(w**(1 - alpha)) / (1 - alpha)``, per row.
+
+    ``alpha`` 0 is `IWAE`, 1 the ELBO, larger ones seek modes; negative ones bound the log evidence
+    from above in the limit of many particles, and cover mass. ``per_row`` as in `IWAE`.
+    """
+
+    alpha: float
+    num_particles: int
+    per_row: bool = False
+
+    def __post_init__(self) -> None:
+        check_particles(self.num_particles)
+        if not abs(self.alpha) < float("inf"):
+            raise UserError(f"alpha={self.alpha!r} must be a finite number")
+
+    def loss(
+        self,
+        target: OpenTarget,
+        guide: Guide,
+        *,
+        total_rows: int | None = None,
+        generator: Generator | None = None,
+    ) -> Tensor:  # -> ()
+        """A differentiable estimate of the loss at the current parameters."""
+        problem = Problem.of(target, guide, total_rows, generator)
+        return -_bound(problem, self.num_particles, self.alpha, self.per_row) / problem.total
+
+
+def power_mean(log_weights: Tensor, alpha: float) -> Tensor:  # (K, *n) -> (*n,)
+    """``log mean(w**(1 - alpha)) / (1 - alpha)`` over particles; at 1 its limit, the mean."""
+    if alpha == 1.0:
+        return log_weights.mean(0)
+    scaled = (1.0 - alpha) * log_weights
+    return (torch.logsumexp(scaled, 0) - log(len(log_weights))) / (1.0 - alpha)
+
+
+def _bound(problem: Problem, particles: int, alpha: float, per_row: bool) -> Tensor:
+    q, guide = problem.draw((particles,))
+    model = problem.model(q)
+    if not per_row:
+        log_weights = model.total(problem.weight) - guide.total(problem.weight)
+        return power_mean(log_weights.expand(particles), alpha)
+    row = _rows_alone(problem, q, model, guide)
+    return problem.weight * power_mean(row, alpha).sum() + (model.shared - guide.shared).mean()
+
+
+def _rows_alone(problem: Problem, q: Tensor, model: Terms, guide: Terms) -> Tensor:  # (K, *b)
+    """Log weights of rows, if rows have nothing random in common."""
+    shared = [c.name for c in problem.layout if not c.batch_rank]
+    if shared or model.row is None or guide.row is None:
+        raise UserError(
+            f"per_row=True needs every latent to be row-wise, but {shared or 'the guide'} is "
+            "common to the rows: use per_row=False"
+        )
+    if _depends(model.shared, q):
+        raise UserError(
+            "per_row=True needs shared terms that do not depend on the rows' latents, and this "
+            "model has one (a grouped marginalize, or a score): use per_row=False"
+        )
+    return (model.row - guide.row).expand(q.shape[0], *problem.target.batch_shape)
+
+
+def _depends(shared: Tensor, q: Tensor) -> bool:
+    """By the autograd graph, where there is one: no value is looked at, so steps stay recordable."""
+    if shared.requires_grad and q.requires_grad:
+        (grad,) = torch.autograd.grad(shared.sum(), q, retain_graph=True, allow_unused=True)
+        return grad is not None
+    return not torch.is_grad_enabled() and bool((shared != shared.flatten()[0]).any())
+
+
+def _doubly(problem: Problem, particles: int) -> Tensor:
+    """The bound; towards the guide, paths are weighted by squared normalised weights."""
+    q, _ = problem.draw((particles,))
+    log_weights = problem.model(q).total(problem.weight) - without_score(problem, q)
+    value = power_mean(log_weights, 0.0).detach()
+    normalised = torch.softmax(log_weights, 0).detach()
+    if q.requires_grad:
+        q.register_hook(lambda gradient: normalised.unsqueeze(-1) * gradient)
+    surrogate = (normalised * log_weights).sum()
+    return value + (surrogate - surrogate.detach())
