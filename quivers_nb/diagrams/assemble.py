@@ -38,6 +38,7 @@ class _Page:
     right: Anchor = None  # what the last piece leaves on the left of its right neighbour
     ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # on the right of a wire
     moved: dict[Anchor, Port] = field(default_factory=dict)  # the last wire that ended there
+    dead: dict[Anchor, Anchor] = field(default_factory=dict)  # the open wire on its left, then
 
 
 def assemble(piece: Piece, title: str = "") -> Diagram:
@@ -125,8 +126,11 @@ def _wait(item: Item, sources: list[Port], page: _Page, left: Anchor) -> Item:
             page.moved[heir] = moved
     else:
         heir, beside = left, (item.id, *beside)
+        while heir in page.dead:
+            heir = page.dead[heir]
         if sources:
             page.moved[left] = moved or sources[-1]
+            page.dead[sources[-1]] = heir
     if isinstance(heir, Port) and beside:
         page.ended[heir] = (*page.ended.get(heir, ()), *beside)
     return replace(item, waits=between) if between else item

@@ -108,13 +108,17 @@ def load(path: Location, into: Any = None, *, other_source: bool = False) -> Any
             f"{type(into).__name__}"
         )
     places = _places(into)
-    misfits = _misfits(saved.tensors, places)
+    fixed = {name: place for name, place in places.items() if not _unfilled(into, place)}
+    misfits = _misfits(saved.tensors, places, fixed)
     if saved.kind == "guide" and saved.facts.get("guide") != type(into).__name__:
         misfits.insert(0, f"guide: saved {saved.facts.get('guide')}, here {type(into).__name__}")
     _check_origin(where, saved, into, misfits, other_source=other_source)
     with torch.no_grad():
         for name, place in places.items():
-            place.copy_(saved.tensors[name])
+            if _unfilled(into, place):
+                _fill(into, name, saved)
+            else:
+                place.copy_(saved.tensors[name])
     return into
 
 
@@ -152,7 +156,9 @@ def _contents(obj: Any) -> Saved:
     places = _places(obj)
     if not places:
         raise UserError(f"this {type(obj).__name__} has no weights: there is nothing to save")
-    facts = {"guide": type(obj).__name__} if kind == "guide" else {}
+    facts: dict[str, Any] = {}
+    if kind == "guide":
+        facts = {"guide": type(obj).__name__, "rows": getattr(obj, "rows", None)}
     return Saved(kind, places, facts, origin_of(obj))
 
 
@@ -189,14 +195,29 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
 # --- whether it fits ----------------------------------------------------------------------------
 
 
-def _misfits(saved: Mapping[str, Tensor], places: Mapping[str, Tensor]) -> list[str]:
+def _unfilled(into: Any, place: Tensor) -> bool:
+    """A buffer of a guide that a fit makes (a Laplace approximation's mode): of any shape."""
+    return isinstance(into, nn.Module) and hasattr(into, "covered") and not place.numel()
+
+
+def _fill(guide: nn.Module, name: str, saved: Saved) -> None:
+    owner, _, leaf = name.rpartition(".")
+    module = guide.get_submodule(owner)
+    module.register_buffer(leaf, saved.tensors[name])
+    rows = saved.facts.get("rows")
+    module.rows = None if rows is None else tuple(rows)  # type: ignore[assignment]
+
+
+def _misfits(
+    saved: Mapping[str, Tensor], places: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+) -> list[str]:
     found = [f"`{name}`: in the file, not in the model" for name in saved if name not in places]
     for name, place in places.items():
         if name not in saved:
             found.append(f"`{name}`: in the model, not in the file")
             continue
         tensor = saved[name]
-        if tensor.shape != place.shape:
+        if name in fixed and tensor.shape != place.shape:
             found.append(f"`{name}`: saved shape {tuple(tensor.shape)}, here {tuple(place.shape)}")
         if tensor.dtype != place.dtype:
             found.append(f"`{name}`: saved {tensor.dtype}, here {place.dtype}")
@@ -228,12 +249,9 @@ def _check_origin(
 
 def _differences(saved: Origin | None, here: Origin | None) -> list[str]:
     if saved is None or here is None:
-        if saved is here:
-            return []
-        kinds = [
-            "a model written by hand" if o is None else f"`{o.program}`" for o in (saved, here)
-        ]
-        return [f"model: saved from {kinds[0]}, here {kinds[1]}"]
+        both = (saved, here)
+        shown = ["a model written by hand" if o is None else f"`{o.program}`" for o in both]
+        return [] if saved is here else [f"model: saved from {shown[0]}, here {shown[1]}"]
     return saved.differences(here)
 
 

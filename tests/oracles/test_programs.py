@@ -82,7 +82,7 @@ def latent_names(case: Case) -> set[str]:
 @each_case
 def test_a_run_without_latents_given_draws_values_that_it_can_score(case: Case) -> None:
     if "Flat()" in case.source:
-        pytest.skip("improper priors cannot be sampled; test_refusals has the error")
+        pytest.skip("improper priors cannot be sampled; test_values has the error")
     model, x = model_of(case), input_of(case)
     latent = latent_names(case)
     data = {n: v for n, v in tensors(case.values).items() if n not in latent}

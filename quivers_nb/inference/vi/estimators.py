@@ -178,8 +178,8 @@ class RunningMean:
 class ScoreFunction:
     """Gradients by the score of the guide: nothing is differentiated through the draws.
 
-    Ranganath, Gerrish & Blei (2014), "Black box variational inference", equations 2 and 7: the score
-    of a row is weighted by the terms that the row's draws can reach, its own and the shared ones.
+    Ranganath, Gerrish & Blei (2014), "Black box variational inference", equations 2 and 7: a row's
+    score is weighted by the terms that the row's draws can reach, its own and the shared ones.
     Works where the model's log density has no useful slope in the latents; far noisier elsewhere.
     """
 

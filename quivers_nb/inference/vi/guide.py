@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms, refuse_nothing, Values
+from quivers_nb.inference.model import DeclaredLatent, Model, Terms, Values, refuse_nothing
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.kernels import Bijector, bijector_for
 
@@ -134,8 +134,8 @@ def as_rows(rows: int | Shape | None) -> Shape | None:
 class GuideModule(nn.Module):
     """A guide with torch parameters.
 
-    Concrete guides give `sample` and `density` over unconstrained values by site, ``(*s, *b, *own)``
-    each; layouts, supports and rows are dealt with here.
+    Concrete guides give `sample` and `density` over unconstrained values by site, each ``(*s, *b,
+    *own)``; layouts, supports and rows are dealt with here.
 
     Raises `UserError` if nothing is left to guide, or ``rows`` is not a number of rows.
     """
@@ -217,7 +217,8 @@ class GuideModule(nn.Module):
             unconstrained[latent.name] = value
             jacobian = jacobian + log_det
         terms = self.density(front, (), unconstrained)
-        return terms.shared + (0.0 if terms.row is None else terms.row) - jacobian
+        total = terms.shared if terms.row is None else terms.shared + terms.row
+        return total - jacobian
 
     def front(self, x: Tensor | None) -> Shape:
         """The batch axes of row-wise values at this input."""

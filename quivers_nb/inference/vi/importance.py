@@ -134,11 +134,13 @@ def _rows_alone(problem: Problem, q: Tensor, model: Terms, guide: Terms) -> Tens
 
 
 def _depends(shared: Tensor, q: Tensor) -> bool:
-    """By the autograd graph, where there is one: no value is looked at, so steps stay recordable."""
-    if shared.requires_grad and q.requires_grad:
+    """By the autograd graph if there is one: steps stay recordable if no value is looked at."""
+    if q.requires_grad:
+        if not shared.requires_grad:
+            return False
         (grad,) = torch.autograd.grad(shared.sum(), q, retain_graph=True, allow_unused=True)
         return grad is not None
-    return not torch.is_grad_enabled() and bool((shared != shared.flatten()[0]).any())
+    return bool((shared != shared.flatten()[0]).any())
 
 
 def _doubly(problem: Problem, particles: int) -> Tensor:

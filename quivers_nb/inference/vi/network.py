@@ -4,6 +4,7 @@ A guide that starts with zero outputs starts as the simple density that it is bu
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -58,7 +59,7 @@ class Network(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.layers = nn.ModuleList(
             Layer(
                 width,

@@ -1,17 +1,21 @@
-"""Stochastic variational inference: one optimiser step per call."""
+"""Stochastic variational inference: one optimiser step per call, or a run of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.result import SVIResult, settled
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 
+SEARCHED = 100  # draws of the guide among which a message looks for the fault
 TRACE_AFTER = 2  # steps on the same data before it pays to record one
 
 
@@ -28,12 +32,18 @@ class Objective(Protocol):
     ) -> Tensor: ...
 
 
+Schedule = LRScheduler | ReduceLROnPlateau | Callable[[int], float]
+Progress = Callable[[int, float], object]  # steps made, loss; False stops the run
+
+
 class SVI:
     """Fits ``guide`` (and the model's weights, if ``optim`` has them) to the posterior.
 
     ``total_rows`` is the number of rows of the whole data set when steps see minibatches (R4).
-    ``generator`` None draws from torch's global one. A stock Adam or SGD that did not choose an
-    implementation is switched to the fused one, which does the same arithmetic in one pass.
+    ``generator`` None draws from torch's global one. ``scheduler`` is one of `torch.optim`, made
+    for this optimiser, or a function from the number of steps made to a factor on the learning
+    rates. A stock Adam or SGD that did not choose an implementation is switched to the fused one,
+    which does the same arithmetic in one pass.
     """
 
     def __init__(
@@ -44,21 +54,82 @@ class SVI:
         objective: Objective,
         total_rows: int | None = None,
         generator: Generator | None = None,
+        scheduler: Schedule | None = None,
     ) -> None:
         if total_rows is not None and total_rows < 1:
             raise UserError(f"total_rows={total_rows} must be at least 1")
         self.model, self.guide, self.optim, self.objective = model, guide, optim, objective
         self.total_rows, self.generator = total_rows, generator
         self._opened: tuple[Any, OpenTarget] | None = None
+        self._bound = guide  # to the input of the opened target
         self._repeats = 0  # steps made on the opened data
         self._traced: TracedLoss | None = None
         self.eager_reason = ""  # why steps on repeated data are not traced
         use_fused(optim)
+        self.scheduler = _scheduler(scheduler, optim)
 
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
-        """One gradient step on these data; the loss before it, per row."""
+        """One gradient step on these data; the loss before it, per row.
+
+        Raises `UserError` if the loss is not finite; the parameters are then as before the step.
+        """
         with spare_core():
             return self._step(x, obs)
+
+    def run(
+        self,
+        x: Tensor | None,
+        obs: Values | None = None,
+        num_steps: int = 1000,
+        *,
+        window: int = 100,
+        tolerance: float = 1e-3,
+        stop_early: bool = False,
+        progress: Progress | None = None,
+    ) -> SVIResult:
+        """Make ``num_steps`` steps on these data.
+
+        The loss has converged when the means of its last two windows of ``window`` steps differ by
+        at most ``tolerance`` times the larger of them (`settled`); ``stop_early`` ends the run then.
+        An interrupt, or ``progress(steps, loss)`` that returns False, ends it too: losses and
+        parameters are those reached, and another `run` goes on from there.
+
+        Raises `UserError` if the loss is not finite, or an option is out of its range.
+        """
+        if num_steps < 1 or window < 1 or not tolerance > 0.0:
+            raise UserError(
+                f"num_steps={num_steps}, window={window}, tolerance={tolerance}: must be positive"
+            )
+        losses: list[float] = []
+        interrupted = False
+        try:
+            with spare_core():
+                while len(losses) < num_steps:
+                    losses.append(self._step(x, obs))
+                    if progress is not None and progress(len(losses), losses[-1]) is False:
+                        interrupted = True
+                        break
+                    done = stop_early and len(losses) % window == 0
+                    if done and settled(losses, window, tolerance):
+                        break
+        except KeyboardInterrupt:
+            interrupted = True
+        return SVIResult(
+            losses=torch.tensor(losses, dtype=torch.float64),
+            params=self._params(),
+            converged=settled(losses, window, tolerance),
+            interrupted=interrupted,
+            eager_reason=self.eager_reason,
+        )
+
+    def _params(self) -> dict[str, Tensor]:
+        """Copies of what was fitted, by name: those of the guide, and of the model as ``model.``"""
+        fitted = {id(p) for group in self.optim.param_groups for p in group["params"]}
+        named: dict[str, Tensor] = {}
+        if isinstance(self.guide, torch.nn.Module):
+            named.update(self.guide.named_parameters())
+        named.update({f"model.{key}": value for key, value in self.model.storage().items()})
+        return {name: p.detach().clone() for name, p in named.items() if id(p) in fitted}
 
     def _step(self, x: Tensor | None, obs: Values | None) -> float:
         target = self._target(x, obs)
@@ -71,16 +142,42 @@ class SVI:
             loss = self._loss(target)
             loss.backward()
         self._repeats += 1
+        value = float(loss.detach())
+        if not isfinite(value):
+            raise UserError(self._not_finite(value, target))
         self.optim.step()
-        return float(loss.detach())
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(value)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        return value
+
+    def _not_finite(self, value: float, target: OpenTarget) -> str:
+        """Where the log density is not finite, as fresh draws of the guide show it."""
+        with torch.no_grad():
+            q, guide = self._bound.draw(target.layout, (SEARCHED,), self.generator)
+            difference = target.terms(q, generator=self.generator).total() - guide.total()
+        bad = q[~torch.isfinite(difference.expand(SEARCHED))]
+        where = f": {target.names_of(bad[0])}" if len(bad) else " (fresh draws of the guide are)"
+        return (
+            f"the loss is {value}: the log density is not finite where the guide draws{where}. The "
+            "parameters are as before this step. Lower the learning rate or init_scale, or start "
+            "the guide nearer to possible values"
+        )
 
     def _loss(self, target: OpenTarget) -> Tensor:
         return self.objective.loss(
-            target, self.guide, total_rows=self.total_rows, generator=self.generator
+            target, self._bound, total_rows=self.total_rows, generator=self.generator
         )
 
     def _trace(self, target: OpenTarget) -> Tensor:
         """This step eagerly, and the following ones on the same data by replay, if that works."""
+        reason: str = getattr(self.objective, "eager_reason", "")
+        if reason:
+            self.eager_reason = reason
+            loss = self._loss(target)
+            loss.backward()
+            return loss
         fitted = [p for group in self.optim.param_groups for p in group["params"]]
         fitted = [p for p in fitted if p.requires_grad]
         weights = {id(p): p for p in (*self.model.parameters(), *_parameters(self.guide), *fitted)}
@@ -95,9 +192,20 @@ class SVI:
         if self._opened is not None and data is not None and self._opened[0] == data:
             return self._opened[1]
         target = self.model.target(x, obs, latents="declared")
+        self._bound = self.guide.at(x, obs)
         self._opened = None if data is None else (data, target)
         self._repeats, self._traced = (0 if data is not None else TRACE_AFTER + 1), None
         return target
+
+
+def _scheduler(
+    schedule: Schedule | None, optim: torch.optim.Optimizer
+) -> LRScheduler | ReduceLROnPlateau | None:
+    if schedule is None or isinstance(schedule, LRScheduler | ReduceLROnPlateau):
+        if schedule is not None and schedule.optimizer is not optim:
+            raise UserError("the scheduler was made for another optimiser: give it this one's")
+        return schedule
+    return LambdaLR(optim, schedule)
 
 
 def _parameters(guide: Guide) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ inverse autoregressive flow", equations 10-11.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -25,9 +26,7 @@ def autoregressive_masks(dim: int, hidden: Sequence[int]) -> list[Tensor]:
     """
     degrees = [torch.arange(1, dim + 1)]
     degrees += [1 + torch.arange(width) % max(dim - 1, 1) for width in hidden]
-    masks = [
-        after[:, None] >= before for before, after in zip(degrees, degrees[1:], strict=False)
-    ]
+    masks = [after[:, None] >= before for before, after in pairwise(degrees)]
     last = torch.arange(1, dim + 1).repeat(2)
     return [*masks, last[:, None] > degrees[-1]]
 

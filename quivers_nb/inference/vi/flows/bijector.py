@@ -39,7 +39,7 @@ class Affine(VectorBijector):
 
 
 class Reversed(VectorBijector):
-    """The order of the coordinates turned round, so that the next layer conditions the other way."""
+    """The coordinates in reverse order, so that the next layer conditions the other way."""
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Last coordinate first."""

@@ -219,7 +219,7 @@ def _covariance_factor(hessian: Tensor, target: OpenTarget) -> Tensor:
             "The posterior may be improper, or its mode at infinity"
         )
     eye = torch.eye(len(hessian), dtype=hessian.dtype)
-    inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, eye, upper=False)
     return inverse.mT.flip(0, 1)
 
 
