@@ -191,10 +191,9 @@ class Model(nn.Module):
         Every declared site, ``(count, *value_shape)``; what neither ``draws`` nor ``observations``
         give is drawn.
         """
-        act = self._activate(x, observations or {})
-        stacked = {
-            k: v.to(act.dtype) if v.is_floating_point() else v for k, v in (draws or {}).items()
-        }
+        dtype = self._dtype({**(observations or {}), **(draws or {})})
+        act = self._activate(x, observations or {}, dtype=dtype)
+        stacked = {k: v.to(dtype) if v.is_floating_point() else v for k, v in (draws or {}).items()}
         given = [Given(stacked, 1, act.entry.one_row), *self._given(act)]
         run = self._run(act, [*given, Prior(generator)], stack=(count,), generator=generator)
         run.recording = True

@@ -28,6 +28,7 @@ from quivers_nb.lower.answers import (
 )
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.parts import Parts
+from quivers_nb.lower.pointwise import pointwise
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 
@@ -129,6 +130,24 @@ class Opened:
             if not bool(torch.isfinite(term).all())
         ]
         return ", ".join(bad) or "no single site: a score or the sum of terms is not finite"
+
+    def pointwise(
+        self,
+        values: Mapping[str, Tensor],  # latent site -> (*s, *value_shape)
+        stack: tuple[int, ...],
+        *,
+        parameters: Mapping[str, Tensor] | None = None,
+        fresh: bool = False,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:  # observe site -> (*s, *b, *own)
+        """Log densities of the observations one by one, at draws of the latents.
+
+        Observations that are summed in one marginalize block have one term for each row, element
+        or group of it. ``fresh`` draws internal sites that have no value from the model.
+        """
+        noise = FreshNoise(generator) if fresh else None
+        weights = self._weights() if parameters is None else parameters
+        return pointwise(self.act, weights, values, stack, noise)
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The model's weights in the target's dtype; the same objects as long as they stay so."""
