@@ -101,11 +101,6 @@ def _place(item: Item, strands: list[Strand], page: _Page, left: Anchor) -> list
         item = replace(item, ghost=ghost)
         if item.outs:
             page.states.add(Port(item.id, len(item.outs) - 1))
-    page.right = left
-    if strands:
-        page.right = strands[-1][0]  # an effect: who comes next stands on the right of its wire
-    if item.outs:
-        page.right = Port(item.id, len(item.outs) - 1)
     item = _wait(item, [source for source, _ in strands], page, left)
     page.items.append(item)
     page.wires.extend(
@@ -122,15 +117,18 @@ def _wait(item: Item, sources: list[Port], page: _Page, left: Anchor) -> Item:
     moved = page.moved.pop(sources[-1], None) if sources else None
     if item.outs:
         heir: Anchor = Port(item.id, len(item.outs) - 1)
+        page.right = heir
         if moved is not None:
             page.moved[heir] = moved
     else:
         heir, beside = left, (item.id, *beside)
+        page.right = left
         while heir in page.dead:
             heir = page.dead[heir]
         if sources:
-            page.moved[left] = moved or sources[-1]
-            page.dead[sources[-1]] = heir
+            page.moved[left] = page.right = moved or sources[-1]
+    if sources:
+        page.dead[sources[-1]] = heir
     if isinstance(heir, Port) and beside:
         page.ended[heir] = (*page.ended.get(heir, ()), *beside)
     return replace(item, waits=between) if between else item

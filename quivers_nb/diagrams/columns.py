@@ -8,7 +8,7 @@ no box can be put on it. For programs the order comes from `quivers_nb.diagrams.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from quivers_nb.diagrams.graph import IN, OUT, Diagram, Ghost, Item, Port, Wire
+from quivers_nb.diagrams.graph import IN, OUT, Anchor, Diagram, Ghost, Item, Port, Wire
 
 WIRE = 6.0  # the width of a passing wire
 
@@ -84,6 +84,10 @@ def assign_columns(diagram: Diagram, cells: dict[str, Cell]) -> int:
         cells[item.id].column = least
     last = max((cell.column for cell in cells.values()), default=-1)
     readers = _readers(diagram)
+    for item in diagram.items:
+        anchor = _anchor(item, cells)
+        if not item.ins and isinstance(anchor, Port) and anchor.item != IN:
+            readers[anchor.item].append(item.id)
     for item in reversed(diagram.items):
         if not item.ins and item.outs:
             nearest = [cells[name].column - 1 for name in readers[item.id] if name != OUT]
@@ -116,11 +120,17 @@ def _column(port: Port, cells: dict[str, Cell]) -> int:
 
 def _ghost_column(item: Item, cells: dict[str, Cell]) -> int:
     """The first column in which the place of an item without inputs exists."""
+    anchor = _anchor(item, cells)
+    return _column(anchor, cells) + 1 if isinstance(anchor, Port) else 0
+
+
+def _anchor(item: Item, cells: dict[str, Cell]) -> Anchor:
+    """The port beside which the place of an item without inputs begins."""
     anchor = item.ghost
     while isinstance(anchor, Ghost):
         owner = cells[anchor.item].item
         anchor = owner.ghost if owner is not None else None
-    return _column(anchor, cells) + 1 if isinstance(anchor, Port) else 0
+    return anchor
 
 
 class _Open(NamedTuple):

@@ -153,6 +153,25 @@ class LiftedTarget:
         given = {slot.key: _piece(q, slot) for slot in self.slots}
         return self.inner.constrain(rest, internal=internal, parameters=given)
 
+    def pointwise(
+        self,
+        values: Mapping[str, Tensor],  # weights and latent sites, each (*s, *value_shape)
+        stack: tuple[int, ...],
+        *,
+        fresh: bool = False,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """The inner target's, with the weights of each draw."""
+        own = [c for c in self.layout if c.stop <= self.weights.numel()]
+        flat = torch.cat([values[c.name].reshape((*stack, c.size)) for c in own], -1)
+        given = {slot.key: _piece(flat.to(self.dtype), slot) for slot in self.slots}
+        rest = {name: v for name, v in values.items() if name not in {c.name for c in own}}
+        inner: Any = self.inner
+        found: dict[str, Tensor] = inner.pointwise(
+            rest, stack, parameters=given, fresh=fresh, generator=generator
+        )
+        return found
+
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """Weights not given are the module's; the others are the inner target's affair."""
         own = [c for c in self.layout if c.stop <= self.weights.numel()]

@@ -15,7 +15,7 @@ Answerers are asked in order; the first that knows the site wins.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from math import log, pi, prod
+from math import log, pi
 from typing import Protocol
 
 import torch
@@ -119,25 +119,40 @@ def _shape_text(want: tuple[int, ...], site: SiteKey) -> str:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Values from slices of a flat unconstrained vector ``q`` of shape ``(*s, dim)``."""
+    """Values from the pieces of a flat unconstrained vector, by site.
 
-    layout: Mapping[str, Coordinate]
-    q: Tensor
+    ``noise`` names the sites whose coordinates are standard normal; their N(0, 1) terms are counted
+    by `noise_density`, all at once.
+    """
+
+    pieces: Mapping[str, Tensor]  # (*s, *shape)
+    noise: frozenset[str]
 
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
-        coordinate = self.layout.get(site.path)
-        if coordinate is None:
+        u = self.pieces.get(site.path)
+        if u is None:
             return None
-        u = coordinate.slice(self.q)
-        if coordinate.standard_normal:
-            noise_rank = len(coordinate.shape) - len(dist.lead)
-            axes = tuple(range(-noise_rank, 0))
-            square = u * u
-            width = prod(coordinate.shape[len(dist.lead) :])
-            term = -0.5 * (square.sum(axes) if axes else square) - width * HALF_LOG_TWO_PI
-            return Answer(dist.from_noise(u), term)
+        if site.path in self.noise:
+            return Answer(dist.from_noise(u), None)
         value, log_det = dist.constrain(u)
         return Answer(value, dist.log_prob(value) + log_det)
+
+
+def noise_density(q: Tensor, layout: Layout) -> Tensor | None:  # (*s, dim) -> (*s,)
+    """log N(0, 1) of all noise coordinates of ``q``; None if there are none."""
+    noise = [c for c in layout if c.standard_normal]
+    count = sum(c.size for c in noise)
+    if not count:
+        return None
+    start, stop = noise[0].start, noise[-1].stop
+    part = q[..., start:stop]
+    squares = part * part
+    if stop - start > count:  # other sites stand in between
+        mask = q.new_zeros(stop - start)
+        for c in noise:
+            mask[c.start - start : c.stop - start] = 1.0
+        squares = squares * mask
+    return -0.5 * squares.sum(-1) - count * HALF_LOG_TWO_PI
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from quivers_nb.lower.answers import (
     FreshNoise,
     Given,
     SiteKey,
+    noise_density,
 )
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.parts import Parts
@@ -68,6 +69,9 @@ class Opened:
         run = self._run(q, [], parameters, generator)
         execute(self.act.frame(run), self.act.inputs)
         row, shared = terms_of(run)
+        noise = noise_density(q, self.layout)
+        if noise is not None:
+            shared = shared + noise
         if tuple(shared.shape) != run.stack:
             shared = shared.expand(run.stack)
         return Terms(row, shared, run.batch_rank)
@@ -155,6 +159,10 @@ class Opened:
         return weights if same else self.model.weights(self.act.dtype)
 
     @cached_property
+    def _noise(self) -> frozenset[str]:
+        return frozenset(c.name for c in self.layout if c.standard_normal)
+
+    @cached_property
     def _own_weights(self) -> tuple[bool, Mapping[str, Tensor]]:
         weights = self.model.weights(self.act.dtype)
         own = self.model.storage()
@@ -170,10 +178,9 @@ class Opened:
         fixed: bool = False,
     ) -> Run:
         stack = tuple(q.shape[:-1])
-        table = {c.name: c for c in self.layout}
         sources: list[Answerer] = [
             Given(self.act.prepared.sites, rows_reported=self.act.entry.one_row),
-            Coordinates(table, q),
+            Coordinates(self.layout.split(q) if self.layout.dim else {}, self._noise),
         ]
         if fixed:
             sources.append(FixedNoise(self.act.dtype, self.act.device))

@@ -18,6 +18,7 @@ SHARES: Mapping[str, float] = {
     "sampler invariance": 5e-4,
     "posteriordb": 4e-3,
     "variational bound": 2e-4,
+    "variational guides": 2e-4,
 }
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quivers_nb.diagnostics.errors import require
 from quivers_nb.inference import diagnose
+from quivers_nb.inference.inference_data import inference_data
 from quivers_nb.inference.mcmc.findings import Finding, findings
 from quivers_nb.inference.origin import Origin
 
@@ -101,17 +101,17 @@ class MCMCResult:
         }
 
     def to_arviz(self) -> Any:
-        """The draws and statistics as an ArviZ ``InferenceData``.
+        """The draws and statistics for ArviZ; see `log_likelihood` for what else it can use.
 
         Raises `MissingExtra` if ArviZ is not installed.
         """
-        arviz = require("arviz", extra="analysis", why="to hand draws to ArviZ")
+        return inference_data({"posterior": self.samples, "sample_stats": self.arviz_stats()})
+
+    def arviz_stats(self) -> dict[str, Tensor]:
+        """The statistics under the names that ArviZ has for them."""
         names = {"acceptance": "acceptance_rate", "depth": "tree_depth", "log_density": "lp"}
         names |= {"diverged": "diverging", "leapfrogs": "n_steps"}
-        return arviz.from_dict(
-            posterior={name: draws.numpy() for name, draws in self.samples.items()},
-            sample_stats={names.get(n, n): value.numpy() for n, value in self.stats.items()},
-        )
+        return {names.get(name, name): value for name, value in self.stats.items()}
 
     def summary(self, max_rows: int = 40) -> str:
         """A table, one line per scalar: mean, sd, 5 % and 95 % quantiles, MCSE, ESS, R-hat."""

@@ -208,7 +208,8 @@ class GuideModule(nn.Module):
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
         """Log density of constrained values per row; sites without rows count in every row."""
         front = self.front(x)
-        unconstrained, jacobian = {}, next(iter(self.state_dict().values())).new_zeros(front)
+        like: Tensor = next(iter(self.state_dict().values()))
+        unconstrained, jacobian = {}, like.new_zeros(front)
         for latent in self.covered.latents:
             if latent.name not in sites:
                 raise UserError(f"log_prob needs a value of `{latent.name}`")

@@ -90,7 +90,7 @@ class SVI:
         """Make ``num_steps`` steps on these data.
 
         The loss has converged when the means of its last two windows of ``window`` steps differ by
-        at most ``tolerance`` times the larger of them (`settled`); ``stop_early`` ends the run then.
+        at most ``tolerance`` times the larger one (`settled`); ``stop_early`` ends the run then.
         An interrupt, or ``progress(steps, loss)`` that returns False, ends it too: losses and
         parameters are those reached, and another `run` goes on from there.
 

@@ -62,7 +62,7 @@ class AutoDelta(GuideModule):
         values = {}
         for latent in self.covered.latents:
             own = (*(front if latent.row_wise else ()), *latent.unconstrained_shape)
-            values[latent.name] = self.point(latent.name).expand((*stack, *own))
+            values[latent.name] = self.point(latent.name).expand((*stack, *own)).clone()
         return values, self._jacobian(front)
 
     def density(

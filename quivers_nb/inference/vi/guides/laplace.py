@@ -88,7 +88,7 @@ class AutoLaplaceApproximation(GuideModule):
                 f"still rises by {float(gradient):.3g} per standard deviation. Start nearer "
                 "(start=), or check that the posterior is proper"
             )
-        value = float(posterior(q))
+        value = float(posterior(q).detach())
         half_log_det = float(tril.diagonal().log().sum())
         self.rows = front_of(target.layout) or None
         self.loc, self.scale_tril = q.to(self._dtype), tril.to(self._dtype)

@@ -10,7 +10,6 @@ from math import ceil, log, sqrt
 
 import torch
 from torch import Generator, Tensor
-from torch.distributions import LowRankMultivariateNormal
 from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
@@ -21,7 +20,10 @@ from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
 
 
 class CholeskyNormal(Block):
-    """N(loc, L L'), L lower triangular: its diagonal is ``exp(log_scale)``, the rest ``lower``."""
+    """N(loc, L L'), where L is ``diag(exp(log_scale)) (I + lower)``, ``lower`` below the diagonal.
+
+    So the steps of an optimiser are relative to the scale of each coordinate, as in the diagonal.
+    """
 
     def __init__(self, dim: int, dtype: torch.dtype, init_scale: float) -> None:
         super().__init__()
@@ -32,7 +34,8 @@ class CholeskyNormal(Block):
     @property
     def scale_tril(self) -> Tensor:  # (dim, dim)
         """The Cholesky factor of the covariance."""
-        return self.lower.tril(-1) + torch.diag(self.log_scale.exp())
+        scale = self.log_scale.exp()
+        return scale[:, None] * self.lower.tril(-1) + torch.diag(scale)
 
     def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """``loc + L noise``."""
@@ -89,15 +92,27 @@ class FactorNormal(Block):
 
     def density(self, u: Tensor) -> Tensor:  # (*n, dim) -> (*n,)
         """By the matrix inversion lemma; costs ``dim * rank**2``."""
-        return torch.as_tensor(self._distribution().log_prob(u))
+        whitened = (u - self.loc) * (-self.log_scale).exp()
+        scaled, tril, half_log_det = self._capacitance()
+        columns = (whitened @ scaled).reshape(-1, scaled.shape[-1]).mT
+        inner = torch.linalg.solve_triangular(tril, columns, upper=False).mT
+        explained = inner.square().sum(-1).reshape(whitened.shape[:-1])
+        constant = half_log_det + len(self.loc) * HALF_LOG_TWO_PI
+        return -0.5 * (whitened.square().sum(-1) - explained) - constant
 
     def entropy(self) -> Tensor:
         """By the matrix determinant lemma."""
-        return torch.as_tensor(self._distribution().entropy())
+        return self._capacitance()[2] + len(self.loc) * (0.5 + HALF_LOG_TWO_PI)
 
-    def _distribution(self) -> LowRankMultivariateNormal:
-        diagonal = (2.0 * self.log_scale).exp()
-        return LowRankMultivariateNormal(self.loc, self.factor, diagonal, validate_args=False)
+    def _capacitance(self) -> tuple[Tensor, Tensor, Tensor]:
+        """V = W in units of the diagonal, the factor of ``I + V'V``, half the log determinant.
+
+        Not torch's `LowRankMultivariateNormal`: it writes in place, so a step could not be traced.
+        """
+        scaled = self.factor * (-self.log_scale).exp()[:, None]
+        eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
+        tril = torch.linalg.cholesky(eye + scaled.mT @ scaled)
+        return scaled, tril, tril.diagonal().log().sum() + self.log_scale.sum()
 
 
 class AutoMultivariateNormal(JointGuide):
