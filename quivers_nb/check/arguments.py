@@ -4,7 +4,6 @@ from quivers_nb.check.environment import Environment
 from quivers_nb.check.lets import gathered
 from quivers_nb.check.tensors import tensor
 from quivers_nb.check.term import Argument, Indexed, Literal, Variable
-from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import NUMBER, UNKNOWN, Value
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.syntax import tree
@@ -23,8 +22,13 @@ def check_argument(arg: tree.StepArg, env: Environment) -> tuple[Argument, Value
         case tree.ArgIndexed():
             return _indexed(arg, env)
         case tree.ArgCall():
-            report = env.scope.report
-            not_lowered(f"the nested call `{report.text(arg.span)}`", arg.span, report)
+            env.scope.report.error(
+                "Q0613",
+                f"`{env.scope.report.text(arg.span)}` is a distribution, where a number is wanted",
+                arg.span,
+                hint="draw it first with `sample`, and pass the name; only the measure operators, "
+                "as `Restrict`, take distributions",
+            )
             return NOTHING, UNKNOWN
         case tree.ArgList() | tree.ArgKeyword():
             env.scope.report.error(

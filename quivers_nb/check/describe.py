@@ -17,6 +17,7 @@ from quivers_nb.check.term import (
     LetStep,
     Literal,
     MarginalizeStep,
+    MeasureCall,
     Morphism,
     MorphismCall,
     Named,
@@ -28,6 +29,7 @@ from quivers_nb.check.term import (
     SampleStep,
     Scan,
     ScoreStep,
+    Source,
     Stack,
     Step,
     Term,
@@ -77,12 +79,30 @@ def site_lines(program: Program) -> tuple[SiteLine, ...]:
     return tuple(lines)
 
 
-def distribution(source: FamilyCall | MorphismCall) -> str:
+def distribution(source: Source) -> str:
     """``Normal(mu, 1.0)`` or ``lm_head(h)``; a bare name reads the input."""
     if isinstance(source, FamilyCall):
         return f"{source.family}({', '.join(map(_argument, source.args))})"
+    if isinstance(source, MeasureCall):
+        return f"{source.operator}({', '.join(_operands(source))})"
     name = _called(source.term)
     return name if source.args is None else f"{name}({', '.join(map(_argument, source.args))})"
+
+
+def _operands(call: MeasureCall) -> Iterator[str]:
+    """The arguments of a measure operator in the order in which they are written."""
+    numbers = list(map(_argument, call.numbers))
+    inner = list(map(distribution, call.inner))
+    if call.operator == "Mixture":
+        yield from (*numbers, f"[{', '.join(inner)}]")
+        return
+    yield from inner
+    if call.bijector is None:
+        yield from numbers
+    else:
+        yield f"{call.bijector}({', '.join(numbers)})" if numbers else call.bijector
+    if call.operator == "Independent":
+        yield str(call.count)
 
 
 def outline(value: Term | Program) -> str:

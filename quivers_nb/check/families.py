@@ -63,7 +63,7 @@ def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[
         )
         return None
     placed = _place(call, family, env)
-    given = tuple(_given(arg, env) for arg in placed)
+    given = tuple(given_argument(arg, env) for arg in placed)
     if report.count > before:
         return None
     if not family.lowered:
@@ -159,7 +159,8 @@ def _arity(
     )
 
 
-def _given(arg: tree.StepArg, env: Environment) -> Given:
+def given_argument(arg: tree.StepArg, env: Environment) -> Given:
+    """One argument, or a list of numbers, with what is known of it."""
     if isinstance(arg, tree.ArgList):
         found = [check_argument(item, env) for item in arg.items]
         for (_, value), item in zip(found, arg.items, strict=True):

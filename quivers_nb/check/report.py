@@ -82,7 +82,7 @@ class Report:
 
     def line(self, span: Span) -> int:
         """The 1-based line on which ``span`` begins."""
-        return self.source.line_column(span.start)[0]
+        return self.source.place(span.start).line
 
     def _add(self, found: Diagnostic) -> None:
         if found not in self.findings:

@@ -16,13 +16,21 @@ from quivers_nb.check.indices import (
     size_hint,
 )
 from quivers_nb.check.inline import SizeHint, inline_draw
+from quivers_nb.check.measures import measure_draw
 from quivers_nb.check.options import Settings, read_options
 from quivers_nb.check.plates import check_plate
 from quivers_nb.check.scope import Group, Template
 from quivers_nb.check.templates import check_template_step
 from quivers_nb.check.tensors import aligned
-from quivers_nb.check.term import Axis, FamilyCall, ObserveStep, SampleStep, Step, Variable
-from quivers_nb.check.unlowered import not_lowered
+from quivers_nb.check.term import (
+    Axis,
+    MeasureCall,
+    MorphismCall,
+    ObserveStep,
+    SampleStep,
+    Step,
+    Variable,
+)
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.spaces.families import FAMILIES
@@ -122,6 +130,8 @@ def _draw(step: RandomStep, hint: SizeHint, env: Environment) -> Draw | None:
     if binding is None:
         if name.text in FAMILIES:
             return inline_draw(step.call, env, hint)
+        if name.text in MEASURES:
+            return measure_draw(step.call, env)
         _undefined_head(name, env)
         return None
     if isinstance(binding.value, Group):
@@ -142,9 +152,6 @@ def _draw(step: RandomStep, hint: SizeHint, env: Environment) -> Draw | None:
 
 def _undefined_head(name: tree.Name, env: Environment) -> None:
     scope = env.scope
-    if name.text in MEASURES:
-        not_lowered(f"the measure operator {name.text}", name.span, scope.report)
-        return
     hint = scope.hint(name.text, (*scope.morphisms, *FAMILIES))
     message = f"undefined morphism or family `{name.text}`"
     scope.report.undefined("Q0504", message, name.span, key=(name.text,), hint=hint)
@@ -241,16 +248,21 @@ def _space_fits(step: RandomStep, index: Index, draw: Draw, env: Environment) ->
 def _drawn_there(step: RandomStep, space: Space, draw: Draw, env: Environment) -> bool:
     """Whether an inline family draws values of a constrained space such as `Simplex 3`."""
     wanted = CARRIERS.get(space.ctor)
-    if wanted is None or not isinstance(draw.source, FamilyCall):
+    if wanted is None or isinstance(draw.source, MorphismCall):
         return True
-    family = FAMILIES[draw.source.family]
-    if isinstance(family.support, wanted):
+    because = []
+    if isinstance(draw.source, MeasureCall):
+        support = draw.source.support
+    else:
+        family = FAMILIES[draw.source.family]
+        support, because = family.support, [Because(f"{family.name}: {family.summary}")]
+    if isinstance(support, wanted):
         return True
     env.scope.report.error(
         "Q0518",
-        f"{family.name} does not draw values of {space}",
+        f"{step.call.name.text} does not draw values of {space}",
         step.call.name.span,
-        because=[Because(f"{family.name}: {family.summary}")],
+        because=because,
         hint=f"drop `: {space}`, or draw from a family whose values lie there",
     )
     return False

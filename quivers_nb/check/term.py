@@ -21,6 +21,7 @@ from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.source import SourceText, Span
 from quivers_nb.spaces.effect import Effect
 from quivers_nb.spaces.space import Finite, Object
+from quivers_nb.spaces.support import Support
 
 NO_SPAN = Span(0, 0)
 
@@ -327,7 +328,33 @@ class MorphismCall:
     span: Span = field(default=NO_SPAN, compare=False)
 
 
-Source = FamilyCall | MorphismCall
+@dataclass(frozen=True, slots=True)
+class MeasureCall:
+    """A measure operator (8.1) over families and operators; ``Truncate`` has become ``Restrict``.
+
+    ``numbers`` are the operator's own: the point of a PointMass, the bounds of a Restrict, the
+    weights of a Mixture (one vector, or a tuple of numbers), location and scale of an Affine map.
+    ``count``: how many axes Independent takes. ``support``: the least interval that holds the
+    values, its bounds numbers or names; None if neither says it.
+    """
+
+    operator: str
+    inner: tuple["FamilyCall | MeasureCall", ...] = ()
+    numbers: tuple[Argument | tuple[Argument, ...], ...] = ()
+    bijector: str | None = None
+    count: int = 0
+    support: Support | None = None
+    span: Span = field(default=NO_SPAN, compare=False)
+
+    @property
+    def args(self) -> tuple[Argument | tuple[Argument, ...], ...]:
+        """Every number that is read, those of the inner distributions last."""
+        below = (arg for inner in self.inner for arg in inner.args)
+        return (*self.numbers, *below)
+
+
+Drawn = FamilyCall | MeasureCall
+Source = FamilyCall | MeasureCall | MorphismCall
 
 
 @dataclass(frozen=True, slots=True)

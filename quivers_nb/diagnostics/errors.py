@@ -37,7 +37,7 @@ class LanguageError(UserError):
     def __init__(self, diagnostics: tuple[Diagnostic, ...], source: SourceText) -> None:
         self.diagnostics = tuple(sorted(diagnostics, key=lambda d: (d.span, d.code)))
         self.source = source
-        self.line, self.column = source.line_column(self.diagnostics[0].span.start)
+        _, self.line, self.column = source.place(self.diagnostics[0].span.start)
         super().__init__(render_text(self.diagnostics, source))
 
     def _render_traceback_(self) -> list[str]:

@@ -12,10 +12,10 @@ offending characters marked, why something else was expected, and one way out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quivers_nb.diagnostics.diagnostic import Because, Diagnostic, Severity
-from quivers_nb.diagnostics.source import SourceText, Span
+from quivers_nb.diagnostics.source import Place, SourceText, Span
 from quivers_nb.display.html import to_html
 from quivers_nb.display.parts import Mark, Part, Row, Stack, Text, Tone
 from quivers_nb.display.text import to_text, visible, width
@@ -50,26 +50,31 @@ def render(diagnostics: Sequence[Diagnostic], source: SourceText) -> Stack:
 
 
 def _one(diagnostic: Diagnostic, source: SourceText) -> list[Part]:
-    line, column = source.line_column(_clamp(diagnostic.span, source).start)
+    name, line, column = source.place(_clamp(diagnostic.span, source).start)
     head = Text(f"{diagnostic.severity.value}[{diagnostic.code}]", _TONE[diagnostic.severity])
     parts: list[Part] = [
         Row((head, Text(f": {diagnostic.message}", Tone.STRONG))),
-        Text(f" --> {source.name}, line {line}, column {column}", Tone.QUIET),
+        Text(f" --> {name}, line {line}, column {column}", Tone.QUIET),
         *_excerpt(diagnostic, source),
-        *(_because(link, source) for link in diagnostic.because),
+        *(_because(link, source, name) for link in diagnostic.because),
     ]
     if diagnostic.hint is not None:
         parts.append(Row((Text("  hint: ", Tone.HINT), Text(diagnostic.hint))))
     return parts
 
 
-def _because(link: Because, source: SourceText) -> Row:
+def _because(link: Because, source: SourceText, here: str) -> Row:
     place = ""
     if link.span is not None:
-        line, _ = source.line_column(_clamp(link.span, source).start)
-        place = f" (line {line})"
+        name, line, _ = source.place(_clamp(link.span, source).start)
+        place = f" ({_elsewhere(name, here)}line {line})"
     words = link.text.removeprefix("because ")
     return Row((Text("  because ", Tone.QUIET), Text(words + place)))
+
+
+def _elsewhere(name: str, here: str) -> str:
+    """The name of a text, where it is not the one that the message is about."""
+    return "" if name == here else f"{name}, "
 
 
 # --- the quoted lines ---
@@ -89,15 +94,25 @@ class _Pointed:
 def _excerpt(diagnostic: Diagnostic, source: SourceText) -> list[Row]:
     """The lines of the primary and secondary spans, in order, each quoted with its marks."""
     primary = _pointed(diagnostic.span, _TONE[diagnostic.severity], "", source)
-    others = [_pointed(label.span, Tone.QUIET, label.text, source) for label in diagnostic.labels]
+    here = _shown(primary.line, source).name
+    others = []
+    for label in diagnostic.labels:
+        mark = _pointed(label.span, Tone.QUIET, label.text, source)
+        where = _elsewhere(_shown(mark.line, source).name, here)
+        others.append(replace(mark, note=f"{mark.note} ({where[:-2]})") if where else mark)
     quotes: list[list[_Pointed]] = []
     for mark in sorted([primary, *others], key=lambda m: (m.line, m.start, m.stop)):
         if quotes and _fits(quotes[-1][-1], mark):
             quotes[-1].append(mark)
         else:
             quotes.append([mark])
-    digits = len(str(max(quote[0].line for quote in quotes)))
+    digits = len(str(max(_shown(quote[0].line, source).line for quote in quotes)))
     return [_quote(quote, source, digits) for quote in quotes]
+
+
+def _shown(line: int, source: SourceText) -> Place:
+    """Where people find a line of ``source``."""
+    return source.place(source.line_starts[line - 1])
 
 
 def _fits(left: _Pointed, right: _Pointed) -> bool:
@@ -141,7 +156,7 @@ def _quote(marks: list[_Pointed], source: SourceText, digits: int) -> Row:
     parts.append(Text("".join(cells[at:stop])))
     if base + stop < len(line):
         parts.append(Text(_CUT, Tone.QUIET))
-    gutter = "  " + str(marks[0].line).rjust(digits)
+    gutter = "  " + str(_shown(marks[0].line, source).line).rjust(digits)
     return Row(tuple(p for p in parts if isinstance(p, Mark) or p.text), gutter)
 
 

@@ -72,6 +72,7 @@ def _sweep(columns: list[list[Cell]], times: int) -> None:
             _settle(columns[k], steps[k], forward=False)
     for k in range(1, len(columns)):
         _settle(columns[k], steps[k], forward=True)
+    _settle(columns[0], steps[0], forward=False)
 
 
 def _steps(column: list[Cell]) -> list[float]:

@@ -32,7 +32,8 @@ def broken(
     junction = Item(
         id="junction",
         kind=Kind.JUNCTION,
-        label=f"{found or left.cod} ≠ {wanted or right.dom}",
+        label=found or str(left.cod),
+        note=wanted or str(right.dom),
         ins=before.cod,
         outs=after.dom,
         role="junction",

@@ -6,8 +6,9 @@ borders of open groups and through places where wires cross.
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple, TypedDict
 
-from quivers_nb.diagrams.columns import Cell, Link, Sheet
+from quivers_nb.diagrams.columns import Cell, Sheet
 from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
 from quivers_nb.diagrams.graph import (
     IN,
@@ -23,8 +24,9 @@ from quivers_nb.diagrams.graph import (
     walk,
 )
 from quivers_nb.diagrams.metrics import shown, text_width
-from quivers_nb.diagrams.route import Points, crossing, is_labelled, joined
-from quivers_nb.diagrams.sizes import DELAY, LABEL, NOTE, TYPE, Look, label_text
+from quivers_nb.diagrams.route import Points, crossing, joined
+from quivers_nb.diagrams.sizes import DELAY, LABEL, NOTE, Look, label_text
+from quivers_nb.diagrams.typewords import type_words
 
 MARGIN = 8.0
 _END_HEIGHT = 30.0  # the words of an object above or below the picture
@@ -48,6 +50,20 @@ _SITES = {
     "let": "dashed",
     "score": "dashed",
 }
+
+
+class _Box(TypedDict):
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class _End(NamedTuple):
+    """Something visible, and the number of its input."""
+
+    node: str
+    into: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,7 @@ class _Collector:
     def _point(self, along: float, across: float) -> Point:
         return (_r(across), _r(along)) if self.look.down else (_r(along), _r(across))
 
-    def _box(self, along: float, across: float, length: float, span: float) -> dict[str, float]:
+    def _box(self, along: float, across: float, length: float, span: float) -> "_Box":
         x, y = self._point(along, across)
         width, height = (span, length) if self.look.down else (length, span)
         return {"x": x, "y": y, "width": _r(width), "height": _r(height)}
@@ -257,48 +273,41 @@ class _Collector:
             carried = carried if carried.weight else wire.type
             piece = placed.shifted(placed.sheet.paths[port])
             points = joined(points, piece) if points else piece
-            name, index = wire.target
-            if name == OUT:
-                outer = self._leave(placed, index, points)
-                if isinstance(outer, str):
-                    into = index if placed.parent is None else 0
-                    break
-                placed, port = outer
-            elif name in placed.inside:
-                placed, port = placed.inside[name], Port(IN, index)
-            else:
-                item = placed.sheet.cells[name].item
-                if item is None or item.kind is not Kind.SWAP:
-                    outer, into = name, index
-                    break
-                k = item.order.index(index)
-                joined(points, placed.shifted(crossing(placed.sheet.cells[name], index, k)))
-                port = Port(name, k)
-        return self._path(
-            carried, source, out, outer, into, points, not placed.sheet.diagram.planar
-        )
+            after = self._after(placed, wire.target, points)
+            if isinstance(after, _End):
+                arrow = not placed.sheet.diagram.planar
+                return self._path(carried, (source, out), after, points, arrow)
+            placed, port = after
 
-    def _leave(self, placed: _Placed, index: int, points: Points) -> "str | tuple[_Placed, Port]":
+    def _after(self, placed: _Placed, port: Port, points: Points) -> "_End | tuple[_Placed, Port]":
+        """What a wire meets at the end of a piece: something visible, or its next piece."""
+        name, index = port
+        if name == OUT:
+            return self._leave(placed, index, points)
+        if name in placed.inside:
+            return placed.inside[name], Port(IN, index)
+        cell = placed.sheet.cells[name]
+        if cell.item is None or cell.item.kind is not Kind.SWAP:
+            return _End(name, index)
+        k = cell.item.order.index(index)
+        joined(points, placed.shifted(crossing(cell, index, k)))
+        return placed, Port(name, k)
+
+    def _leave(self, placed: _Placed, index: int, points: Points) -> "_End | tuple[_Placed, Port]":
         """What is behind the end of a sheet: the end of all, a delay, or the sheet around it."""
         diagram = placed.sheet.diagram
         own = len(diagram.cod) - diagram.feedback
         if index >= own:
             joined(points, placed.shifted(placed.sheet.loops[2 * (index - own)]))
-            return _delay_id(placed, index - own)
+            return _End(_delay_id(placed, index - own), 0)
         if placed.parent is None:
-            return f"out[{index}]"
+            return _End(f"out[{index}]", index)
         return placed.parent, Port(placed.id, index)
 
     def _path(
-        self,
-        wire: WireType,
-        source: str,
-        out: int,
-        target: str,
-        into: int,
-        points: Points,
-        arrow: bool,
+        self, wire: WireType, start: tuple[str, int], end: "_End", points: Points, arrow: bool
     ) -> Path:
+        (source, out), (target, into) = start, end
         return Path(
             id=f"{source}.{out}>{target}.{into}",
             source=source,
@@ -313,50 +322,14 @@ class _Collector:
             arrow=arrow,
         )
 
-    # --- labels ---
-
     def _labels(self, placed: _Placed) -> list[Label]:
-        """Types where they change: one for each type in each gap, the last where there is room."""
-        if not placed.sheet.diagram.planar:
-            return []
-        families: dict[tuple[int, str], list[Link]] = {}
-        gaps: dict[int, list[float]] = {}
-        for link in placed.sheet.links:
-            gaps.setdefault(link.right.column, []).append(_across(link))
-            if is_labelled(link, self.look):
-                key = (link.right.column, link.wire.type.name)
-                families.setdefault(key, []).append(link)
         found: list[Label] = []
-        for (gap, _), family in families.items():
-            label = self._label(sorted(family, key=_across, reverse=True), gaps[gap], placed)
-            if label is not None:
-                found.append(label)
+        for word in type_words(placed.sheet, self.look):
+            x, y = self._point(placed.along + word.along, placed.across + word.across)
+            wire = f"{word.source.item}.{word.source.at}"
+            color = self.colors[word.type.name]
+            found.append(Label(wire, shown(word.type.name), x, y, word.ends_there, color))
         return found
-
-    def _label(self, family: list[Link], others: list[float], placed: _Placed) -> Label | None:
-        for link in family:
-            wire, cell = link.wire, link.left
-            here, wide = _across(link), text_width(shown(wire.type.name), TYPE) + 8
-            along = placed.along + cell.along + cell.length
-            sides = (False, True) if self.look.down else (False,)
-            for at_left in sides:
-                low, high = (here - wide, here) if at_left else (here, here + wide)
-                if not self.look.down:
-                    low, high = here - 12, here
-                if not any(low + 0.1 < other < high - 0.1 for other in others):
-                    shift = -4.0 if at_left else 4.0
-                    if self.look.down:
-                        x, y = self._point(along + 11, placed.across + here + shift)
-                    else:
-                        x, y = self._point(along + 4, placed.across + here - 4)
-                    name = f"{wire.source.item}.{wire.source.at}"
-                    text = shown(wire.type.name)
-                    return Label(name, text, x, y, at_left, self.colors[wire.type.name])
-        return None
-
-
-def _across(link: Link) -> float:
-    return link.left.across + link.left.outs[link.out]
 
 
 def _placed(

@@ -4,6 +4,8 @@ Barycentre sweeps (Sugiyama, Tagawa, Toda 1981), the best order of all sweeps ke
 starts in the order of the steps, ties keep it, so equal programs have equal pictures.
 """
 
+from itertools import pairwise
+
 from quivers_nb.diagrams.columns import Cell, Link, Sheet
 from quivers_nb.diagrams.graph import IN, OUT, GroupKind, Port, Wire
 
@@ -82,39 +84,47 @@ def _reorder(sheet: Sheet, *, free_boundary: bool) -> None:
         column[:] = kept
 
 
-_Neighbours = dict[int, list[Cell]]
+_Ends = list[tuple[Cell, float]]  # the other ends of edges, and where on their cells
+_Neighbours = dict[int, _Ends]
 
 
 def _neighbours(sheet: Sheet) -> tuple[_Neighbours, _Neighbours]:
     before: _Neighbours = {}
     after: _Neighbours = {}
     for link in sheet.links:
-        before.setdefault(id(link.right), []).append(link.left)
-        after.setdefault(id(link.left), []).append(link.right)
+        here = _share(link.left, link.left.outs, link.out)
+        there = _share(link.right, link.right.ins, link.into)
+        before.setdefault(id(link.right), []).append((link.left, here))
+        after.setdefault(id(link.left), []).append((link.right, there))
     return before, after
 
 
+def _share(cell: Cell, offsets: list[float], port: int) -> float:
+    """Where a port is on its cell, from 0 to 1. That of an item has no place yet."""
+    return offsets[port] / cell.span if cell.sheet is not None and cell.span else 0.5
+
+
+def _ends(cell: Cell, place: dict[int, int], links: _Neighbours) -> list[float]:
+    return [place[id(end)] + share for end, share in links.get(id(cell), ()) if id(end) in place]
+
+
 def _sort(column: list[Cell], other: list[Cell], links: _Neighbours) -> None:
-    place = {id(cell): float(i) for i, cell in enumerate(other)}
-    own = {id(cell): float(i) for i, cell in enumerate(column)}
+    place = {id(cell): i for i, cell in enumerate(other)}
+    own = {id(cell): i for i, cell in enumerate(column)}
     scale = max(len(other), 1) / max(len(column), 1)
 
     def key(cell: Cell) -> float:
-        ends = [place[id(end)] for end in links.get(id(cell), ()) if id(end) in place]
-        return sum(ends) / len(ends) if ends else own[id(cell)] * scale
+        ends = _ends(cell, place, links)
+        return sum(ends) / len(ends) if ends else (own[id(cell)] + 0.5) * scale
 
     column.sort(key=key)
 
 
 def _crossings(columns: list[list[Cell]], after: _Neighbours) -> int:
     total = 0
-    for left, right in zip(columns, columns[1:], strict=False):
+    for left, right in pairwise(columns):
         place = {id(cell): i for i, cell in enumerate(right)}
-        ends = [
-            j
-            for cell in left
-            for j in sorted(place[id(end)] for end in after.get(id(cell), ()) if id(end) in place)
-        ]
+        ends = [end for cell in left for end in sorted(_ends(cell, place, after))]
         total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
     return total
 

@@ -15,7 +15,7 @@ from quivers_nb.diagrams.theme import LIGHT, WEIGHTS, fill_of, wire_color
 from quivers_nb.display.text import visible
 
 ARROW = 6.0  # its length; the line of the edge ends that much earlier
-_UNWRITTEN = frozenset({"dot", "bar", "delay", "junction"})
+_UNWRITTEN = frozenset({"dot", "bar", "delay"})
 _OUTSIDE = 4.0  # Graphviz draws the second border of a node outside of its size
 
 
@@ -111,7 +111,7 @@ class _Writer:
             "word": 'shape=none style=""',
             "folded": f'shape=box style="filled,rounded" peripheries=2 {paint}',
             "slant": f"shape=polygon sides=4 style=filled {paint} {self.slant(node)}",
-            "junction": f'shape=box style=filled fillcolor="{LIGHT["error"]}" color="{LIGHT["error"]}"',
+            "junction": f'shape=none style="" fontcolor="{LIGHT["error"]}"',
         }
         heavy = " penwidth=2.2" if node.shape == "ellipse" and node.role == "observe" else ""
         return shapes.get(node.shape, f'shape=box style="filled,rounded" {paint}') + heavy
@@ -194,6 +194,8 @@ def _shortened(points: tuple[Point, ...]) -> tuple[Point, tuple[Point, ...]]:
 
 def _label(node: Node) -> str:
     name = f'<FONT POINT-SIZE="11"><B>{_h(node.label)}</B></FONT>'
+    if node.shape == "junction":
+        return f"{name}<BR/>≠<BR/><B>{_h(node.badge)}</B>"
     if not node.badge:
         return name
     return f'{name}<BR/><FONT POINT-SIZE="8" COLOR="{LIGHT["quiet"]}">{_h(node.badge)}</FONT>'

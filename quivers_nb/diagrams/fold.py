@@ -10,30 +10,30 @@ from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, groups
 
 GUARD = 400  # items that are shown at once
 
-_APPLIED = frozenset({GroupKind.LET, GroupKind.PROGRAM})
-
 
 def elided(diagram: Diagram) -> frozenset[str]:
     """Repetition folded: of groups with equal templates in a row, the first is open.
 
-    In the picture of a program the applied morphisms are folded too.
+    Programs used as morphisms, and morphisms applied in programs, are folded too.
     """
-    return frozenset(_elided(diagram, frozenset()))
+    return frozenset(_elided(diagram))
 
 
-def _elided(diagram: Diagram, open_templates: frozenset[str]) -> set[str]:
+def _elided(diagram: Diagram) -> set[str]:
     folded: set[str] = set()
-    seen: set[str] = set(open_templates)
+    seen: set[str] = set()
     for item in diagram.items:
         if item.body is None:
             continue
         repeated = item.group is GroupKind.LAYER and item.template in seen
-        applied = not diagram.planar and item.group in _APPLIED
+        applied = item.group is GroupKind.PROGRAM or (
+            not diagram.planar and item.group is GroupKind.LET
+        )
         if repeated or applied or (item.group is GroupKind.SEGMENT and seen):
             folded.add(item.id)
         if item.template and item.group in {GroupKind.LAYER, GroupKind.SEGMENT}:
             seen.add(item.template)
-        folded |= _elided(item.body, frozenset())
+        folded |= _elided(item.body)
     return folded
 
 

@@ -15,7 +15,6 @@ from quivers_nb.check.describe import distribution
 from quivers_nb.check.paths import join, root_segment, step_paths
 from quivers_nb.check.term import (
     Axis,
-    FamilyCall,
     Generator,
     LetStep,
     MarginalizeStep,
@@ -101,8 +100,13 @@ class _Draft:
 
     def inputs(self, ins: tuple[WireType, ...]) -> None:
         """Words for the parts of the input; inside a string diagram its wires lead to them."""
-        if not ins and not self.program.reads_input:
-            return
+        if ins or self.program.reads_input:
+            self.draft.enter(ins, self._bar(self._input(), len(ins)))
+
+    def _input(self) -> list[str]:
+        """The words of the input, made when the first thing reads them."""
+        if self.words:
+            return self.words
         named = [(slot.name, slot.name, _sizes(slot.obj)) for slot in self.program.inputs]
         if not named:
             types = wires_of(self.program.dom, self.program.dom_text).types
@@ -111,7 +115,7 @@ class _Draft:
             item = Item(join(self.prefix, name), Kind.WORD, label, (), (), role="input", note=size)
             self.words.append(self._add(item, self._rows()))
             self.bound[name] = self.words[-1]
-        self.draft.enter(ins, self._bar(self.words, len(ins)))
+        return self.words
 
     def returned(self, outs: tuple[WireType, ...]) -> None:
         """The word `return`, and what it gives back."""
@@ -211,7 +215,7 @@ class _Draft:
         """The box of an applied morphism, with the edges of its arguments."""
         inside = join(path, root_segment(call.term))
         item = self._applied_item(call.term, inside)
-        sources = self.words if call.args is None else self._arguments(call)
+        sources = self._input() if call.args is None else self._arguments(call)
         ident = self._add(item, plate)
         count = len(item.ins)
         self.draft.entries[ident].fixed = True
@@ -293,7 +297,7 @@ class _Draft:
     def _note(self, step: SampleStep | ObserveStep, name: str) -> str:
         info = self.known.get(name)
         size = _value_text(step, info)
-        if isinstance(step.source, FamilyCall):
+        if not isinstance(step.source, MorphismCall):
             return f"{_short(distribution(step.source))} · {size}"
         return f"{'observed · ' if isinstance(step, ObserveStep) else ''}{size}"
 

@@ -71,9 +71,18 @@ def leaf_size(item: Item, look: Look) -> Size:
         case Kind.CUP | Kind.CAP:
             return _fixed(item, 13.0, PITCH + 2, PITCH)
         case Kind.JUNCTION:
-            return _fixed(item, 18.0, 18.0 + PITCH * max(len(item.ins), len(item.outs), 1), PITCH)
+            return _junction(item, look)
         case _:
             return _written(item, look)
+
+
+def _junction(item: Item, look: Look) -> Size:
+    """A broken line with the type that arrives before it, and the one that is wanted after it."""
+    words = [text_width(shown(text), LABEL, bold=True) for text in (item.label, item.note)]
+    across = PITCH * max(len(item.ins), len(item.outs), 1)
+    if look.down:
+        return _fixed(item, 48.0, max(*words, across) + 20, PITCH)
+    return _fixed(item, 2 * max(words) + 34, max(24.0, across), PITCH)
 
 
 def _written(item: Item, look: Look) -> Size:

@@ -162,8 +162,10 @@ class _Painter:
         """Label and badge of a box, one under the other."""
         if node.shape in {"dot", "bar", "cup", "cap", "delay"}:
             return ""
+        if node.shape == "junction":
+            return self.two_types(node)
         x, y = node.center
-        ink = self.colors["error"] if node.shape == "junction" else self.colors["ink"]
+        ink = self.colors["ink"]
         base = y - 1.5 if node.badge else y + 4
         text = self.text(node.label, x, base, LABEL, "", ink, "middle", bold=True)
         if node.badge:
@@ -231,15 +233,30 @@ class _Painter:
         )
 
     def junction(self, node: Node) -> str:
+        """A broken line across the flow."""
         x, y, w, h = node.x, node.y, node.width, node.height
+        count = 2 * max(4, round((w if self.down else h) / 10))
+        steps = [(i / count, 3.0 if i % 2 else -3.0) for i in range(count + 1)]
         if self.down:
-            teeth = [(x + w * i / 8, y + h / 2 + (3 if i % 2 else -3)) for i in range(9)]
+            teeth = [(x + w * t, y + h / 2 + tooth) for t, tooth in steps]
         else:
-            teeth = [(x + w / 2 + (3 if i % 2 else -3), y + h * i / 8) for i in range(9)]
+            teeth = [(x + w / 2 + tooth, y + h * t) for t, tooth in steps]
         line = " ".join(f"{_n(a)},{_n(b)}" for a, b in teeth)
         return (
             f'<polyline class="z" points="{line}" fill="none" stroke="{self.colors["error"]}" '
-            'stroke-width="2.2" stroke-linejoin="round"/>'
+            'stroke-width="2" stroke-linejoin="round"/>'
+        )
+
+    def two_types(self, node: Node) -> str:
+        """What arrives at a broken junction, and what is wanted there."""
+        x, y = node.center
+        if self.down:
+            places = ((x, node.y + 13), (x, node.y + node.height - 5))
+        else:
+            places = ((x - node.width / 4 - 3, y + 4), (x + node.width / 4 + 3, y + 4))
+        return "".join(
+            self.text(text, px, py, LABEL, "", self.colors["error"], "middle", bold=True)
+            for text, (px, py) in zip((node.label, node.badge), places, strict=True)
         )
 
     # --- words ---

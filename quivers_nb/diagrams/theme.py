@@ -105,7 +105,7 @@ _RULES = "".join(
 .qd .g-cool .s{fill:var(--qd-cool)}
 .qd .g-rose .s{fill:var(--qd-rose)}
 .qd .g-grey .s{fill:var(--qd-grey)}
-.qd .junction .s,.qd .junction text{stroke:none;fill:var(--qd-error)}
+.qd .junction text{fill:var(--qd-error)}
 .qd .junction .z{stroke:var(--qd-error)}
 .qd .e text{fill:var(--qd-c)}
 .qd .word .s{fill:none;stroke:none}

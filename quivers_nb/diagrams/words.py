@@ -7,15 +7,14 @@ from quivers_nb.check.term import (
     Argument,
     Arithmetic,
     Factor,
-    FamilyCall,
     Gather,
     Indexed,
     Items,
     Lambda,
     LetTerm,
     Literal,
-    MorphismCall,
     Negate,
+    Source,
     Text,
     Variable,
 )
@@ -43,7 +42,7 @@ def variables(term: LetTerm) -> tuple[Variable, ...]:
     return _distinct(_free(term, frozenset()))
 
 
-def source_variables(source: FamilyCall | MorphismCall) -> tuple[Variable, ...]:
+def source_variables(source: Source) -> tuple[Variable, ...]:
     """The variables that the right-hand side of a random step reads, each once."""
     return _distinct(v for arg in source.args or () for v in argument_variables(arg))
 

@@ -156,10 +156,8 @@ def _contents(obj: Any) -> Saved:
     places = _places(obj)
     if not places:
         raise UserError(f"this {type(obj).__name__} has no weights: there is nothing to save")
-    facts: dict[str, Any] = {}
-    if kind == "guide":
-        facts = {"guide": type(obj).__name__, "rows": getattr(obj, "rows", None)}
-    return Saved(kind, places, facts, origin_of(obj))
+    guide = {"guide": type(obj).__name__, "rows": getattr(obj, "rows", None)}
+    return Saved(kind, places, guide if kind == "guide" else {}, origin_of(obj))
 
 
 def _places(obj: Any) -> dict[str, Tensor]:
@@ -292,7 +290,7 @@ def _opened(where: Path) -> Iterator[Any]:
     if not where.is_file():
         raise UserError(f"no file {str(where)!r}: check the path (working directory {Path.cwd()})")
     try:
-        with safe_open(where, framework="pt", device="cpu") as file:  # type: ignore[no-untyped-call]
+        with safe_open(where, framework="pt", device="cpu") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise _damaged(where, str(error)) from error
@@ -352,7 +350,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

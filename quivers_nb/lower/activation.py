@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent
 from quivers_nb.inference.trace import Site
 from quivers_nb.kernels import bijector_for
@@ -23,7 +24,15 @@ from quivers_nb.lower.values import Value, gather
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import FinSet, is_finite, width
-from quivers_nb.spaces.support import REAL, Above, Below, Between, Bound, Support
+from quivers_nb.spaces.support import (
+    REAL,
+    Above,
+    Below,
+    Between,
+    Bound,
+    SimplexSupport,
+    Support,
+)
 
 
 @dataclass(frozen=True)
@@ -139,8 +148,10 @@ def _latent(
         cod = step.source.term.cod
         event: tuple[int, ...] = () if is_finite(cod) else (width(cod),)
         return DeclaredLatent(name, plate + event, plate + event, REAL, row_wise, len(plate))
-    family = FAMILIES[step.source.family]
     own = plate + _own_axes(compiled, step, sizes)
+    if isinstance(step.source, ir.MeasureCall):
+        return _measure_latent(compiled, step, step.source, name, own, len(plate))
+    family = FAMILIES[step.source.family]
     if not family.event_rank:
         shape = own + event_of(step.space)
         support = _located(family.support, family, step.source.args)
@@ -148,6 +159,29 @@ def _latent(
     event = _event(step, family.event_rank)
     free = tuple(bijector_for(family.support, {}).unconstrained_shape(event))
     return DeclaredLatent(name, own + free, own + event, family.support, row_wise, len(plate))
+
+
+def _measure_latent(
+    compiled: CompiledProgram,
+    step: ir.SampleStep,
+    call: ir.MeasureCall,
+    name: str,
+    own: tuple[int, ...],
+    plate: int,
+) -> DeclaredLatent:
+    """A latent drawn by a measure operator, whose interval the checker has found."""
+    if call.support is None:
+        raise UserError(
+            f"where `{name}` lies depends on more than one value, which a guide cannot follow: "
+            "bind each bound with one `let`, or use MCMC"
+        )
+    info = next((v for v in compiled.program.variables if v.name == step.names[0]), None)
+    event = event_of(step.space) or (() if info is None else info.event)
+    free = event
+    if isinstance(call.support, SimplexSupport):
+        free = tuple(bijector_for(call.support, {}).unconstrained_shape(event))
+    row_wise = step.plate is None
+    return DeclaredLatent(name, own + free, own + event, call.support, row_wise, plate)
 
 
 def _located(support: Support, family: Family, args: Sequence[object]) -> Support:

@@ -19,6 +19,7 @@ from quivers_nb.lower.scope import Scope, check_range, lookup
 from quivers_nb.lower.values import Names, Readable, Value, align, gather, join_names
 from quivers_nb.spaces.family import Clamp, Family, Parameter
 from quivers_nb.spaces.space import Object, ProductSet, Space, factors, is_finite, width
+from quivers_nb.spaces.support import REAL
 
 EPS = 1e-7
 SHAPE_FLOOR = 0.1
@@ -92,6 +93,26 @@ def family_params(
         param = _as_param(value, parameter, scope, event_size, call)
         out.append(replace(param, label=_label(arg, parameter)))
     return out
+
+
+def number_param(
+    arg: ir.Argument | tuple[ir.Argument, ...],
+    scope: Scope,
+    owner: str,
+    clamp: Clamp,
+    rank: int = 0,
+) -> Param:
+    """A number (or vector) of a measure operator, read like a parameter of a family."""
+    parameter = Parameter("weights" if rank else "number", REAL, rank, clamp)
+    if isinstance(arg, tuple):
+        return Param(_vector_of(arg, scope, owner), 1, parameter.name)
+    value = _tensor_value(read_argument(arg, scope), parameter, scope, owner)
+    if value.own_rank < rank:
+        raise UserError(
+            f"the weights of a Mixture are a vector, but the value given has own shape "
+            f"{value.own_shape} (in `{scope.path}`)"
+        )
+    return Param(value, rank, _label(arg, parameter))
 
 
 def _label(arg: ir.Argument | tuple[ir.Argument, ...], parameter: Parameter) -> str:

@@ -18,6 +18,7 @@ from quivers_nb.lower.arguments import (
 )
 from quivers_nb.lower.dists import Dist, Simple
 from quivers_nb.lower.guesses import check_guess
+from quivers_nb.lower.measures import MeasureRead, read_measure
 from quivers_nb.lower.scope import Scope, axis_size
 from quivers_nb.lower.values import Names
 from quivers_nb.spaces.families import FAMILIES
@@ -72,6 +73,16 @@ def read_call(call: ir.FamilyCall, space: Object | None, scope: Scope) -> Family
     return FamilyCallRead(family, params, own_event, family_event)
 
 
+Read = FamilyCallRead | MeasureRead
+
+
+def read_drawn(call: ir.Drawn, space: Object | None, scope: Scope) -> Read:
+    """A family or a measure with its numbers read."""
+    if isinstance(call, ir.MeasureCall):
+        return read_measure(call, space, scope)
+    return read_call(call, space, scope)
+
+
 def _event_size(
     call: ir.FamilyCall, space: Object | None, family: Family, scope: Scope
 ) -> int | None:
@@ -101,14 +112,14 @@ def _family_event(family: Family, params: Sequence[Param], size: int | None) -> 
 
 def sample_family(step: ir.SampleStep, scope: Scope) -> FamilyDraw:
     """The site of ``sample v <- F(…)`` or ``sample v : A <- F(…)``."""
-    assert isinstance(step.source, ir.FamilyCall)
-    call = read_call(step.source, step.space, scope)
+    assert not isinstance(step.source, ir.MorphismCall)
+    call = read_drawn(step.source, step.space, scope)
     if step.plate is not None:
         return _plate(call, step.plate, scope, step.names[0])
     return _per_row(call, scope)
 
 
-def _plate(call: FamilyCallRead, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> FamilyDraw:
+def _plate(call: Read, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> FamilyDraw:
     if any_rows(call.params):
         raise UserError(
             f"the plate `{name}` is shared by all rows, but one of its arguments is row-wise: "
@@ -123,9 +134,7 @@ def _plate(call: FamilyCallRead, plate: tuple[ir.Axis, ...], scope: Scope, name:
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
 
 
-def check_sizes(
-    params: Sequence[Param], lead: tuple[int, ...], call: FamilyCallRead, name: str
-) -> None:
+def check_sizes(params: Sequence[Param], lead: tuple[int, ...], call: Read, name: str) -> None:
     """Refuse arguments that do not broadcast over ``lead``, naming both shapes."""
     have = lead + call.own_event
     for param in params:
@@ -137,7 +146,7 @@ def check_sizes(
                 )
 
 
-def _per_row(call: FamilyCallRead, scope: Scope) -> FamilyDraw:
+def _per_row(call: Read, scope: Scope) -> FamilyDraw:
     run = scope.run
     rows = run.batch_rank > 0
     names, left = broadcast_left_over(call.params, scope.path)
@@ -159,8 +168,8 @@ def _per_row(call: FamilyCallRead, scope: Scope) -> FamilyDraw:
 
 def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) -> FamilyDraw:
     """The site of an observe: a row term, inside the row, or row-independent (R4)."""
-    assert isinstance(step.source, ir.FamilyCall)
-    call = read_call(step.source, step.space, scope)
+    assert not isinstance(step.source, ir.MorphismCall)
+    call = read_drawn(step.source, step.space, scope)
     if step.plate is None or any_rows(call.params):
         return _per_row(call, scope)
     axes = tuple(axis.name for axis in step.plate)
@@ -173,7 +182,7 @@ def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) 
 
 
 def _response_lead(
-    call: FamilyCallRead,
+    call: Read,
     params: Sequence[Param],
     step: ir.ObserveStep,
     scope: Scope,

@@ -10,6 +10,7 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import SiteKey
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
+from quivers_nb.lower.measures import Measured
 from quivers_nb.spaces.support import Above, Below, Between, Bound, Counts
 
 
@@ -20,6 +21,9 @@ def check_given(site: SiteKey, dist: Dist, value: Tensor) -> None:
         for part, piece in zip(inner.parts, inner.split(value), strict=True):
             check_given(site, part, piece)
         return
+    if isinstance(inner, Measured):
+        low, high = (bound if isinstance(bound, float) else None for bound in inner.measure.bounds)
+        _check_bounds(site, inner, low, high, value)
     if not isinstance(inner, Simple):
         return
     support = inner.family.support
@@ -54,7 +58,7 @@ def _categories(dist: Simple) -> int:
 
 
 def _check_bounds(
-    site: SiteKey, dist: Simple, low: float | None, high: float | None, value: Tensor
+    site: SiteKey, dist: Dist, low: float | None, high: float | None, value: Tensor
 ) -> None:
     outside = torch.isnan(value)
     if low is not None:

@@ -87,7 +87,7 @@ def _score(frame: Frame, env: dict[str, Any], name: str, value: ir.LetTerm) -> A
 
 
 def _sample(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) -> None:
-    if isinstance(step.source, ir.FamilyCall):
+    if not isinstance(step.source, ir.MorphismCall):
         name = step.names[0]
         draw = sample_family(step, frame.scope(env, name))
         env[name] = _answer(frame, name, draw)
@@ -137,7 +137,7 @@ def _tuple_value(outputs: list[Any]) -> Any:
 
 def _observe(frame: Frame, env: dict[str, Any], index: int, step: ir.ObserveStep) -> None:
     name = step.name
-    if isinstance(step.source, ir.FamilyCall):
+    if not isinstance(step.source, ir.MorphismCall):
         response = response_of(frame, name)
         draw = observe_family(step, frame.scope(env, name), response)
         env[name] = _answer(frame, name, draw, observe=True, via=via_of(step, env))

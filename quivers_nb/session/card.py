@@ -59,6 +59,7 @@ def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
         parts: list[Part] = [_line(sentence)]
         if result.warnings:
             parts.append(render(result.warnings, result.module.checked.source))
+        parts.extend(_changes(result))
         parts.extend(_refusal(refusal, result, left_alone) for refusal in refused)
         if result.name in result.module.exports:
             parts.append(_note(f"`{result.name}` is also an export: it is that, not the module."))
@@ -164,6 +165,25 @@ def _brief(value: Made) -> str:
     return signature(_term(value), value.name)
 
 
+def _changes(result: CellResult) -> list[Part]:
+    """What became of other cells and of weights that were there before."""
+    lines = [
+        f"{other.label} depends on it and was compiled anew{_list(other.names)}"
+        for other in result.rebuilt
+    ]
+    if result.kept:
+        lines.append(f"weights kept: {_some(result.kept)}")
+    if result.reset:
+        lines.append(f"weights reset, their shape has changed: {_some(result.reset)}")
+    return [_line(line, Tone.QUIET) for line in lines]
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {_figure(more)} more" if more > 0 else "")
+
+
 def _refusal(refusal: Refusal, result: CellResult, refused: Container[str]) -> Part:
     """Why a name was left alone, and how to reach the object all the same."""
     reached = f"exports[{refusal.name!r}]"
@@ -193,8 +213,7 @@ def _list(names: Mapping[str, object] | Sequence[str], before: str = ": ") -> st
 
 
 def _count(number: int, noun: str) -> str:
-    figure = f"{number:,}".replace(",", " ")  # a narrow no-break space between thousands
-    return f"{figure} {noun}{'' if number == 1 else 's'}"
+    return f"{_figure(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import cast
 
 from quivers_nb.diagnostics.diagnostic import Diagnostic
+from quivers_nb.diagnostics.source import JoinedText
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Kernel, Module
 
@@ -18,11 +19,14 @@ class CellResult:
     """A compiled cell.
 
     Attributes:
-        module: what `quivers_nb.dsl.loads` gives for the cell's text.
+        module: what `quivers_nb.dsl.loads` gives for the cell's text and what it uses of other cells.
         name: the name the user gave the module, if any.
         label: how people find the cell, for example ``cell [3]``.
         seconds: how long the compilation took.
-        unchanged: the text was compiled before and ``module`` is that same object.
+        unchanged: it was compiled before, with the same meaning, and ``module`` is that same
+            object.
+        rebuilt: the results of other cells that were compiled anew because they depend on it.
+        kept, reset: paths of weights that were there before; reset ones have changed their shape.
     """
 
     module: Module
@@ -30,6 +34,9 @@ class CellResult:
     label: str
     seconds: float
     unchanged: bool = False
+    rebuilt: tuple["CellResult", ...] = ()
+    kept: tuple[str, ...] = ()
+    reset: tuple[str, ...] = ()
 
     @property
     def names(self) -> Mapping[str, Made]:
@@ -42,8 +49,10 @@ class CellResult:
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """What the checker remarked."""
-        return self.module.checked.warnings
+        """What the checker remarked on this cell, not on what it uses of others."""
+        source = self.module.checked.source
+        own = source.excerpts[-1].start if isinstance(source, JoinedText) else 0
+        return tuple(w for w in self.module.checked.warnings if w.span.start >= own)
 
 
 def exports(module: Module) -> Mapping[str, Exported]:

@@ -1,37 +1,61 @@
-"""A session: the cells of one notebook, compiled in the order in which they are run.
+"""A session: the cells of one notebook, which add to one workspace.
 
-Each cell is a module of its own. A cell whose text has been compiled before gives the same objects
-again, so that running it twice loses neither time nor what was learned by its parameters. A cell
-that is refused leaves the session as it was.
+A cell whose meaning has been compiled before gives the same objects again, so that running it twice
+loses neither time nor what was learned by its parameters. When a cell changes a declaration, the
+cells that use it are compiled anew, and weights are kept by path. A cell that is refused leaves the
+session as it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
-from typing import Protocol
+from typing import TypeVar
 
-from quivers_nb.dsl import loads
+from quivers_nb.check import check_source
+from quivers_nb.check.term import CheckedModule
+from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.diagnostics.errors import LanguageError
+from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.lower import lower
 from quivers_nb.lower.module import Module
 from quivers_nb.session.cell import CellResult, Made
 from quivers_nb.session.namespace import Binding, bind
+from quivers_nb.session.weights import Adopted, adopt, weights
+from quivers_nb.session.workspace import Cell, Workspace, names_of, read_cell
 
-KEPT = 64  # cells whose objects are kept alive for reuse, the latest ones
+KEPT = 64  # results that are kept alive for reuse beside those of the workspace, the latest ones
+
+V = TypeVar("V")
+Compiler = Callable[[SourceText], Module]
 
 
-class Compiler(Protocol):
-    """From text to a module; ``name`` is how messages call the text."""
-
-    def __call__(self, source: str, *, name: str) -> Module: ...
+def compiled(source: SourceText) -> Module:
+    """From a text that stands alone to its module."""
+    return lower(check_source(source))
 
 
 class Session:
-    """The cells run so far and the names bound by them."""
+    """The workspace, what its cells have made, and the names bound by them."""
 
-    def __init__(self, compiler: Compiler = loads) -> None:
+    def __init__(self, compiler: Compiler = compiled) -> None:
         self._compile = compiler
-        self._cells: dict[str, CellResult] = {}
+        self._workspace = Workspace()
+        self._results: dict[str, CellResult] = {}  # by the text that stands alone
+        self._read: dict[str, Cell] = {}  # by the text of the cell
         self._bound: dict[str, Made] = {}
+
+    @property
+    def workspace(self) -> Workspace:
+        """The cells that have been run."""
+        return self._workspace
+
+    @property
+    def results(self) -> tuple[CellResult, ...]:
+        """What the cells of the workspace have made, in their order."""
+        space = self._workspace
+        return tuple(self._results[space.source(cell).text] for cell in space.cells)
 
     @property
     def bound(self) -> Mapping[str, Made]:
@@ -41,19 +65,71 @@ class Session:
     def run_cell(
         self, text: str, name: str | None = None, cell_label: str = "cell", *, fresh: bool = False
     ) -> CellResult:
-        """Compile ``text``, or find it unchanged. ``fresh`` compiles in any case.
+        """Add a cell to the workspace, and compile anew what depends on it.
 
-        Raises `quivers_nb.diagnostics.errors.LanguageError` if the cell is refused.
+        ``fresh`` compiles it in any case and on its own: it sees no other cell, and none sees it.
+
+        Raises `quivers_nb.diagnostics.errors.LanguageError` if the cell, or one that depends on it,
+        is refused.
         """
-        known = None if fresh else self._cells.get(text)
-        if known is None:
-            start = perf_counter()
-            module = self._compile(text, name=cell_label)
-            result = CellResult(module, name, cell_label, perf_counter() - start)
-        else:
-            result = replace(known, name=name, unchanged=True)
-        self._remember(text, replace(result, unchanged=False))
-        return result
+        start = perf_counter()
+        if fresh:
+            module = self._compile(SourceText(text, cell_label))
+            return CellResult(module, name, cell_label, perf_counter() - start)
+        cell = self._cell(text, name, cell_label)
+        after = self._workspace.add(cell)
+        made = self._compile_new(after, cell)
+        # nothing below can fail
+        adopted = self._adopt(made.values())
+        self._workspace = after
+        own = after.source(cell).text
+        for each in after.cells:
+            key = after.source(each).text
+            module = made[key] if key in made else self._results[key].module
+            label = each.label if key in made else self._results[key].label
+            seconds = perf_counter() - start if key == own and key in made else 0.0
+            self._remember(key, CellResult(module, each.name, label, seconds))
+        rebuilt = tuple(self._results[key] for key in made if key != own)
+        return replace(
+            self._results[own],
+            unchanged=own not in made,
+            rebuilt=rebuilt,
+            kept=adopted.kept,
+            reset=adopted.reset,
+        )
+
+    def check(self, text: str, cell_label: str = "cell") -> CheckedModule:
+        """What the cell and what depends on it would mean, without running it.
+
+        Raises `quivers_nb.diagnostics.errors.LanguageError` as `run_cell` does.
+        """
+        cell = self._cell(text, None, cell_label)
+        after = self._workspace.add(cell)
+        for each in after.cells:
+            source = after.source(each)
+            if each is not cell and source.text not in self._results:
+                with _blaming(cell, each):
+                    check_source(source)
+        return check_source(after.source(cell))
+
+    def forget(self, names: Iterable[str] = ()) -> tuple[str, ...]:
+        """Drop the cells that declare ``names``, or all; the labels of what was dropped.
+
+        What else uses their names is dropped too. Nothing is taken from the user's namespace.
+        """
+        wanted = frozenset(names)
+        before = self._workspace
+        after = before.without(wanted) if wanted else Workspace()
+        while wanted and (lost := _names(before) - _names(after)):
+            less = after.without_users(lost)
+            if less == after:
+                break
+            after = less
+        for cell in before.cells:
+            if cell not in after.cells:
+                self._results.pop(before.source(cell).text, None)
+        self._workspace = after
+        return tuple(cell.label for cell in before.cells if cell not in after.cells)
 
     def bind(self, result: CellResult, namespace: Mapping[str, object]) -> Binding[Made]:
         """What of a cell's names may enter ``namespace``; the caller puts it there."""
@@ -61,8 +137,60 @@ class Session:
         self._bound.update(binding.names)
         return binding
 
-    def _remember(self, text: str, result: CellResult) -> None:
-        self._cells.pop(text, None)
-        self._cells[text] = result
-        if len(self._cells) > KEPT:
-            del self._cells[next(iter(self._cells))]
+    def _cell(self, text: str, name: str | None, label: str) -> Cell:
+        """A cell, read once."""
+        known = self._read.get(text)
+        if known is None:
+            known = read_cell(text, label)
+            _put(self._read, text, known, room=KEPT)
+        return replace(known, label=label, name=name)
+
+    def _compile_new(self, space: Workspace, cell: Cell) -> dict[str, Module]:
+        """The modules of a workspace that are not there yet, by the text that stands alone."""
+        made: dict[str, Module] = {}
+        for each in sorted(space.cells, key=lambda other: other is not cell):
+            source = space.source(each)
+            if source.text not in self._results:
+                with _blaming(cell, each):
+                    made[source.text] = self._compile(source)
+        return made
+
+    def _adopt(self, made: Iterable[Module]) -> Adopted:
+        """Let new modules use the weights that are there."""
+        held = weights(result.module for result in self.results)
+        return adopt(made, held)
+
+    def _remember(self, key: str, result: CellResult) -> None:
+        _put(self._results, key, result, room=KEPT + len(self._workspace.cells))
+
+
+def _put(table: dict[str, V], key: str, value: V, *, room: int) -> None:
+    """Make ``key`` the latest, and drop the oldest where there is no room."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > room:
+        del table[next(iter(table))]
+
+
+def _names(space: Workspace) -> frozenset[str]:
+    return frozenset[str]().union(*(names_of(cell) for cell in space.cells))
+
+
+@contextmanager
+def _blaming(cell: Cell, each: Cell) -> Iterator[None]:
+    """An error in a cell that was not run says which one it was that changed its meaning."""
+    try:
+        yield
+    except LanguageError as error:
+        if each is cell:
+            raise
+        shared = sorted(names_of(cell) & each.uses)
+        names = ", ".join(f"`{name}`" for name in shared)
+        forget = next(iter(sorted(names_of(each) or each.exports)), each.label)
+        why = Because(f"{cell.label} declares {names} anew, and {each.label} uses it")
+        told = tuple(replace(d, because=(*d.because, why)) for d in error.diagnostics)
+        first = told[0]
+        way = f"nothing was changed; to change both, forget {each.label} first: %qvr_reset {forget}"
+        hint = way if first.hint is None else f"{first.hint}; {way}"
+        told = (replace(first, hint=hint), *told[1:])
+        raise type(error)(told, error.source) from error

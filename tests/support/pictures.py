@@ -6,13 +6,13 @@ import numpy as np
 
 from quivers_nb.diagrams.geometry import Frame, Geometry, Node, Path
 
-STEPS = 7  # straight pieces for one bend
+STEPS = (7, 10)  # straight pieces for one bend; a crossing in a corner of one is not in the other
 NEAR = 0.06  # twice the rounding of coordinates
 
 Rectangle = tuple[float, float, float, float]
 
 
-def polyline(path: Path) -> np.ndarray:  # (points, 2)
+def polyline(path: Path, steps: int = 7) -> np.ndarray:  # (points, 2)
     """A path as straight pieces; bends of one gap are cut at the same places along the flow."""
     points = np.asarray(path.points)
     found = [points[:1]]
@@ -21,7 +21,7 @@ def polyline(path: Path) -> np.ndarray:  # (points, 2)
         if _is_straight(a, b, c, d):
             found.append(d[None])
             continue
-        t = np.linspace(0, 1, STEPS + 1)[1:, None]
+        t = np.linspace(0, 1, steps + 1)[1:, None]
         u = 1 - t
         found.append(u**3 * a + 3 * u**2 * t * b + 3 * u * t**2 * c + t**3 * d)
     return np.concatenate(found)
@@ -32,11 +32,11 @@ def _is_straight(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> 
     return all(abs(along[0] * (p - a)[1] - along[1] * (p - a)[0]) < 0.1 for p in (b, c))
 
 
-def segments(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def segments(geometry: Geometry, steps: int = 7) -> tuple[np.ndarray, np.ndarray]:
     """All straight pieces (pieces, 2, 2) of all wires, and which wire each belongs to."""
     pieces, owner = [np.zeros((0, 2, 2))], [np.zeros(0, int)]
     for k, path in enumerate(geometry.wires):
-        line = polyline(path)
+        line = polyline(path, steps)
         pieces.append(np.stack([line[:-1], line[1:]], axis=1))
         owner.append(np.full(len(line) - 1, k))
     return np.concatenate(pieces), np.concatenate(owner)
@@ -44,7 +44,11 @@ def segments(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
 
 def crossings(geometry: Geometry) -> list[tuple[str, str]]:
     """Pairs of wires that cross properly, each as often as it crosses."""
-    pieces, owner = segments(geometry)
+    return max((_crossings(geometry, steps) for steps in STEPS), key=len)
+
+
+def _crossings(geometry: Geometry, steps: int) -> list[tuple[str, str]]:
+    pieces, owner = segments(geometry, steps)
     start, end = pieces[:, 0], pieces[:, 1]
     side_start = _side(start[:, None], end[:, None], start[None])  # (pieces, pieces)
     side_end = _side(start[:, None], end[:, None], end[None])

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.executors import spread
 from quivers_nb.inference.gradient import eager
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch, choose
 from quivers_nb.inference.mcmc.integrator import Point
@@ -89,9 +91,9 @@ class MCMC:
         )
         target = flat(opened)
         if guide is not None:
-            values: DrawValues | None = _guide_values(guide, x)
+            values: DrawValues | None = _FromGuide(guide, x)
         elif self.init_strategy == "prior":
-            values = _prior_values(model, x, obs, target)
+            values = _FromPrior(model, x, obs, _open_names(target))
         else:
             values = None
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
@@ -126,22 +128,24 @@ class MCMC:
         seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
-            given = self.init_values
-            values = lambda _: given  # noqa: E731
-        job = Job(self, target, Start(target, values, exact), selection, seed)
+            values = _Fixed(self.init_values)
+        job = Job(
+            replace(self, executor=None), target, Start(target, values, exact), selection, seed
+        )
         if self.executor is None:
             parts = [job.run(range(self.num_chains), watch)]
         else:
-            futures = [self.executor.submit(job.run, (c,), None) for c in range(self.num_chains)]
-            parts = [future.result() for future in futures]
+            parts = spread(self.executor, job.run, [((c,), None) for c in range(self.num_chains)])
         return _result(self, target, seed, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one job returns: the store of its chains, and where they began and ended."""
+    """What one job returns: the draws of its chains, and where they began and ended."""
 
-    store: Store
+    sites: Mapping[str, Tensor]
+    stats: Mapping[str, NDArray[Any]]
+    counts: Sequence[int]
     starts: tuple[Point, ...]
     outcome: Outcome
     tier: str
@@ -179,7 +183,9 @@ class Job:
         task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch)
         outcome = engine.run(task)
         store.finish()
-        return Part(store, points, outcome, engine.tier, engine.reason)
+        return Part(
+            store.sites, store.stats, store.counts, points, outcome, engine.tier, engine.reason
+        )
 
 
 def chain_generator(seed: int, number: int) -> np.random.Generator:
@@ -187,22 +193,41 @@ def chain_generator(seed: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))
 
 
-def _prior_values(model: Model, x: Tensor | None, obs: Values | None, target: Target) -> DrawValues:
-    names = {c.name for c in target.layout if not (c.standard_normal or c.internal)}
-
-    def draw(generator: torch.Generator) -> dict[str, Any]:
-        sites = model.trace(x, obs, generator=generator).latent_sites
-        return {name: site.value for name, site in sites.items() if name in names}
-
-    return draw
+# Callables as plain data, so that they can be sent to other processes.
 
 
-def _guide_values(guide: Any, x: Tensor | None) -> DrawValues:
-    def draw(generator: torch.Generator) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    values: Mapping[str, Any]
+
+    def __call__(self, _generator: torch.Generator) -> Mapping[str, Any]:
+        return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class _FromPrior:
+    model: Model
+    x: Tensor | None
+    obs: Values | None
+    names: frozenset[str]
+
+    def __call__(self, generator: torch.Generator) -> Mapping[str, Any]:
+        sites = self.model.trace(self.x, self.obs, generator=generator).latent_sites
+        return {name: site.value for name, site in sites.items() if name in self.names}
+
+
+@dataclass(frozen=True, slots=True)
+class _FromGuide:
+    guide: Any
+    x: Tensor | None
+
+    def __call__(self, generator: torch.Generator) -> Mapping[str, Any]:
         with torch.no_grad():
-            return dict(guide.rsample(x, generator=generator))
+            return dict(self.guide.rsample(self.x, generator=generator))
 
-    return draw
+
+def _open_names(target: Target) -> frozenset[str]:
+    return frozenset(c.name for c in target.layout if not (c.standard_normal or c.internal))
 
 
 def keep_most(counts: Sequence[int]) -> tuple[list[int], int]:
@@ -217,20 +242,19 @@ def keep_most(counts: Sequence[int]) -> tuple[list[int], int]:
 
 
 def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCMCResult:
-    stores = [part.store for part in parts]
-    kept, count = keep_most([n for store in stores for n in store.counts])
+    kept, count = keep_most([n for part in parts for n in part.counts])
     starts = [point for part in parts for point in part.starts]
     ends = [q for part in parts for q in part.outcome.ends]
     still = [np.array_equal(a.q, b) for a, b in zip(starts, ends, strict=True)]
     densities = torch.tensor([s.log_density for s in starts], dtype=torch.float64)
     return MCMCResult(
         samples=Samples(
-            (name, _table([store.sites[name] for store in stores], kept, count))
-            for name in stores[0].sites
+            (name, _table([part.sites[name] for part in parts], kept, count))
+            for name in parts[0].sites
         ),
         stats={
-            name: _table([torch.from_numpy(store.stats[name]) for store in stores], kept, count)
-            for name in stores[0].stats
+            name: _table([torch.from_numpy(part.stats[name]) for part in parts], kept, count)
+            for name in parts[0].stats
         },
         start_log_densities=densities[kept],
         stationary=torch.tensor(still)[kept],

@@ -145,11 +145,27 @@ def _depends(shared: Tensor, q: Tensor) -> bool:
 
 def _doubly(problem: Problem, particles: int) -> Tensor:
     """The bound; towards the guide, paths are weighted by squared normalised weights."""
-    q, _ = problem.draw((particles,))
+    q, drawn = problem.draw((particles,))
     log_weights = problem.model(q).total(problem.weight) - without_score(problem, q)
     value = power_mean(log_weights, 0.0).detach()
     normalised = torch.softmax(log_weights, 0).detach()
     if q.requires_grad:
-        q.register_hook(lambda gradient: normalised.unsqueeze(-1) * gradient)
+        factor = _second_factor(problem, normalised, rows=drawn.row is not None)
+        q.register_hook(lambda gradient: factor * gradient)
     surrogate = (normalised * log_weights).sum()
     return value + (surrogate - surrogate.detach())
+
+
+def _second_factor(problem: Problem, normalised: Tensor, *, rows: bool) -> Tensor:  # -> (K, dim)
+    """What is left of a path's weight once the score is reparameterised too: the weight again.
+
+    A coordinate whose score counts c times, as those of rows in a minibatch do, keeps
+    ``1 - c + c * weight``.
+    """
+    counts = torch.cat(
+        [
+            normalised.new_full((c.size,), problem.weight if rows and c.batch_rank else 1.0)
+            for c in problem.layout
+        ]
+    )
+    return 1.0 - counts + counts * normalised.unsqueeze(-1)

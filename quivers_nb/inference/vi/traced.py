@@ -8,15 +8,21 @@ stays.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from quivers_nb.inference.graph import RecordingError, record_draws
+from quivers_nb.inference.graph import (
+    Graph,
+    RecordingError,
+    aten,
+    record_draws,
+    refs,
+    replace_refs,
+)
 from quivers_nb.inference.replay import Replay, replay
-from quivers_nb.inference.simplify import simplify
 
 Loss = Callable[[], Tensor]
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to the largest entry
@@ -29,6 +35,12 @@ class TracedLoss:
     run: Replay
     inputs: tuple[Tensor, ...]
     fitted: tuple[Parameter, ...]
+    places: tuple[int, ...]  # where the inputs' numbers are
+
+    @property
+    def valid(self) -> bool:
+        """Whether every weight still lives where it did: views of them are made once."""
+        return self.places == tuple(tensor.data_ptr() for tensor in self.inputs)
 
     def __call__(self) -> Tensor:
         """The loss at the current weights and fresh draws; sets the gradients."""
@@ -69,7 +81,8 @@ def trace_loss(
     _restore(generator, after)
     if not same:
         return None, value, "the replayed step differs from the eager one"
-    return TracedLoss(run, tuple(weights), tuple(used)), value, ""
+    places = tuple(tensor.data_ptr() for tensor in weights)
+    return TracedLoss(run, tuple(weights), tuple(used), places), value, ""
 
 
 def _record(loss: Loss, weights: Sequence[Tensor], used: Sequence[Parameter]) -> Replay:
@@ -77,7 +90,31 @@ def _record(loss: Loss, weights: Sequence[Tensor], used: Sequence[Parameter]) ->
         value = loss()
         return [value, *torch.autograd.grad(value, list(used))]
 
-    return replay(simplify(record_draws(step, weights)), torch.no_grad)
+    return replay(without_views_of_inputs(record_draws(step, weights), weights), torch.no_grad)
+
+
+_VIEWS = frozenset(
+    {
+        aten.view.default, aten.transpose.int, aten.t.default, aten.permute.default,
+        aten.unsqueeze.default, aten.squeeze.dim, aten.expand.default, aten.select.int,
+        aten.slice.Tensor, aten._unsafe_view.default,
+    }
+)  # fmt: skip
+
+
+def without_views_of_inputs(graph: Graph, inputs: Sequence[Tensor]) -> Graph:
+    """The graph with views of inputs made once: weights change in place, and views see it."""
+    values = dict(enumerate(tensor.detach() for tensor in inputs))
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        read = [ref.index for ref in refs(node.args)]
+        if node.op in _VIEWS and read and all(number in values for number in read):
+            view = node.op(*replace_refs(node.args, lambda ref: values[ref.index]))
+            if view.untyped_storage().data_ptr() == values[read[0]].untyped_storage().data_ptr():
+                values[node.result] = constants[node.result] = view
+                continue
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

@@ -100,7 +100,8 @@ FAR = 1e6  # standard deviations: there log Phi is -5e11, and its gradient still
 
 
 def _log_phi(z: Tensor) -> Tensor:
-    return torch.special.log_ndtr(z.clamp(-FAR, FAR))
+    log_phi: Tensor = torch.special.log_ndtr(z.clamp(-FAR, FAR))
+    return log_phi
 
 
 def _log_cauchy(z: Tensor) -> Tensor:

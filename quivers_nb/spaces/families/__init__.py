@@ -29,3 +29,10 @@ def _table(*kinds: tuple[Family, ...]) -> Mapping[str, Family]:
 
 
 FAMILIES: Mapping[str, Family] = _table(REAL, POSITIVE, UNIT, DISCRETE, VECTOR, MATRIX)
+
+WITH_CDF: frozenset[str] = frozenset({
+    "Normal", "Cauchy", "Laplace", "StudentT", "Gumbel", "HalfNormal", "HalfCauchy", "HalfLaplace",
+    "HalfStudentT", "LogNormal", "Exponential", "Gamma", "Weibull", "Uniform", "Beta",
+    "LogitNormal", "Poisson", "Geometric", "Bernoulli", "BernoulliLogit",
+})  # fmt: skip
+"""The families whose masses of intervals are known, so that `Restrict` takes them (8.1)."""

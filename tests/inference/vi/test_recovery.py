@@ -20,6 +20,7 @@ from quivers_nb.inference import (
     AutoMultivariateNormal,
     AutoNormalGuide,
     AutoNormalizingFlow,
+    Reparameterized,
     StickingTheLanding,
     khat,
 )
@@ -75,14 +76,17 @@ LACKS = {
 FLOWS = ("coupling", "maf", "iaf", "spline")
 
 
-def fitted(model, guide, steps: int = 1000, particles: int = 8, lr: float = 0.1):
+STL = StickingTheLanding()
+
+
+def fitted(model, guide, steps: int = 600, particles: int = 8, lr: float = 0.05, estimator=STL):
     x, y = data(model, ROWS)
     optim = torch.optim.Adam(guide.parameters(), lr=lr)
     svi = SVI(
         model,
         guide,
         optim,
-        ELBO(particles, StickingTheLanding()),
+        ELBO(particles, estimator),
         generator=rng(1),
         scheduler=lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))),
     )
@@ -98,7 +102,7 @@ def test_a_family_that_contains_the_posterior_finds_it(case):
     x, obs = fitted(model, guide)
     weights = log_weights(model, guide, x, obs, 300, generator=rng(2))
     evidence = float(model.log_evidence(x, obs["y"]).detach())
-    torch.testing.assert_close(weights, torch.full_like(weights, evidence), atol=0.02, rtol=0.0)
+    torch.testing.assert_close(weights, torch.full_like(weights, evidence), atol=1e-3, rtol=0.0)
 
 
 @pytest.mark.parametrize("case", LACKS)
@@ -144,7 +148,7 @@ def test_flows_come_near_a_correlated_posterior(kind):
     guide = AutoNormalizingFlow(
         SHARED, {"y"}, kind, hidden=(16,), init_scale=0.5, generator=rng()
     )
-    x, obs = fitted(SHARED, guide, 800, lr=0.02)
+    x, obs = fitted(SHARED, guide, particles=16, lr=0.02, estimator=Reparameterized())
     weights = log_weights(SHARED, guide, x, obs, 2000, generator=rng(2))
     evidence = float(SHARED.log_evidence(x, obs["y"]).detach())
     mean, covariance = SHARED.posterior(x, obs["y"])

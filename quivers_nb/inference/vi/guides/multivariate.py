@@ -58,9 +58,9 @@ class CholeskyNormal(Block):
 
 
 class FactorNormal(Block):
-    """N(loc, W W' + diag(exp(2 log_scale))), W ``(dim, rank)``.
+    """N(loc, D (I + V V') D), where D is ``diag(exp(log_scale))`` and V is ``factor (dim, rank)``.
 
-    W starts at small random numbers: at zero its gradient would vanish.
+    V starts at small random numbers: at zero its gradient would vanish.
     """
 
     def __init__(
@@ -75,26 +75,27 @@ class FactorNormal(Block):
         start = torch.randn(dim, rank, dtype=dtype, generator=generator)
         self.loc = Parameter(torch.zeros(dim, dtype=dtype))
         self.log_scale = Parameter(torch.full((dim,), log(init_scale), dtype=dtype))
-        self.factor = Parameter(start * (0.1 * init_scale / sqrt(rank)))
+        self.factor = Parameter(start * (0.1 / sqrt(rank)))
 
     @property
     def covariance(self) -> Tensor:  # (dim, dim)
         """The covariance matrix."""
-        return self.factor @ self.factor.mT + torch.diag((2.0 * self.log_scale).exp())
+        scaled = self.log_scale.exp()[:, None] * self.factor
+        return scaled @ scaled.mT + torch.diag((2.0 * self.log_scale).exp())
 
     def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        """``loc + W noise + scale * noise``."""
+        """``loc + D (V noise + noise)``."""
         dim, rank = self.factor.shape
         common = _noise((*shape, rank), self.loc, generator)
         own = _noise((*shape, dim), self.loc, generator)
-        u = self.loc + common @ self.factor.mT + self.log_scale.exp() * own
+        u = self.loc + self.log_scale.exp() * (common @ self.factor.mT + own)
         return u, self.density(u)
 
     def density(self, u: Tensor) -> Tensor:  # (*n, dim) -> (*n,)
         """By the matrix inversion lemma; costs ``dim * rank**2``."""
         whitened = (u - self.loc) * (-self.log_scale).exp()
-        scaled, tril, half_log_det = self._capacitance()
-        columns = (whitened @ scaled).reshape(-1, scaled.shape[-1]).mT
+        tril, half_log_det = self._capacitance()
+        columns = (whitened @ self.factor).reshape(-1, len(tril)).mT
         inner = torch.linalg.solve_triangular(tril, columns, upper=False).mT
         explained = inner.square().sum(-1).reshape(whitened.shape[:-1])
         constant = half_log_det + len(self.loc) * HALF_LOG_TWO_PI
@@ -102,17 +103,17 @@ class FactorNormal(Block):
 
     def entropy(self) -> Tensor:
         """By the matrix determinant lemma."""
-        return self._capacitance()[2] + len(self.loc) * (0.5 + HALF_LOG_TWO_PI)
+        return self._capacitance()[1] + len(self.loc) * (0.5 + HALF_LOG_TWO_PI)
 
-    def _capacitance(self) -> tuple[Tensor, Tensor, Tensor]:
-        """V = W in units of the diagonal, the factor of ``I + V'V``, half the log determinant.
+    def _capacitance(self) -> tuple[Tensor, Tensor]:
+        """The Cholesky factor of ``I + V'V``, and half the log determinant of the covariance.
 
         Not torch's `LowRankMultivariateNormal`: it writes in place, so a step could not be traced.
         """
-        scaled = self.factor * (-self.log_scale).exp()[:, None]
-        eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
-        tril = torch.linalg.cholesky(eye + scaled.mT @ scaled)
-        return scaled, tril, tril.diagonal().log().sum() + self.log_scale.sum()
+        factor = self.factor
+        eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+        tril = torch.linalg.cholesky(eye + factor.mT @ factor)
+        return tril, tril.diagonal().log().sum() + self.log_scale.sum()
 
 
 class AutoMultivariateNormal(JointGuide):

@@ -1,0 +1,44 @@
+"""Independent work on any `concurrent.futures.Executor`: chains, simulations, folds, restarts.
+
+    ThreadPoolExecutor()                                    threads of this process
+    ProcessPoolExecutor(mp_context=get_context("spawn"))    processes; forks and threads do not mix
+    distributed.Client(...).get_executor()                  a Dask cluster
+
+Jobs are plain data: a model, its data and the number of the job, from which its random stream is
+made. So a job gives the same result wherever it runs, and can be run again: Dask does so by itself
+when a worker dies (https://distributed.dask.org, "Resilience"); a process pool ends with an error.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import Any, TypeVar
+
+from quivers_nb.diagnostics.errors import UserError
+
+Result = TypeVar("Result")
+
+
+def spread(
+    executor: Executor | None, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]
+) -> list[Result]:
+    """``work(*job)`` for every job, in order; here and now if there is no executor.
+
+    If one fails or the wait is interrupted, the jobs that have not begun are given up.
+
+    Raises what a job raised, and `UserError` if the workers themselves died.
+    """
+    if executor is None:
+        return [work(*job) for job in jobs]
+    futures: list[Future[Result]] = []
+    try:
+        futures.extend(executor.submit(work, *job) for job in jobs)
+        return [future.result() for future in futures]
+    except BrokenExecutor as error:
+        raise UserError(
+            f"a worker of the {type(executor).__name__} died ({error}): out of memory, killed, or "
+            "unable to start. Make a new executor, with fewer workers if memory is short; in a "
+            'script, start processes only below `if __name__ == "__main__":`'
+        ) from error
+    finally:
+        for future in futures:
+            future.cancel()

@@ -1,0 +1,197 @@
+"""What a run has written so far, and snapshots of it.
+
+A log has one writer, the run's worker, and any number of readers, and needs no lock: it consists of
+lists that only grow, and a reader takes a length first and never looks beyond it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quivers_nb.inference import diagnose
+from quivers_nb.inference.mcmc.engine import Progress as Transition
+from quivers_nb.inference.mcmc.kernel import Stats
+
+Counts = tuple[int, ...]  # rows per chain; of a log of losses, steps
+Floats = NDArray[np.float64]
+KEPT_BYTES = 1 << 30  # of positions; beyond it only the leading coordinates are kept
+LEADING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ChainProgress:
+    """One chain: finished transitions (warm-up included) and what is known of the last one."""
+
+    chain: int
+    iteration: int
+    warming: bool
+    divergences: int  # after warm-up
+    step_size: float
+    depth: int
+    acceptance: float
+    log_density: float
+
+
+class Log(Protocol):
+    """What snapshots and the publisher read."""
+
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def columns(self) -> Mapping[str, Sequence[float]]: ...  # for curves; they only grow
+    def losses(self, counts: Counts) -> Floats: ...  # (steps,)
+    def draws(self, counts: Counts) -> Floats | None: ...  # (chains, draws, coordinates)
+    def chains(self, counts: Counts) -> tuple[ChainProgress, ...]: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; a snapshot that does not change any more.
+
+    ``iteration`` counts finished steps, or finished transitions (warm-up included) of the chain
+    that is furthest behind. ``elapsed`` and ``eta`` are seconds of work, pauses not counted.
+    ``r_hat`` is the largest and ``ess`` the smallest over unconstrained coordinates, of the draws
+    after warm-up; they are computed when first asked for, and None while there are too few draws.
+    """
+
+    state: str
+    total: int | None
+    elapsed: float
+    log: Log
+    counts: Counts
+
+    @property
+    def iteration(self) -> int:
+        return min(self.counts, default=0)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds of work still to come at the mean speed so far, None if that is not known."""
+        if self.total is None or not self.iteration:
+            return None
+        return self.elapsed * max(self.total - self.iteration, 0) / self.iteration
+
+    @property
+    def loss(self) -> float | None:
+        losses = self.losses
+        return float(losses[-1]) if len(losses) else None
+
+    @property
+    def losses(self) -> Floats:  # (steps,)
+        return self.log.losses(self.counts)
+
+    @cached_property
+    def chains(self) -> tuple[ChainProgress, ...]:
+        return self.log.chains(self.counts)
+
+    @cached_property
+    def r_hat(self) -> float | None:
+        draws = self.log.draws(self.counts)
+        return None if draws is None else float(np.max(diagnose.r_hat(draws)))
+
+    @cached_property
+    def ess(self) -> float | None:
+        draws = self.log.draws(self.counts)
+        return None if draws is None else float(np.min(diagnose.ess(draws)))
+
+
+class LossLog:
+    """The loss before every step of an optimisation."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        self._losses.append(loss)
+
+    @property
+    def counts(self) -> Counts:
+        return (len(self._losses),)
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[float]]:
+        return {"loss": self._losses}
+
+    def losses(self, counts: Counts) -> Floats:
+        return np.array(self._losses[: counts[0]], dtype=np.float64)
+
+    def draws(self, counts: Counts) -> Floats | None:  # noqa: ARG002
+        return None
+
+    def chains(self, counts: Counts) -> tuple[ChainProgress, ...]:  # noqa: ARG002
+        return ()
+
+
+class DrawLog:
+    """Transitions of chains: statistics of all of them, positions of those after warm-up."""
+
+    def __init__(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+        self._warmup, self._samples = num_warmup, num_samples
+        self._stats: list[list[Stats]] = [[] for _ in range(num_chains)]
+        self._positions: list[list[Floats]] = [[] for _ in range(num_chains)]
+        self._density: list[list[float]] = [[] for _ in range(num_chains)]
+        self._divergent: list[list[float]] = [[] for _ in range(num_chains)]
+        self._columns: dict[str, list[float]] = {}
+        for chain in range(num_chains):
+            self._columns[f"log_density[{chain}]"] = self._density[chain]
+            self._columns[f"divergent[{chain}]"] = self._divergent[chain]
+        self.complete = True  # whether all coordinates are kept
+
+    def add(self, transition: Transition) -> None:
+        chain, stats, position = transition.chain, transition.stats, transition.position
+        if not transition.warming:
+            if position.nbytes * len(self._stats) * self._samples > KEPT_BYTES:
+                self.complete = False
+                position = position[:LEADING].copy()
+            self._positions[chain].append(position)
+        elif stats.diverged:
+            stats = stats._replace(diverged=False)
+        self._density[chain].append(stats.log_density)
+        if stats.diverged:
+            self._divergent[chain].append(float(transition.transition))
+        self._stats[chain].append(stats)  # last: `counts` promises the rest
+
+    @property
+    def counts(self) -> Counts:
+        return tuple(len(rows) for rows in self._stats)
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[float]]:
+        return self._columns
+
+    def losses(self, counts: Counts) -> Floats:  # noqa: ARG002
+        return np.empty(0)
+
+    def positions(self, counts: Counts) -> Floats | None:
+        """Positions after warm-up that every chain has: (chains, draws, coordinates)."""
+        number = min(counts, default=0) - self._warmup
+        if number < 1:
+            return None
+        return np.stack([np.stack(rows[:number]) for rows in self._positions])
+
+    def draws(self, counts: Counts) -> Floats | None:
+        found = self.positions(counts)
+        return None if found is None or found.shape[1] < diagnose._MIN_DRAWS else found
+
+    def chains(self, counts: Counts) -> tuple[ChainProgress, ...]:
+        return tuple(
+            self._chain(chain, count) for chain, count in enumerate(counts) if count
+        )
+
+    def _chain(self, chain: int, count: int) -> ChainProgress:
+        last = self._stats[chain][count - 1]
+        divergences = sum(at < count for at in tuple(self._divergent[chain]))
+        return ChainProgress(
+            chain,
+            count,
+            count < self._warmup,
+            divergences,
+            float(last.step_size),
+            int(last.depth),
+            float(last.acceptance),
+            float(last.log_density),
+        )

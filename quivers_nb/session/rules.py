@@ -1,0 +1,148 @@
+"""Stop rules: when a run has done enough.
+
+A rule looks at a `Progress` and gives the reason to end, or None. Rules are looked at every
+``every`` iterations, never by the clock alone, so where a run ends is reproducible (but for a
+budget of time). ``a | b`` ends when either is met, ``a & b`` when both are.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.vi.result import settled
+from quivers_nb.session.log import Progress
+
+
+class StopRule(Protocol):
+    """``every``: iterations between two looks."""
+
+    @property
+    def every(self) -> int: ...
+    def met(self, progress: Progress) -> str | None: ...
+
+
+class _Combined:
+    def __or__(self, other: StopRule) -> "AnyOf":
+        return AnyOf((self, other))  # type: ignore[arg-type]  # every subclass is a rule
+
+    def __and__(self, other: StopRule) -> "AllOf":
+        return AllOf((self, other))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class RHatBelow(_Combined):
+    """The largest R-hat is below ``limit``, over at least ``draws`` draws per chain."""
+
+    limit: float = 1.01
+    draws: int = 100
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        _at_least_one(every=self.every, draws=self.draws)
+        if not self.limit > 1.0:
+            raise UserError(f"limit={self.limit!r} must be above 1: R-hat hardly falls below")
+
+    def met(self, progress: Progress) -> str | None:
+        if _draws(progress) < self.draws or progress.r_hat is None:
+            return None
+        if not progress.r_hat < self.limit:
+            return None
+        return f"R-hat {progress.r_hat:.4f} is below {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class EssAbove(_Combined):
+    """The smallest bulk effective sample size, of all chains together, is above ``limit``."""
+
+    limit: float = 400.0
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        _at_least_one(every=self.every)
+        if not self.limit > 0.0:
+            raise UserError(f"limit={self.limit!r} must be positive")
+
+    def met(self, progress: Progress) -> str | None:
+        if progress.ess is None or not progress.ess > self.limit:
+            return None
+        return f"the effective sample size {progress.ess:.0f} is above {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class ElboPlateau(_Combined):
+    """The mean loss changed by at most ``tolerance`` (relative) over two windows: `settled`."""
+
+    window: int = 100
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _at_least_one(window=self.window)
+        if not self.tolerance > 0.0:
+            raise UserError(f"tolerance={self.tolerance!r} must be positive")
+
+    @property
+    def every(self) -> int:
+        return self.window
+
+    def met(self, progress: Progress) -> str | None:
+        if not settled(progress.losses.tolist(), self.window, self.tolerance):
+            return None
+        return f"the loss changed by at most {self.tolerance:g} over {2 * self.window} steps"
+
+
+@dataclass(frozen=True)
+class TimeBudget(_Combined):
+    """``seconds`` of work are spent, pauses not counted."""
+
+    seconds: float
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least_one(every=self.every)
+        if not self.seconds > 0.0:
+            raise UserError(f"seconds={self.seconds!r} must be positive")
+
+    def met(self, progress: Progress) -> str | None:
+        if progress.elapsed < self.seconds:
+            return None
+        return f"the time budget of {self.seconds:g} s is spent"
+
+
+@dataclass(frozen=True)
+class AnyOf(_Combined):
+    """One of the rules is met."""
+
+    rules: tuple[StopRule, ...]
+
+    @property
+    def every(self) -> int:
+        return min(rule.every for rule in self.rules)
+
+    def met(self, progress: Progress) -> str | None:
+        due = (rule for rule in self.rules if progress.iteration % rule.every == 0)
+        return next((reason for rule in due if (reason := rule.met(progress))), None)
+
+
+@dataclass(frozen=True)
+class AllOf(_Combined):
+    """All rules are met at once."""
+
+    rules: tuple[StopRule, ...]
+
+    @property
+    def every(self) -> int:
+        return max(rule.every for rule in self.rules)
+
+    def met(self, progress: Progress) -> str | None:
+        reasons = [rule.met(progress) for rule in self.rules]
+        return None if None in reasons else " and ".join(map(str, reasons))
+
+
+def _draws(progress: Progress) -> int:
+    return progress.log.draws_per_chain(progress.counts)
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name}={count!r} must be at least 1")

@@ -1,0 +1,446 @@
+"""A run: the one long-running thing, with verbs that are legal from any thread at any time.
+
+    created -> warming -> running <-> paused -> stopping -> done | stopped | failed
+
+The work happens in a daemon thread that looks at one flag per iteration. Every verb sets what is
+wanted, returns at once, and does nothing where there is nothing to do. Whether a run lives is this
+state, never `Thread.is_alive` (which lies after an interrupted join).
+"""
+
+import atexit
+from asyncio import CancelledError, Future, get_running_loop
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from queue import Empty, SimpleQueue
+from threading import Condition, RLock, Thread
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.session.log import Log, Progress
+from quivers_nb.session.publisher import Publisher, Subscriber
+from quivers_nb.session.rules import StopRule
+
+SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
+FAREWELL = 2.0  # seconds given to live runs when the interpreter ends
+
+
+class State(StrEnum):
+    """Where a run is."""
+
+    CREATED = "created"
+    WARMING = "warming"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def over(self) -> bool:
+        return self in (State.DONE, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of state, ``time`` seconds after the run was made; ``note`` says why."""
+
+    time: float
+    state: State
+    note: str = ""
+
+
+class Control(Protocol):
+    """What a job sees of its run."""
+
+    def checkpoint(self) -> bool:
+        """Called between iterations: waits while the run is paused; True if the job is to end."""
+        ...
+
+    def asked(self) -> bool:
+        """Whether a pause or the end is wanted, so that a `checkpoint` should come soon."""
+        ...
+
+    def warmed_up(self) -> None:
+        """The first iteration that counts is made."""
+        ...
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run was stopped from outside."""
+        ...
+
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Job(Protocol[R_co]):
+    """What is to be done. ``partial`` may be called from any thread, while ``work`` is at it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> object: ...  # one live run each
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def log(self) -> Log: ...
+    def work(self, control: Control) -> R_co: ...
+    def partial(self) -> Any: ...
+
+
+class Run(Generic[R]):
+    """Work under way. ``until`` is a `StopRule` that ends it early.
+
+    Awaiting a run gives its result; a cancelled (interrupted) await stops the run, which keeps what
+    there is. ``abort`` ends the run at once, without waiting for the iteration under way and
+    without a result; `partial` still has what there was.
+    """
+
+    def __init__(
+        self,
+        job: Job[R],
+        *,
+        until: StopRule | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._job, self._until, self._clock = job, until, clock
+        # Verbs enter the lock itself and not the condition: a lock written in C cannot be left
+        # locked by an interrupt that arrives while it is being entered.
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
+        self._state, self._before_pause = State.CREATED, State.WARMING
+        self._asked = False  # the flag: a pause or the end is wanted
+        self._cut_short = False
+        self._looked = 0
+        self._reason = ""
+        self._outcome: tuple[R] | None = None
+        self._error: tuple[BaseException, TracebackType | None] | None = None
+        self._made = clock()
+        self._worked = 0.0
+        self._since: float | None = None  # when work went on last
+        self._events = [Event(0.0, State.CREATED)]
+        self._at_end: list[Callable[[], None]] = []
+        self._publisher: Publisher | None = None
+
+    # --- verbs -------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Begin. Raises `UserError` if another run of the same model is live."""
+        with self._lock:
+            if self._state is State.CREATED:
+                _claim(self)
+                self._since = self._clock()
+                self._move(State.WARMING)
+                Thread(target=self._work, name=f"run {self._job.name}", daemon=True).start()
+        return self
+
+    def pause(self) -> Self:
+        """Wait after the iteration under way. Nothing before the start, nor while stopping."""
+        with self._lock:
+            if self._state in (State.WARMING, State.RUNNING):
+                self._before_pause, self._asked = self._state, True
+                self._rest()
+                self._move(State.PAUSED)
+        return self
+
+    def resume(self) -> Self:
+        """Go on after a pause."""
+        with self._lock:
+            if self._state is State.PAUSED:
+                self._asked, self._since = False, self._clock()
+                self._move(self._before_pause)
+        return self
+
+    def stop(self, reason: str = "stopped") -> Self:
+        """End after the iteration under way and keep what there is."""
+        with self._lock:
+            if self._state is State.CREATED:
+                self._conclude(State.STOPPED, f"{reason} before the start")
+            elif not self._state.over and self._state is not State.STOPPING:
+                if self._state is State.PAUSED:
+                    self._since = self._clock()
+                self._asked, self._reason = True, reason
+                self._move(State.STOPPING, reason)
+        return self
+
+    def abort(self) -> Self:
+        """End at once; the iteration under way is forgotten, and there is no result."""
+        with self._lock:
+            self._asked = True
+            if not self._state.over:
+                self._conclude(State.STOPPED, "aborted")
+        return self
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether the run is over, after at most ``timeout`` seconds. Never raises its error."""
+        over: SimpleQueue[None] = SimpleQueue()
+        wake = lambda: over.put(None)  # noqa: E731
+        end = None if timeout is None else monotonic() + timeout
+        self.call_at_end(wake)
+        try:
+            while True:
+                left = SLICE if end is None else min(SLICE, max(end - monotonic(), 0.0))
+                with suppress(Empty):
+                    over.get(timeout=left)
+                    return True
+                if end is not None and monotonic() >= end:
+                    return self._state.over
+        finally:
+            with suppress(ValueError):
+                self._at_end.remove(wake)
+
+    def finish(self) -> Self:
+        """Start, and wait to the end. The first Ctrl-C stops the run, which keeps what there is;
+        the second raises `KeyboardInterrupt`. Raises what the work raised.
+        """
+        try:
+            self.start().wait()
+        except KeyboardInterrupt:
+            self.stop("interrupted").wait()
+        self._raise_error()
+        return self
+
+    def __await__(self) -> Generator[Any, None, R]:
+        loop = get_running_loop()
+        future: Future[None] = loop.create_future()
+
+        def settle() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+        self.call_at_end(wake)
+        try:
+            yield from future
+        except (CancelledError, KeyboardInterrupt):
+            self.stop("interrupted")
+            raise
+        return self.result
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call once when the run is over, from whatever thread ends it; now if it is."""
+        with self._lock:
+            if not self._state.over:
+                self._at_end.append(callback)
+                return
+        callback()
+
+    # --- what there is -----------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def result(self) -> R:
+        """What the work returned. Raises what the work raised; `UserError` if there is none."""
+        with self._lock:
+            state, outcome = self._state, self._outcome
+        self._raise_error()
+        if outcome is not None:
+            return outcome[0]
+        if state.over:
+            raise UserError(
+                f"the run has no result, it was {self._events[-1].note}: `.partial` has what there "
+                "was"
+            )
+        raise UserError(
+            f"the run is {state} and has no result yet: .wait() or `await` it, or take .partial"
+        )
+
+    @property
+    def partial(self) -> Any:
+        """What there is so far, in any state: draws by site, or losses."""
+        return self._job.partial()
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended; "" while it lives, and if it came to its end."""
+        return self._events[-1].note if self._state.over else ""
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands, as a snapshot."""
+        with self._lock:
+            state, elapsed = self._state, self._elapsed()
+        return Progress(state, self._job.total, elapsed, self._job.log, self._job.log.counts)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Every change of state so far."""
+        return tuple(self._events)
+
+    @property
+    def model(self) -> object:
+        return self._job.model
+
+    @property
+    def name(self) -> str:
+        return self._job.name
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Have ``subscriber`` called with a `Message` at most ten times a second, and at the end.
+
+        It is called from a thread of its own. Returns what ends the subscription.
+        """
+        with self._lock:
+            if self._publisher is None:
+                self._publisher = Publisher(lambda: self.progress, self._note)
+                self.call_at_end(self._publisher.finish)
+            return self._publisher.subscribe(subscriber)
+
+    def __repr__(self) -> str:
+        progress = self.progress
+        total = "" if progress.total is None else f" of {progress.total}"
+        note = f" ({self.reason})" if self.reason else ""
+        return f"Run({self.name}: {self._state}{note}, {progress.iteration}{total} iterations)"
+
+    # --- the worker --------------------------------------------------------------------------
+
+    def checkpoint(self) -> bool:
+        """For the job, see `Control`."""
+        if self._until is not None and not self._reason:
+            self._look(self._until)
+        if not self._asked:
+            return False
+        with self._lock:
+            while self._state is State.PAUSED:
+                self._changed.wait()
+            if self._state is State.STOPPING or self._state.over:
+                self._cut_short = self._cut_short or self._reason_is_outside()
+                return True
+        return False
+
+    def asked(self) -> bool:
+        """For the job, see `Control`."""
+        return self._asked
+
+    def warmed_up(self) -> None:
+        """For the job, see `Control`."""
+        with self._lock:
+            if self._state is State.WARMING:
+                self._move(State.RUNNING)
+            elif self._state is State.PAUSED:
+                self._before_pause = State.RUNNING
+
+    @property
+    def cut_short(self) -> bool:
+        """For the job, see `Control`."""
+        return self._cut_short
+
+    def _look(self, until: StopRule) -> None:
+        iteration = min(self._job.log.counts, default=0)
+        if iteration == self._looked or iteration % until.every:
+            return
+        self._looked = iteration
+        reason = until.met(self.progress)
+        if reason is not None:
+            self.stop(_RULE + reason)
+
+    def _reason_is_outside(self) -> bool:
+        return not self._reason.startswith(_RULE)
+
+    def _work(self) -> None:
+        try:
+            outcome = self._job.work(self)
+        except BaseException as error:  # noqa: BLE001  (kept, shown, and raised by `result`)
+            self._end(State.FAILED, f"{type(error).__name__}: {error}", error=error)
+        else:
+            state = State.STOPPED if self._cut_short else State.DONE
+            self._end(state, self._reason.removeprefix(_RULE), outcome=(outcome,))
+
+    def _end(
+        self,
+        state: State,
+        note: str,
+        outcome: tuple[R] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        _release(self)
+        with self._lock:
+            if self._state.over:  # aborted before
+                return
+            self._outcome = outcome
+            self._error = None if error is None else (error, error.__traceback__)
+            self._conclude(state, note)
+
+    # --- the state machine; the lock is held ----------------------------------------------------
+
+    def _move(self, state: State, note: str = "") -> None:
+        self._events.append(Event(self._clock() - self._made, state, note))
+        self._state = state
+        self._changed.notify_all()
+
+    def _conclude(self, state: State, note: str) -> None:
+        self._rest()
+        self._move(state, note)
+        callbacks, self._at_end = self._at_end, []
+        for callback in callbacks:
+            callback()
+
+    def _note(self, note: str) -> None:
+        with self._lock:
+            self._events.append(Event(self._clock() - self._made, self._state, note))
+
+    def _rest(self) -> None:
+        self._worked, self._since = self._elapsed(), None
+
+    def _elapsed(self) -> float:
+        return self._worked + (0.0 if self._since is None else self._clock() - self._since)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, traceback = self._error
+            raise error.with_traceback(traceback)
+
+
+_RULE = "enough: "  # before the reason of a stop rule, which is not an interruption
+
+# --- live runs -----------------------------------------------------------------------------------
+
+_live: list[Run[Any]] = []  # held here, so a run outlives the variable that named it
+_live_lock = RLock()
+
+
+def live_runs() -> tuple[Run[Any], ...]:
+    """The runs whose work is under way, also those whose variable is gone."""
+    with _live_lock:
+        return tuple(_live)
+
+
+def _claim(run: Run[Any]) -> None:
+    with _live_lock:
+        for other in _live:
+            if other.model is run.model and run.model is not None:
+                raise UserError(
+                    f"the model is in use by another run, which is {other.state} ({other.name}, "
+                    f"{other.progress.iteration} iterations): two runs would write to the same "
+                    "weights. Stop it first: `for run in live_runs(): run.stop().wait()`, with "
+                    "`from quivers_nb.session.run import live_runs`"
+                )
+        _live.append(run)
+
+
+def _release(run: Run[Any]) -> None:
+    with _live_lock:
+        _live.remove(run)
+
+
+@atexit.register
+def _farewell() -> None:
+    """At the interpreter's end, let what is under way stop between two iterations."""
+    for run in live_runs():
+        run.stop("the interpreter ended")
+    for run in live_runs():
+        run.wait(FAREWELL)
