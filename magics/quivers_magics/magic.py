@@ -10,7 +10,8 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.display import display
 
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.session import Card, Made, Session, card, cell_card, list_card
+from quivers_nb.session import Card, CellResult, Made, Session, card, cell_card, list_card
+from quivers_nb.session.namespace import Refusal
 
 
 @magics_class
@@ -34,7 +35,8 @@ class QvrMagics(Magics):
         "-f",
         "--fresh",
         action="store_true",
-        help="compile even if the text is unchanged: new objects, with new parameters",
+        help="compile the cell on its own, even if it is unchanged: new objects with new "
+        "parameters; it sees no other cell, and no other cell sees it",
     )
     @no_var_expand
     @line_cell_magic
@@ -42,7 +44,9 @@ class QvrMagics(Magics):
         """Compile a QVR cell, or show what cells have made.
 
         `%%qvr [NAME]` compiles the lines below it, puts what they export into your variables and
-        shows a card. Your own variables and Python's builtins are never overwritten.
+        shows a card. A cell may use what earlier cells declare; a name that it declares again
+        takes the place of the earlier one, and the cells that use it are compiled anew with the
+        weights they had. Your own variables and Python's builtins are never overwritten.
         `%qvr` lists the objects, `%qvr NAME` shows one again.
         """
         try:
@@ -66,13 +70,21 @@ class QvrMagics(Magics):
         self.shell.InteractiveTB(type(error), error, error.__traceback__)
 
     def _run(self, text: str, name: str | None, *, fresh: bool) -> None:
-        # execution_count is that of the next cell already
-        number = len(self.shell.user_ns["_ih"]) - 1
-        label = f"cell [{number}]"
-        result = self.session.run_cell(text, name, label, fresh=fresh)
+        result = self.session.run_cell(text, name, self._label(), fresh=fresh)
+        for other in result.rebuilt:
+            self._bind(other)
+        refused = self._bind(result)
+        display(cell_card(result, refused))
+
+    def _bind(self, result: CellResult) -> tuple[Refusal, ...]:
+        """Put what a cell has made into the user's variables; the names that were left alone."""
         binding = self.session.bind(result, self.shell.user_ns)
         self.shell.push(dict(binding.names))
-        display(cell_card(result, binding.refused))
+        return binding.refused
+
+    def _label(self) -> str:
+        """How the user finds the cell that runs: execution_count is that of the next already."""
+        return f"cell [{len(self.shell.user_ns['_ih']) - 1}]"
 
     def _present(self) -> Mapping[str, Made]:
         """The objects of the session that the user still has under the names we gave them."""

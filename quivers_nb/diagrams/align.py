@@ -146,7 +146,7 @@ def _places(links: list[tuple[Cell, int, int]]) -> list[tuple[float, Cell, int]]
 
 
 def _slid(cell: Cell, wanted: list[float], now: list[float]) -> list[float]:
-    """Ports in order, not too near to each other or to a corner; unchanged where there is no room."""
+    """Ports in order, not too near to each other or to a corner; as now if there is no room."""
     count = len(now)
     swap = cell.item is not None and cell.item.kind is Kind.SWAP
     margin, near = (1.0, PITCH - 6) if swap else (CORNER, NEAREST)

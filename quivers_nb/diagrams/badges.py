@@ -4,13 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from quivers_nb.check.paths import (
-    calls,
-    join,
-    leaf_paths,
-    own_segment,
-    parameter_paths,
-)
+from quivers_nb.check.paths import calls, leaf_paths, own_segment, parameter_paths
 from quivers_nb.check.term import Program, Term
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagrams.graph import Diagram, Kind, signature, walk
@@ -81,6 +75,3 @@ def _is_in(item: Any, path: str) -> bool:
 
 def _below(path: str, keys: Iterable[str]) -> bool:
     return any(path == key or path.startswith(f"{key}.") for key in keys)
-
-
-__all__ = ["CHANNELS", "channel", "join", "params"]

@@ -5,7 +5,7 @@ of a checkpoint find each other. A bar stands exactly where the checker let two 
 meet.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
 from quivers_nb.check.expect import signature_texts
 from quivers_nb.check.paths import child_segments, join, own_segment
@@ -33,8 +33,6 @@ from quivers_nb.diagrams.sites import program_diagram, program_item
 LONG = 25  # parts of a chain that stand in one frame
 SEGMENT = 12  # parts of a chain in one segment, when it is longer
 PASSES = 200  # of a repeat that are drawn one by one
-
-_Walk = Callable[[Term, str], Piece]
 
 
 def build(value: Term | Program, name: str = "") -> Diagram:
@@ -72,17 +70,17 @@ def piece(term: Term, path: str) -> Piece:
         case ProgramTerm():
             ins, outs = dom_of(term).types, cod_of(term).types
             return One(program_item(term.program, path, ins, outs, morphism_body), placed=True)
-        case _:
-            return _composite(term, path)
-
-
-def _composite(term: Term, path: str) -> Piece:
-    match term:
         case Compose():
             return _compose(term, path)
         case Parallel():
             inner = child_segments(term)
             return beside(*(piece(part, join(path, seg)) for seg, part in inner))
+        case _:
+            return _group(term, path)
+
+
+def _group(term: Fan | Stack | Repeat | Scan | Named, path: str) -> Piece:
+    match term:
         case Fan():
             return _fan(term, path)
         case Stack() | Repeat():
@@ -93,8 +91,6 @@ def _composite(term: Term, path: str) -> Piece:
             ((segment, body),) = child_segments(term)
             inside = piece(body, join(path, segment))
             return _block(GroupKind.LET, path, term.name, inside, term)
-        case _:
-            return piece(term, path)
 
 
 def _generator(term: Generator, path: str) -> Piece:
@@ -223,9 +219,7 @@ def _scan(term: Scan, path: str) -> Piece:
     )
     start = "learned start" if term.learned_init else "from 0"
     block = _block(GroupKind.SCAN, join(path, "scan"), f"scan · {start}", inside, term)
-    return Block(
-        block.id, block.kind, block.label, block.body, len(state.types), placed=True, span=term.span
-    )
+    return replace(block, feedback=len(state.types))
 
 
 def _block(kind: GroupKind, path: str, label: str, inside: Piece, term: Term) -> Block:

@@ -24,7 +24,7 @@ from quivers_nb.diagrams.graph import (
     walk,
 )
 from quivers_nb.diagrams.metrics import shown, text_width
-from quivers_nb.diagrams.route import Points, crossing, joined
+from quivers_nb.diagrams.route import Points, crossing, joined, merged
 from quivers_nb.diagrams.sizes import DELAY, LABEL, NOTE, Look, label_text
 from quivers_nb.diagrams.typewords import type_words
 
@@ -318,7 +318,7 @@ class _Collector:
             size=shown(wire.size),
             color=self.colors.get(wire.name, -1),
             weight=wire.weight,
-            points=tuple(self._point(*point) for point in _merged(points)),
+            points=tuple(self._point(*point) for point in merged(points)),
             arrow=arrow,
         )
 
@@ -367,34 +367,6 @@ def _types(diagram: Diagram) -> tuple[str, ...]:
             seen.setdefault(wire.name)
     seen.pop("", None)
     return tuple(seen)
-
-
-def _merged(points: Points) -> Points:
-    """Neighbouring straight pieces in the same direction as one."""
-    kept = points[:1]
-    for k in range(1, len(points), 3):
-        piece = points[k : k + 3]
-        if len(kept) > 3 and _straight_on(kept[-4:], [kept[-1], *piece]):
-            start = kept[-4]
-            del kept[-3:]
-            third = ((piece[-1][0] - start[0]) / 3, (piece[-1][1] - start[1]) / 3)
-            kept.append((start[0] + third[0], start[1] + third[1]))
-            kept.append((piece[-1][0] - third[0], piece[-1][1] - third[1]))
-            kept.append(piece[-1])
-        else:
-            kept += piece
-    return kept
-
-
-def _straight_on(first: Points, second: Points) -> bool:
-    """Whether two pieces lie on one line parallel to an axis and go the same way."""
-    for axis in (0, 1):
-        other = 1 - axis
-        here = first[0][axis]
-        if all(abs(p[axis] - here) < 0.06 for p in (*first, *second)):
-            one, two = first[-1][other] - first[0][other], second[-1][other] - second[0][other]
-            return one * two > 0
-    return False
 
 
 def _words_width(types: tuple[WireType, ...]) -> float:

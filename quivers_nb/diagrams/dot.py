@@ -9,8 +9,8 @@ from html import escape
 
 from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
 from quivers_nb.diagrams.metrics import text_width
+from quivers_nb.diagrams.shapes import arc_points
 from quivers_nb.diagrams.sizes import LABEL, NOTE, TITLE, TYPE
-from quivers_nb.diagrams.svg import arc_points
 from quivers_nb.diagrams.theme import LIGHT, WEIGHTS, fill_of, wire_color
 from quivers_nb.display.text import visible
 
@@ -76,7 +76,8 @@ class _Writer:
         fill = "#ffffff" if plate else ("#f4f7fa", "#ecf1f5", "#e5ebf1")[frame.depth % 3]
         return (
             f'graph [bb="{x0},{y0},{x1},{y1}" label={_q(frame.label)} lp="{lx},{ly}" '
-            f'lwidth={_inch(wide)} lheight=0.15 style="rounded,filled{dashed}" fontsize={_n(TITLE)} '
+            f'lwidth={_inch(wide)} lheight=0.15 style="rounded,filled{dashed}" '
+            f"fontsize={_n(TITLE)} "
             f'fontcolor="{LIGHT["quiet"]}" color="{LIGHT["line" if plate else "frame"]}" '
             f'fillcolor="{fill}" id={_q(frame.id)} class={_q("group " + frame.kind)} '
             f"tooltip={_q(f'{frame.kind} {frame.label} {frame.about}')}];"
@@ -93,7 +94,8 @@ class _Writer:
         about = "\n".join(filter(None, [f"{node.label} : {node.about}", node.badge]))
         return [
             f'{_q(node.id)} [pos="{x},{y}" width={_inch(width)} height={_inch(height)} '
-            f"{self.look(node)} {words} id={_q(node.id)} class={_q(node.role)} tooltip={_q(about)}];"
+            f"{self.look(node)} {words} id={_q(node.id)} class={_q(node.role)} "
+            f"tooltip={_q(about)}];"
         ]
 
     def look(self, node: Node) -> str:
@@ -101,11 +103,12 @@ class _Writer:
         color = wire_color(node.color) if node.color >= 0 else LIGHT["line"]
         paint = f'fillcolor="{LIGHT[fill_of(node.role)]}" color="{LIGHT["line"]}"'
         turned = 0 if self.down else 90
+        white = f'style=filled fillcolor=white color="{color}"'
         style = '"filled,dotted"' if node.role == "marginalize" else "filled"
         shapes = {
             "dot": f'shape=circle style=filled fillcolor="{color}" color="{color}"',
             "bar": f'shape=box style=filled fillcolor="{LIGHT["line"]}" color="{LIGHT["line"]}"',
-            "delay": f'shape=triangle orientation={turned} style=filled fillcolor=white color="{color}"',
+            "delay": f"shape=triangle orientation={turned} {white}",
             "ellipse": f"shape=ellipse style={style} {paint}",
             "dashed": f'shape=box style="filled,dashed" {paint}',
             "word": 'shape=none style=""',
@@ -125,11 +128,12 @@ class _Writer:
         """A cup or a cap: an invisible node and a loop in the form of a half circle."""
         x, y = self.xy(node.center)
         color = wire_color(node.color)
+        name, half_circle = _q(node.id), self.spline(arc_points(node, down=self.down))
         return [
-            f'{_q(node.id)} [pos="{x},{y}" width={_inch(node.width)} height={_inch(node.height)} '
-            f'shape=box style=invis label="" id={_q(node.id)}];',
-            f"{_q(node.id)} -> {_q(node.id)} [pos={_q(self.spline(arc_points(node, down=self.down)))} "
-            f'color="{color}" penwidth=1.7 id={_q(node.id + "/arc")}];',
+            f'{name} [pos="{x},{y}" width={_inch(node.width)} height={_inch(node.height)} '
+            f'shape=box style=invis label="" id={name}];',
+            f'{name} -> {name} [pos="{half_circle}" color="{color}" penwidth=1.7 '
+            f"id={_q(node.id + '/arc')}];",
         ]
 
     def wire(self, wire: Path) -> str:

@@ -1,7 +1,7 @@
 """How wide a text is, from a table: pictures have the same bytes on every machine.
 
-Widths are the public metrics of the Helvetica/Arial family, in thousandths of the font size, for the
-95 printable characters of ASCII. Others count as wide as a capital, or two of them (East Asian).
+Widths are the public metrics of the Helvetica/Arial family, in thousandths of the font size, for
+the 95 printable characters of ASCII. Others count as wide as a capital, East Asian ones as two.
 """
 
 from quivers_nb.display.text import visible, width

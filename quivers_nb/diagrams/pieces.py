@@ -9,6 +9,7 @@ Laws, tested on random pieces: `chain` and `beside` are associative with `wires`
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from quivers_nb.check.term import NO_SPAN
 from quivers_nb.diagnostics.errors import InternalError
@@ -35,7 +36,7 @@ class Wires:
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """A single item. Its id is a wish: relative to what it stands in, or absolute with ``placed``."""
+    """A single item. Its id is a wish, relative to what it stands in unless it is ``placed``."""
 
     item: Item
     placed: bool = False
@@ -100,7 +101,7 @@ def chain(*parts: Piece) -> Piece:
         InternalError: two neighbours do not have the same number of wires between them.
     """
     flat = [p for part in parts for p in (part.parts if isinstance(part, Chain) else (part,))]
-    for left, right in zip(flat, flat[1:], strict=False):
+    for left, right in pairwise(flat):
         if len(left.cod) != len(right.dom):
             raise InternalError(f"{len(left.cod)} wires meet {len(right.dom)} in a diagram")
     kept = [part for part in flat if not isinstance(part, Wires)]
@@ -180,7 +181,7 @@ def cap(wire: WireType) -> One:
 
 
 def copies(types: Types, count: int) -> Piece:
-    """A whole product, ``count`` times over: every factor is copied, then the factors are sorted."""
+    """A whole product, ``count`` times over: every factor is copied, then they are sorted."""
     if count == 1 or not types:
         return Wires(types * count)
     split = beside(*(copy(wire, count) for wire in types))

@@ -107,6 +107,34 @@ def joined(path: Points, more: Points) -> Points:
     return path
 
 
+def merged(points: Points) -> Points:
+    """Neighbouring straight pieces in the same direction as one."""
+    kept = points[:1]
+    for k in range(1, len(points), 3):
+        piece = points[k : k + 3]
+        if len(kept) > 3 and _straight_on(kept[-4:], [kept[-1], *piece]):
+            start = kept[-4]
+            del kept[-3:]
+            third = ((piece[-1][0] - start[0]) / 3, (piece[-1][1] - start[1]) / 3)
+            kept.append((start[0] + third[0], start[1] + third[1]))
+            kept.append((piece[-1][0] - third[0], piece[-1][1] - third[1]))
+            kept.append(piece[-1])
+        else:
+            kept += piece
+    return kept
+
+
+def _straight_on(first: Points, second: Points) -> bool:
+    """Whether two pieces lie on one line parallel to an axis and go the same way."""
+    for axis in (0, 1):
+        other = 1 - axis
+        here = first[0][axis]
+        if all(abs(p[axis] - here) < 0.06 for p in (*first, *second)):
+            one, two = first[-1][other] - first[0][other], second[-1][other] - second[0][other]
+            return one * two > 0
+    return False
+
+
 def distance(a: tuple[float, float], b: tuple[float, float]) -> float:
     """The larger of the two differences."""
     return max(abs(a[0] - b[0]), abs(a[1] - b[1]))

@@ -1,7 +1,7 @@
 """The review sheet: sixteen diagrams, down and to the right, on light ground and on dark.
 
-``python -m quivers_nb.diagrams.sheet [FILE]`` writes one page of HTML; look at it after every change
-of the layout. The page without its date and place is the golden file of the tests.
+``python -m quivers_nb.diagrams.sheet [FILE]`` writes one page of HTML; look at it after every
+change of the layout. It is a golden file of the tests.
 """
 
 import sys

@@ -9,6 +9,7 @@ from html import escape
 
 from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
 from quivers_nb.diagrams.metrics import text_width
+from quivers_nb.diagrams.shapes import arc_points, direction, slanted, teeth, triangle
 from quivers_nb.diagrams.sizes import LABEL, NOTE, RIM, TITLE, TYPE
 from quivers_nb.diagrams.theme import (
     DARK,
@@ -24,8 +25,8 @@ from quivers_nb.diagrams.theme import (
 )
 from quivers_nb.display.text import visible
 
+_CORNERS = {"square": 10, "dashed": 3}
 _LONG = 12  # labels longer than this keep their width in any font
-_SLANT = 7.0
 
 
 def svg(geometry: Geometry, outline: str = "", *, dark: bool = False, style: bool = True) -> str:
@@ -110,7 +111,7 @@ class _Painter:
         return line + head
 
     def _arrow(self, points: tuple[Point, ...]) -> str:
-        (x, y), (dx, dy) = points[-1], _direction(points)
+        (x, y), (dx, dy) = points[-1], direction(points)
         a = (x - 6 * dx - 2.6 * dy, y - 6 * dy + 2.6 * dx)
         b = (x - 6 * dx + 2.6 * dy, y - 6 * dy - 2.6 * dx)
         corners = " ".join(f"{_n(px)},{_n(py)}" for px, py in ((x, y), a, b))
@@ -179,7 +180,10 @@ class _Painter:
             case "dot":
                 radius = _n(min(w, h) / 2)
                 cx, cy = node.center
-                return f'<circle class="s" cx="{_n(cx)}" cy="{_n(cy)}" r="{radius}" fill="{self.color(node.color)}"/>'
+                color = self.color(node.color)
+                return (
+                    f'<circle class="s" cx="{_n(cx)}" cy="{_n(cy)}" r="{radius}" fill="{color}"/>'
+                )
             case "bar":
                 return _rect(x, y, w, h, 1.5, f'fill="{line}"')
             case "delay":
@@ -201,23 +205,18 @@ class _Painter:
         """Boxes with four sides."""
         x, y, w, h = node.x, node.y, node.width, node.height
         paint = f'fill="{fill}" stroke="{line}" stroke-width="1.1"'
-        match node.shape:
-            case "folded":
-                rim = _rect(x, y, w, h, 8, f'fill="none" stroke="{line}"', "rim")
-                return rim + _rect(x + RIM, y + RIM, w - 2 * RIM, h - 2 * RIM, 5.5, paint)
-            case "square":
-                return _rect(x, y, w, h, 10, paint)
-            case "dashed":
-                return _rect(x, y, w, h, 3, paint + ' stroke-dasharray="4 3"')
-            case "word":
-                return _rect(x, y, w, h, 3, 'fill="none" stroke="none"')
-            case "junction":
-                return self.junction(node)
-            case "slant":
-                corners = " ".join(f"{_n(a)},{_n(b)}" for a, b in slanted(node, down=self.down))
-                return f'<polygon class="s" points="{corners}" {paint} stroke-linejoin="round"/>'
-            case _:
-                return _rect(x, y, w, h, 6, paint)
+        if node.shape == "junction":
+            return self.junction(node)
+        if node.shape == "slant":
+            corners = " ".join(f"{_n(a)},{_n(b)}" for a, b in slanted(node, down=self.down))
+            return f'<polygon class="s" points="{corners}" {paint} stroke-linejoin="round"/>'
+        if node.shape == "folded":
+            rim = _rect(x, y, w, h, 8, f'fill="none" stroke="{line}"', "rim")
+            return rim + _rect(x + RIM, y + RIM, w - 2 * RIM, h - 2 * RIM, 5.5, paint)
+        if node.shape == "word":
+            return _rect(x, y, w, h, 3, 'fill="none" stroke="none"')
+        dash = ' stroke-dasharray="4 3"' if node.shape == "dashed" else ""
+        return _rect(x, y, w, h, _CORNERS.get(node.shape, 6), paint + dash)
 
     def delay(self, node: Node) -> str:
         corners = " ".join(f"{_n(a)},{_n(b)}" for a, b in triangle(node, down=self.down))
@@ -234,14 +233,7 @@ class _Painter:
 
     def junction(self, node: Node) -> str:
         """A broken line across the flow."""
-        x, y, w, h = node.x, node.y, node.width, node.height
-        count = 2 * max(4, round((w if self.down else h) / 10))
-        steps = [(i / count, 3.0 if i % 2 else -3.0) for i in range(count + 1)]
-        if self.down:
-            teeth = [(x + w * t, y + h / 2 + tooth) for t, tooth in steps]
-        else:
-            teeth = [(x + w / 2 + tooth, y + h * t) for t, tooth in steps]
-        line = " ".join(f"{_n(a)},{_n(b)}" for a, b in teeth)
+        line = " ".join(f"{_n(a)},{_n(b)}" for a, b in teeth(node, down=self.down))
         return (
             f'<polyline class="z" points="{line}" fill="none" stroke="{self.colors["error"]}" '
             'stroke-width="2" stroke-linejoin="round"/>'
@@ -294,50 +286,6 @@ class _Painter:
             attributes += f' textLength="{_n(text_width(text, size, bold=bold))}"'
             attributes += ' lengthAdjust="spacingAndGlyphs"'
         return f"<text {attributes}>{_x(text)}</text>"
-
-
-def slanted(node: Node, *, down: bool) -> list[Point]:
-    """The corners of a box that has a converse; the converse is its mirror image."""
-    x, y, w, h = node.x, node.y, node.width, node.height
-    cut = (_SLANT, 0.0) if node.dagger else (0.0, _SLANT)
-    if down:
-        return [(x, y), (x + w - cut[0], y), (x + w - cut[1], y + h), (x, y + h)]
-    return [(x, y), (x + w, y), (x + w, y + h - cut[1]), (x, y + h - cut[0])]
-
-
-def triangle(node: Node, *, down: bool) -> list[Point]:
-    """The delay sign, pointing back against the flow."""
-    x, y, w, h = node.x, node.y, node.width, node.height
-    if down:
-        return [(x + w / 2, y), (x + w, y + h), (x, y + h)]
-    return [(x, y + h / 2), (x + w, y), (x + w, y + h)]
-
-
-def arc_points(node: Node, *, down: bool) -> tuple[Point, ...]:
-    """The half circle of a cup or a cap."""
-    x, y, w, h = node.x, node.y, node.width, node.height
-    reach = 4 / 3
-    if down:
-        a, b = (x + 1, y), (x + w - 1, y)
-        deep = y + h * reach
-        if node.shape == "cap":
-            a, b, deep = (x + 1, y + h), (x + w - 1, y + h), y + h - h * reach
-        return (a, (a[0], deep), (b[0], deep), b)
-    a, b = (x, y + 1), (x, y + h - 1)
-    deep = x + w * reach
-    if node.shape == "cap":
-        a, b, deep = (x + w, y + 1), (x + w, y + h - 1), x + w - w * reach
-    return (a, (deep, a[1]), (deep, b[1]), b)
-
-
-def _direction(points: tuple[Point, ...]) -> Point:
-    """The unit vector in which a path arrives."""
-    x, y = points[-1]
-    for px, py in reversed(points[:-1]):
-        length = ((x - px) ** 2 + (y - py) ** 2) ** 0.5
-        if length > 0.5:
-            return (x - px) / length, (y - py) / length
-    return 0.0, 1.0
 
 
 def _rect(x: float, y: float, w: float, h: float, r: float, paint: str, cls: str = "s") -> str:

@@ -115,14 +115,11 @@ def _inner(term: LetTerm) -> tuple[LetTerm, ...]:
             return (term.operand,)
         case Apply():
             return term.args
-        case Gather():
-            return term.indices
-        case Items():
-            return term.items
-        case Lambda():
-            return (term.body,)
-        case Factor():
-            return (*(() if term.body is None else (term.body,)), *(term.cases or ()))
+        case Gather() | Items():
+            return term.indices if isinstance(term, Gather) else term.items
+        case Lambda() | Factor():
+            cases = term.cases if isinstance(term, Factor) else None
+            return (*(() if term.body is None else (term.body,)), *(cases or ()))
         case _:
             return ()
 

@@ -90,9 +90,9 @@ class Ranks:
                 f"the draws are {where} (mean of ranks: {_shown(self.z_mean, self.p_mean)})"
             )
         if self.p_spread < size:
-            how = "narrow" if self.z_spread > 0 else "wide"
+            how = "little: too narrow" if self.z_spread > 0 else "much: too wide"
             fact = _shown(self.z_spread, self.p_spread)
-            found.append(f"the posterior is too {how} (spread of ranks: {fact})")
+            found.append(f"the draws are spread too {how} (spread of ranks: {fact})")
         if not found and self.p_chi_square < size:
             statistic, freedom = self.chi_square
             found.append(

@@ -18,6 +18,7 @@ from quivers_nb.lower.module import Kernel, Module
 from quivers_nb.session.cell import CellResult, Exported, Made, exports
 from quivers_nb.session.namespace import Refusal
 
+NAMED = 4  # weights named in a line
 SHOWN = (Module, Model, Kernel)  # what `card` knows how to draw
 
 
@@ -214,6 +215,10 @@ def _list(names: Mapping[str, object] | Sequence[str], before: str = ": ") -> st
 
 def _count(number: int, noun: str) -> str:
     return f"{_figure(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def _figure(number: int) -> str:
+    return f"{number:,}".replace(",", " ")  # thousands apart
 
 
 def _time(seconds: float) -> str:

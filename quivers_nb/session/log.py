@@ -20,6 +20,7 @@ Counts = tuple[int, ...]  # rows per chain; of a log of losses, steps
 Floats = NDArray[np.float64]
 KEPT_BYTES = 1 << 30  # of positions; beyond it only the leading coordinates are kept
 LEADING = 64
+FEWEST = 4  # draws that diagnostics need
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Log(Protocol):
     @property
     def columns(self) -> Mapping[str, Sequence[float]]: ...  # for curves; they only grow
     def losses(self, counts: Counts) -> Floats: ...  # (steps,)
+    def num_draws(self, counts: Counts) -> int: ...  # per chain, after warm-up
     def draws(self, counts: Counts) -> Floats | None: ...  # (chains, draws, coordinates)
     def chains(self, counts: Counts) -> tuple[ChainProgress, ...]: ...
 
@@ -84,6 +86,11 @@ class Progress:
     def losses(self) -> Floats:  # (steps,)
         return self.log.losses(self.counts)
 
+    @property
+    def num_draws(self) -> int:
+        """Draws after warm-up of the chain that is furthest behind."""
+        return self.log.num_draws(self.counts)
+
     @cached_property
     def chains(self) -> tuple[ChainProgress, ...]:
         return self.log.chains(self.counts)
@@ -118,6 +125,9 @@ class LossLog:
 
     def losses(self, counts: Counts) -> Floats:
         return np.array(self._losses[: counts[0]], dtype=np.float64)
+
+    def num_draws(self, counts: Counts) -> int:  # noqa: ARG002
+        return 0
 
     def draws(self, counts: Counts) -> Floats | None:  # noqa: ARG002
         return None
@@ -168,14 +178,16 @@ class DrawLog:
 
     def positions(self, counts: Counts) -> Floats | None:
         """Positions after warm-up that every chain has: (chains, draws, coordinates)."""
-        number = min(counts, default=0) - self._warmup
-        if number < 1:
+        number = self.num_draws(counts)
+        if not number:
             return None
         return np.stack([np.stack(rows[:number]) for rows in self._positions])
 
+    def num_draws(self, counts: Counts) -> int:
+        return max(min(counts, default=0) - self._warmup, 0)
+
     def draws(self, counts: Counts) -> Floats | None:
-        found = self.positions(counts)
-        return None if found is None or found.shape[1] < diagnose._MIN_DRAWS else found
+        return self.positions(counts) if self.num_draws(counts) >= FEWEST else None
 
     def chains(self, counts: Counts) -> tuple[ChainProgress, ...]:
         return tuple(

@@ -104,6 +104,8 @@ class Publisher:
             except Exception as error:  # noqa: BLE001  (noted; it is the subscriber's own)
                 self._drop(subscription)
                 self._note(f"a subscriber raised {type(error).__name__}: {error}")
+            if last:
+                self._drop(subscription)
 
     def _drop(self, subscription: _Subscription) -> None:
         with self._lock:
@@ -113,9 +115,12 @@ class Publisher:
     def _loop(self) -> None:
         while not self._over.wait(PERIOD):
             self.tick()
-        self.tick(last=True)
-        with self._lock:
-            self._thread = None
+        while True:
+            with self._lock:
+                if not self._subscriptions:
+                    self._thread = None
+                    return
+            self.tick(last=True)
 
 
 def _message(subscription: _Subscription, progress: Progress, *, last: bool) -> Message:

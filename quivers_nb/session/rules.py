@@ -43,7 +43,7 @@ class RHatBelow(_Combined):
             raise UserError(f"limit={self.limit!r} must be above 1: R-hat hardly falls below")
 
     def met(self, progress: Progress) -> str | None:
-        if _draws(progress) < self.draws or progress.r_hat is None:
+        if progress.num_draws < self.draws or progress.r_hat is None:
             return None
         if not progress.r_hat < self.limit:
             return None
@@ -136,10 +136,6 @@ class AllOf(_Combined):
     def met(self, progress: Progress) -> str | None:
         reasons = [rule.met(progress) for rule in self.rules]
         return None if None in reasons else " and ".join(map(str, reasons))
-
-
-def _draws(progress: Progress) -> int:
-    return progress.log.draws_per_chain(progress.counts)
 
 
 def _at_least_one(**counts: int) -> None:

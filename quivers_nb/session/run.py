@@ -7,7 +7,6 @@ wanted, returns at once, and does nothing where there is nothing to do. Whether 
 state, never `Thread.is_alive` (which lies after an interrupted join).
 """
 
-import atexit
 from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -20,12 +19,12 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.session.live import claim, release
 from quivers_nb.session.log import Log, Progress
 from quivers_nb.session.publisher import Publisher, Subscriber
 from quivers_nb.session.rules import StopRule
 
 SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
-FAREWELL = 2.0  # seconds given to live runs when the interpreter ends
 
 
 class State(StrEnum):
@@ -117,6 +116,7 @@ class Run(Generic[R]):
         self._state, self._before_pause = State.CREATED, State.WARMING
         self._asked = False  # the flag: a pause or the end is wanted
         self._cut_short = False
+        self._enough = False  # the stop rule is met
         self._looked = 0
         self._reason = ""
         self._outcome: tuple[R] | None = None
@@ -134,10 +134,10 @@ class Run(Generic[R]):
         """Begin. Raises `UserError` if another run of the same model is live."""
         with self._lock:
             if self._state is State.CREATED:
-                _claim(self)
+                claim(self)
                 self._since = self._clock()
                 self._move(State.WARMING)
-                Thread(target=self._work, name=f"run {self._job.name}", daemon=True).start()
+                self._launch()
         return self
 
     def pause(self) -> Self:
@@ -161,12 +161,13 @@ class Run(Generic[R]):
         """End after the iteration under way and keep what there is."""
         with self._lock:
             if self._state is State.CREATED:
-                self._conclude(State.STOPPED, f"{reason} before the start")
+                self._move(State.STOPPED, f"{reason} before the start")
             elif not self._state.over and self._state is not State.STOPPING:
                 if self._state is State.PAUSED:
                     self._since = self._clock()
                 self._asked, self._reason = True, reason
                 self._move(State.STOPPING, reason)
+        self._tell_the_end()
         return self
 
     def abort(self) -> Self:
@@ -174,7 +175,18 @@ class Run(Generic[R]):
         with self._lock:
             self._asked = True
             if not self._state.over:
-                self._conclude(State.STOPPED, "aborted")
+                self._rest()
+                self._move(State.STOPPED, "aborted")
+        self._tell_the_end()
+        return self
+
+    def refuse(self, error: Exception) -> Self:
+        """Fail without having begun, because of what should have come before."""
+        with self._lock:
+            if self._state is State.CREATED:
+                self._error = (error, error.__traceback__)
+                self._move(State.FAILED, f"{type(error).__name__}: {error}")
+        self._tell_the_end()
         return self
 
     # --- waiting -----------------------------------------------------------------------------
@@ -317,10 +329,9 @@ class Run(Generic[R]):
         with self._lock:
             while self._state is State.PAUSED:
                 self._changed.wait()
-            if self._state is State.STOPPING or self._state.over:
-                self._cut_short = self._cut_short or self._reason_is_outside()
-                return True
-        return False
+            ends = self._state is State.STOPPING or self._state.over
+            self._cut_short = ends and not self._enough
+        return ends
 
     def asked(self) -> bool:
         """For the job, see `Control`."""
@@ -345,20 +356,35 @@ class Run(Generic[R]):
             return
         self._looked = iteration
         reason = until.met(self.progress)
-        if reason is not None:
-            self.stop(_RULE + reason)
+        if reason is None:
+            return
+        with self._lock:
+            self._enough = not self._reason
+            self.stop(reason)
 
-    def _reason_is_outside(self) -> bool:
-        return not self._reason.startswith(_RULE)
+    def _launch(self) -> None:
+        """The lock is held: the worker does nothing before the launch is known to have worked."""
+        try:
+            Thread(target=self._work, name=f"run {self._job.name}", daemon=True).start()
+        except BaseException:  # an interrupt, or no thread to be had
+            self._rest()
+            self._move(State.STOPPED, "interrupted at the start")
+            release(self)
+            raise
 
     def _work(self) -> None:
+        with self._lock:
+            if self._state.over:
+                release(self)
+                return
         try:
             outcome = self._job.work(self)
         except BaseException as error:  # noqa: BLE001  (kept, shown, and raised by `result`)
             self._end(State.FAILED, f"{type(error).__name__}: {error}", error=error)
         else:
             state = State.STOPPED if self._cut_short else State.DONE
-            self._end(state, self._reason.removeprefix(_RULE), outcome=(outcome,))
+            ended_early = self._cut_short or self._enough
+            self._end(state, self._reason if ended_early else "", outcome=(outcome,))
 
     def _end(
         self,
@@ -367,27 +393,30 @@ class Run(Generic[R]):
         outcome: tuple[R] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        _release(self)
+        release(self)
         with self._lock:
-            if self._state.over:  # aborted before
-                return
-            self._outcome = outcome
-            self._error = None if error is None else (error, error.__traceback__)
-            self._conclude(state, note)
+            if not self._state.over:  # or else it was aborted
+                self._outcome = outcome
+                self._error = None if error is None else (error, error.__traceback__)
+                self._rest()
+                self._move(state, note)
+        self._tell_the_end()
 
-    # --- the state machine; the lock is held ----------------------------------------------------
+    def _tell_the_end(self) -> None:
+        """Call back those who wait for the end, outside the lock: they may start other runs."""
+        with self._lock:
+            if not self._state.over:
+                return
+            callbacks, self._at_end = self._at_end, []
+        for callback in callbacks:
+            callback()
+
+    # --- the state machine; the lock is held ---------------------------------------------------
 
     def _move(self, state: State, note: str = "") -> None:
         self._events.append(Event(self._clock() - self._made, state, note))
         self._state = state
         self._changed.notify_all()
-
-    def _conclude(self, state: State, note: str) -> None:
-        self._rest()
-        self._move(state, note)
-        callbacks, self._at_end = self._at_end, []
-        for callback in callbacks:
-            callback()
 
     def _note(self, note: str) -> None:
         with self._lock:
@@ -403,44 +432,3 @@ class Run(Generic[R]):
         if self._error is not None:
             error, traceback = self._error
             raise error.with_traceback(traceback)
-
-
-_RULE = "enough: "  # before the reason of a stop rule, which is not an interruption
-
-# --- live runs -----------------------------------------------------------------------------------
-
-_live: list[Run[Any]] = []  # held here, so a run outlives the variable that named it
-_live_lock = RLock()
-
-
-def live_runs() -> tuple[Run[Any], ...]:
-    """The runs whose work is under way, also those whose variable is gone."""
-    with _live_lock:
-        return tuple(_live)
-
-
-def _claim(run: Run[Any]) -> None:
-    with _live_lock:
-        for other in _live:
-            if other.model is run.model and run.model is not None:
-                raise UserError(
-                    f"the model is in use by another run, which is {other.state} ({other.name}, "
-                    f"{other.progress.iteration} iterations): two runs would write to the same "
-                    "weights. Stop it first: `for run in live_runs(): run.stop().wait()`, with "
-                    "`from quivers_nb.session.run import live_runs`"
-                )
-        _live.append(run)
-
-
-def _release(run: Run[Any]) -> None:
-    with _live_lock:
-        _live.remove(run)
-
-
-@atexit.register
-def _farewell() -> None:
-    """At the interpreter's end, let what is under way stop between two iterations."""
-    for run in live_runs():
-        run.stop("the interpreter ended")
-    for run in live_runs():
-        run.wait(FAREWELL)

@@ -1,19 +1,24 @@
 """The Markdown cases: every block finds exactly what its marks say."""
 
 import re
+from ast import literal_eval
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from scipy import stats
 
 from quivers_nb.check import check_source
-from quivers_nb.check.describe import signatures
-from quivers_nb.check.term import CheckedModule
+from quivers_nb.check.describe import signatures, site_lines
+from quivers_nb.check.term import CheckedModule, Program
 from quivers_nb.check.verify import verify
 from quivers_nb.diagnostics.diagnostic import Diagnostic
-from quivers_nb.diagnostics.errors import LanguageError
+from quivers_nb.diagnostics.errors import LanguageError, UserError
 from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.dsl import loads
 
 CASES = Path(__file__).parents[1] / "cases"
 BLOCK = re.compile(r"^```qvr( prelude)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -22,6 +27,10 @@ MARK = re.compile(
     r"(?: at \"(?P<at>[^\"]*)\")?"
 )
 TYPE = re.compile(r"# type: (.*\S)")
+SITE = re.compile(r"# site: (.*\S)")
+DENSITY = re.compile(r"# density: (.*\S) at (\S.*?)( refused)?$", re.MULTILINE)
+VALUE = re.compile(r"(\w+)=(\[[^\]]*\]|\S+)")
+FORMULAS = {**vars(stats), **{name: getattr(np, name) for name in ("exp", "inf", "log", "sum")}}
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,39 @@ def test_a_block_finds_what_its_marks_say(block: Block) -> None:
             unmet.remove(mark)
     assert (extra, unmet) == ([], [])
     types = TYPE.findall(block.text)
+    sites = SITE.findall(block.text)
     if module is not None:
         verify(module)
         assert set(types) <= set(signatures(module))
+        programs = [e.value for e in module.exports if isinstance(e.value, Program)]
+        assert set(sites) <= {str(line) for p in programs for line in site_lines(p)}
     else:
-        assert not types
+        assert not types + sites
+
+
+@pytest.fixture
+def in_doubles() -> Iterator[None]:
+    """Literals take the dtype of the computation (R12)."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("in_doubles")
+@pytest.mark.parametrize(
+    "block", [pytest.param(b, id=b.where) for b in blocks() if DENSITY.search(b.text)]
+)
+def test_a_block_has_the_density_that_its_marks_say(block: Block) -> None:
+    model = loads(block.text).morphism
+    for formula, values, refused in DENSITY.findall(block.text):
+        wanted = float(eval(formula, FORMULAS))
+        given = {name: torch.tensor(literal_eval(value)) for name, value in VALUE.findall(values)}
+        sites = {k: v.double() if v.is_floating_point() else v for k, v in given.items()}
+        if refused:
+            with pytest.raises(UserError, match="outside the support"):
+                model.log_joint(None, sites)
+        else:
+            assert float(model.log_joint(None, sites)) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_there_are_cases() -> None:

@@ -133,9 +133,10 @@ class SVI:
 
     def _step(self, x: Tensor | None, obs: Values | None) -> float:
         target = self._target(x, obs)
-        self.optim.zero_grad(set_to_none=True)
         if self._traced is not None and not self._traced.valid:
             self._traced, self._repeats = None, 0  # a weight was replaced, not written to
+        if self._traced is None:  # a replay sets every gradient itself
+            self.optim.zero_grad(set_to_none=True)
         if self._traced is not None:
             loss = self._traced()
         elif self._repeats == TRACE_AFTER:

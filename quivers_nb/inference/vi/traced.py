@@ -25,6 +25,7 @@ from quivers_nb.inference.graph import (
 from quivers_nb.inference.replay import Replay, replay
 
 Loss = Callable[[], Tensor]
+Gradients = tuple[Tensor | None, ...]  # None: the loss does not read that weight
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to the largest entry
 
 
@@ -50,7 +51,7 @@ class TracedLoss:
         return loss
 
 
-def eager_step(loss: Loss, fitted: Sequence[Parameter]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+def eager_step(loss: Loss, fitted: Sequence[Parameter]) -> tuple[Tensor, Gradients]:
     """The loss and its gradients by autograd."""
     value = loss()
     return value, torch.autograd.grad(value, list(fitted), allow_unused=True)
@@ -65,32 +66,42 @@ def trace_loss(
     generator ends where an eager step leaves it.
     """
     before = _state(generator)
-    value, gradients = eager_step(loss, fitted)
-    after = _state(generator)
+    try:
+        graph, value, gradients = _recorded_step(loss, weights, fitted)
+        reason = ""
+    except RecordingError as error:
+        _restore(generator, before)
+        graph, reason = None, str(error)
+        value, gradients = eager_step(loss, fitted)
     for parameter, gradient in zip(fitted, gradients, strict=True):
         parameter.grad = gradient
-    used = [p for p, g in zip(fitted, gradients, strict=True) if g is not None]
-    try:
-        run = _record(loss, weights, used)
-    except RecordingError as error:
-        _restore(generator, after)
-        return None, value, str(error)
+    if graph is None:
+        return None, value, reason
+    run = replay(without_views_of_inputs(graph, weights), torch.no_grad)
+    after = _state(generator)
     _restore(generator, before)
     again = run(*weights)
-    same = all(map(_close, again, (value, *(g for g in gradients if g is not None))))
     _restore(generator, after)
-    if not same:
+    if not all(map(_close, again, (value, *(g for g in gradients if g is not None)))):
         return None, value, "the replayed step differs from the eager one"
+    used = tuple(p for p, g in zip(fitted, gradients, strict=True) if g is not None)
     places = tuple(tensor.data_ptr() for tensor in weights)
-    return TracedLoss(run, tuple(weights), tuple(used), places), value, ""
+    return TracedLoss(run, tuple(weights), used, places), value, ""
 
 
-def _record(loss: Loss, weights: Sequence[Tensor], used: Sequence[Parameter]) -> Replay:
+def _recorded_step(
+    loss: Loss, weights: Sequence[Tensor], fitted: Sequence[Parameter]
+) -> tuple[Graph, Tensor, Gradients]:
+    """An eager step with the operations that it ran."""
+    found: list[tuple[Tensor, Gradients]] = []
+
     def step() -> list[Tensor]:
-        value = loss()
-        return [value, *torch.autograd.grad(value, list(used))]
+        found.append(eager_step(loss, fitted))
+        value, gradients = found[0]
+        return [value, *(gradient for gradient in gradients if gradient is not None)]
 
-    return replay(without_views_of_inputs(record_draws(step, weights), weights), torch.no_grad)
+    graph = record_draws(step, weights)
+    return graph, *found[0]
 
 
 _VIEWS = frozenset(

@@ -1,8 +1,8 @@
 """A linear Gaussian model: its posterior and its evidence are known exactly.
 
-    a : d <- N(0, 1)                                    shared, a plate (if ``shared``)
-    z <- N(0, 1), a vector                              one per row (if ``row``)
-    y <- N(x . a + w . z + intercept, noise)            observed, one per row
+a : d <- N(0, 1)                                    shared, a plate (if ``shared``)
+z <- N(0, 1), a vector                              one per row (if ``row``)
+y <- N(x . a + w . z + intercept, noise)            observed, one per row
 """
 
 from dataclasses import dataclass

@@ -158,7 +158,9 @@ def test_steps_are_traced_and_lower_the_loss(name):
     assert float(result.losses[-10:].mean()) < float(result.losses[:10].mean())
 
 
-@pytest.mark.parametrize("name", ["laplace", "multivariate, rows", "flow iaf", "amortized", "delta"])
+@pytest.mark.parametrize(
+    "name", ["laplace", "multivariate, rows", "flow iaf", "amortized", "delta"]
+)
 def test_chains_start_at_draws_of_a_guide(name):
     model, _, guide = hand(name)
     run = MCMC(NUTSKernel(), 5, 3, num_chains=1, seed=0, tier="eager")

@@ -4,6 +4,7 @@ The model is linear and normal, so the evidence, the bound and its gradient are 
 """
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def ordered(bounds: list[torch.Tensor], evidence: float) -> bool:
     """Each bound significantly above the one before, none significantly above the evidence."""
     ups = [
         float((b.mean() - a.mean()) / math.sqrt(a.var() / len(a) + b.var() / len(b))) > BOUND
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in pairwise(bounds)
     ]
     return all(ups) and all(z_of(bound - evidence) < BOUND for bound in bounds)
 

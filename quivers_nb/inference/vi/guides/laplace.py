@@ -19,6 +19,8 @@ from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
 
 MAX_ITERATIONS = 1000
 GRADIENT_TOLERANCE = 1e-9  # where the search may stop
+FLAT = 1e-10  # curvature, relative to the largest, that counts as none
+IMPOSSIBLE = 1e15  # what a point without density costs the search
 SLOPE_TOLERANCE = 1e-3  # rise of the log density per standard deviation at an accepted mode
 HESSIAN_BATCH = 64  # columns per double backward
 NOISE_SEED = 0  # of the noise without coordinates: the same at every evaluation
@@ -200,6 +202,10 @@ def _mode(posterior: _Posterior, start: Tensor | None) -> tuple[Tensor, int]:
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = -posterior(q)
+        if not bool(torch.isfinite(value.detach())):
+            # The line search interpolates, so it wants a number, and turns back from a high one.
+            q.grad = torch.zeros_like(q)
+            return torch.full_like(value.detach(), IMPOSSIBLE)
         value.backward()
         return value
 
@@ -224,10 +230,13 @@ def _covariance_factor(hessian: Tensor, target: OpenTarget) -> Tensor:
 
 
 def _flat_sites(hessian: Tensor, target: OpenTarget) -> Iterator[str]:
-    """The sites that the direction of least curvature moves most."""
+    """The sites that the directions without curvature move most."""
     if not bool(torch.isfinite(hessian).all()):
         bad = ~torch.isfinite(hessian).all(-1)
     else:
-        direction = torch.linalg.eigh(-hessian)[1][:, 0].abs()
-        bad = direction > 0.5 * direction.max()
+        curvatures, directions = torch.linalg.eigh(-hessian)
+        flat = curvatures <= FLAT * curvatures.abs().max()
+        flat[0] = True  # the least one, if rounding alone spoiled the factor
+        weight = directions[:, flat].abs().amax(-1)
+        bad = weight > 0.5 * weight.max()
     return (c.name for c in target.layout if bool(bad[c.start : c.stop].any()))

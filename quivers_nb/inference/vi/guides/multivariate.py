@@ -96,7 +96,7 @@ class FactorNormal(Block):
         whitened = (u - self.loc) * (-self.log_scale).exp()
         tril, half_log_det = self._capacitance()
         columns = (whitened @ self.factor).reshape(-1, len(tril)).mT
-        inner = torch.linalg.solve_triangular(tril, columns, upper=False).mT
+        inner: Tensor = torch.linalg.solve_triangular(tril, columns, upper=False).mT
         explained = inner.square().sum(-1).reshape(whitened.shape[:-1])
         constant = half_log_det + len(self.loc) * HALF_LOG_TWO_PI
         return -0.5 * (whitened.square().sum(-1) - explained) - constant
@@ -112,7 +112,7 @@ class FactorNormal(Block):
         """
         factor = self.factor
         eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-        tril = torch.linalg.cholesky(eye + factor.mT @ factor)
+        tril: Tensor = torch.linalg.cholesky(eye + factor.mT @ factor)
         return tril, tril.diagonal().log().sum() + self.log_scale.sum()
 
 

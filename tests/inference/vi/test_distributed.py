@@ -1,0 +1,86 @@
+"""Two processes with half of the rows each fit what one process fits with all of them."""
+
+import os
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.dsl import loads
+from quivers_nb.inference import ELBO, SVI, AutoNormalGuide, DistributedSVI
+
+SOURCE = """object R3 : Real 3
+program line : R3 -> R3
+    sample a : 1 <- Normal(0.0, 1.0)
+    sample s : 1 <- HalfNormal(1.0)
+    observe y <- Normal(a, s)
+    return y
+export line
+"""
+STEPS = 25
+ROWS = 7  # shards of unequal size
+
+
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.ones(ROWS, 3), 1.0 + torch.randn(ROWS, generator=generator)
+
+
+def fit(kind, x, y, **options):
+    """Losses, and the guide's parameters."""
+    model = loads(SOURCE).morphism
+    guide = AutoNormalGuide(model, model.observed_names)
+    optim = torch.optim.Adam(guide.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(0)
+    svi = kind(model, guide, optim, ELBO(num_particles=4), generator=generator, **options)
+    losses = [svi.step(x, {"y": y}) for _ in range(STEPS)]
+    return losses, {name: p.tolist() for name, p in guide.named_parameters()}
+
+
+def work(rank: int, port: int, results) -> None:
+    """One of two processes: its share of the rows, or (NaN) data that cannot be fitted."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    x, y = data()
+    mine = slice(0, 3) if rank == 0 else slice(3, ROWS)
+    found = fit(DistributedSVI, x[mine], y[mine])
+    broken = y[mine].clone()
+    if rank == 1:
+        broken[0] = float("inf")
+    try:
+        fit(DistributedSVI, x[mine], broken)
+        message = ""
+    except UserError as error:
+        message = str(error)
+    results.put((rank, *found, message))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_fit_the_union_of_their_rows():
+    context = get_context("spawn")
+    results = context.Queue()
+    port = 29_500 + os.getpid() % 1000
+    processes = [context.Process(target=work, args=(k, port, results)) for k in range(2)]
+    for process in processes:
+        process.start()
+    found = dict((rank, rest) for rank, *rest in (results.get(timeout=240) for _ in processes))
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    losses, parameters = fit(SVI, *data())
+    for rank in range(2):
+        torch.testing.assert_close(found[rank][0], losses, rtol=1e-4, atol=1e-5)
+        for name, values in parameters.items():
+            torch.testing.assert_close(found[rank][1][name], values, rtol=1e-4, atol=1e-5)
+    assert found[0][1] == found[1][1]  # bit for bit
+    for rank in range(2):
+        assert "the loss is" in found[rank][2]  # raised in both, though only one has the fault
+    assert losses[-1] < losses[0]
+
+
+def test_without_a_process_group_it_says_so():
+    with pytest.raises(UserError, match="there is no process group: .* use SVI"):
+        fit(DistributedSVI, *data())
