@@ -26,7 +26,10 @@ _HOME = {
     "SVI": "quivers_nb.inference",
     "bayesian_lift_parameters": "quivers_nb.inference",
     "condition": "quivers_nb.inference",
+    "Run": "quivers_nb.session.run",
     "Session": "quivers_nb.session",
+    "fit_nuts": "quivers_nb.session.fits",
+    "fit_svi": "quivers_nb.session.fits",
 }
 _SUBMODULES = frozenset({"compat", "dsl", "inference"})
 

@@ -47,7 +47,8 @@ def diagram(
         UserError: there is nothing to draw, or no group, module entry or channel of that name.
     """
     value = _value(obj, name)
-    picture = value if isinstance(value, Diagram) else build(value, name or "")
+    called = name or ("" if isinstance(obj, TermNode | Program) else getattr(obj, "name", ""))
+    picture = value if isinstance(value, Diagram) else build(value, called or "")
     folded = elided(picture) if depth is None else at_depth(picture, depth)
     if fold is not None:
         folded |= named(picture, [fold] if isinstance(fold, str) else fold)

@@ -1,13 +1,12 @@
 """Badge channels: what the second line of a box says."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 from quivers_nb.check.paths import calls, leaf_paths, own_segment, parameter_paths
 from quivers_nb.check.term import Program, Term
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.diagrams.graph import Diagram, Kind, signature, walk
+from quivers_nb.diagrams.graph import Diagram, Item, Kind, signature, walk
 
 CHANNELS = ("kernel", "types", "params", "none")
 
@@ -23,10 +22,9 @@ def channel(
     match name:
         case "kernel":
             return {}
-        case "types" | "shape":
-            return {
-                i.id: signature(i) for _, i in walk(diagram) if i.kind in {Kind.BOX, Kind.GROUP}
-            }
+        case "types":
+            things = {Kind.BOX, Kind.CONTRACTION, Kind.GROUP}
+            return {item.id: signature(item) for _, item in walk(diagram) if item.kind in things}
         case "none":
             return {item.id: "" for _, item in walk(diagram)}
         case "params" if not isinstance(value, Diagram):
@@ -36,42 +34,42 @@ def channel(
 
 
 def params(diagram: Diagram, value: Term | Program, obj: Any) -> dict[str, str]:
-    """How many parameters every box and group has; ``obj`` is a model with named parameters."""
-    if not hasattr(obj, "named_parameters"):
-        raise UserError(
-            "The badge channel 'params' counts the parameters of a model: give a model."
-        )
-    sizes: dict[str, int] = defaultdict(int)
-    for path, tensor in obj.named_parameters():
-        sizes[path] += tensor.numel()
-    owned = _by_occurrence(diagram, value)
+    """How many parameters every box and group has, shared ones counted once in a group.
+
+    ``obj`` is a model: its ``parameter_sites()`` have a ``path`` and a ``shape``.
+    """
+    if not hasattr(obj, "parameter_sites"):
+        raise UserError("The badge channel 'params' counts the parameters of a model: give a model.")
+    sizes: dict[str, int] = {}
+    for site in obj.parameter_sites():
+        path = site.path.rsplit(".", 1)[0]
+        sizes[path] = sizes.get(path, 0) + prod(site.shape)
+    owners = _owners(diagram, value)
     found: dict[str, str] = {}
-    for _, item in walk(diagram):
-        if item.kind not in {Kind.BOX, Kind.GROUP}:
-            continue
-        keys = {key for path, key in owned if path == item.id or _is_in(item, path)}
-        total = sum(size for path, size in sizes.items() if _below(path, keys))
-        if item.kind is Kind.GROUP or keys:
-            note = f"{item.note} · " if item.note else ""
-            found[item.id] = f"{note}{total:,} params"
+    for item in diagram.items:
+        _count(item, owners, sizes, found)
     return found
 
 
-def _by_occurrence(diagram: Diagram, value: Term | Program) -> list[tuple[str, str]]:
-    """The parameter path of every occurrence."""
+def _owners(diagram: Diagram, value: Term | Program) -> dict[str, str]:
+    """The parameter path of every occurrence path."""
     names = parameter_paths(value)
     if isinstance(value, Program):
         leaves = [leaf for step, term in calls(value) for leaf in leaf_paths(term, step)]
     else:
-        start = own_segment(value)
-        prefix = "" if start == diagram.title else diagram.title
-        leaves = list(leaf_paths(value, prefix if prefix != "expression" else ""))
-    return [(path, names[generator.owner]) for path, generator in leaves]
+        alone = diagram.title in {own_segment(value), "expression"}
+        leaves = list(leaf_paths(value, "" if alone else diagram.title))
+    return {path: names[generator.owner] for path, generator in leaves}
 
 
-def _is_in(item: Any, path: str) -> bool:
-    return item.body is not None and any(inner.id == path for _, inner in walk(item.body))
-
-
-def _below(path: str, keys: Iterable[str]) -> bool:
-    return any(path == key or path.startswith(f"{key}.") for key in keys)
+def _count(
+    item: Item, owners: dict[str, str], sizes: dict[str, int], found: dict[str, str]
+) -> set[str]:
+    """The owners in an item; notes the texts of the item and of what is in it."""
+    inside = {owners[item.id]} if item.id in owners else set()
+    for inner in item.body.items if item.body is not None else ():
+        inside |= _count(inner, owners, sizes, found)
+    if inside:
+        total = sum(sizes.get(owner, 0) for owner in inside)
+        found[item.id] = f"{f'{item.note} · ' if item.note else ''}{total:,} params"
+    return inside

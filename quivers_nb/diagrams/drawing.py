@@ -153,11 +153,12 @@ class Drawing:
         include: Iterable[str] | None = None,
         exclude: Iterable[str] | None = None,
     ) -> dict[str, Any]:
-        bundle = {
-            "text/plain": repr(self),
-            "image/svg+xml": self.svg,
-            "text/html": self.html,
-        }
+        bundle = {"text/plain": repr(self)}
+        try:
+            bundle |= {"image/svg+xml": self.svg, "text/html": self.html}
+        except Exception as error:  # noqa: BLE001  (a cell never dies of a picture)
+            reason = f"{type(error).__name__}: {error}"
+            bundle["text/plain"] += f"\nThe picture could not be drawn ({reason})."
         wanted = set(include) if include else set(bundle)
         return {k: v for k, v in bundle.items() if k in wanted - set(exclude or ())}
 

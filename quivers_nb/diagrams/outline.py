@@ -100,6 +100,8 @@ def _line(item: Item, count: int, look: Look) -> str:
         return shown(item.about, 90) + (f"   [{badge.split(' · ')[-1]}]" if badge else "")
     if item.kind is Kind.WORD:
         return f"{item.role or item.kind.value} {label}".replace("return return", "return") + note
+    if item.kind is Kind.JUNCTION:
+        return f"✗ {shown(item.about, 200)}"
     if item.group is GroupKind.PLATE:
         return f"plate {label}"
     return f"{label or (item.group and item.group.value)} : {shown(signature(item), 90)}{note}"

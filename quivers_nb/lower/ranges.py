@@ -4,6 +4,8 @@ Only supports whose bounds are numbers are checked: where a bound depends on oth
 outside it has log density -inf by definition, and that is an answer, not a fault.
 """
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,10 @@ def check_given(site: SiteKey, dist: Dist, value: Tensor) -> None:
             check_given(site, part, piece)
         return
     if isinstance(inner, Measured):
-        low, high = (bound if isinstance(bound, float) else None for bound in inner.measure.bounds)
+        low, high = (
+            bound if isinstance(bound, float) and isfinite(bound) else None
+            for bound in inner.measure.bounds
+        )
         _check_bounds(site, inner, low, high, value)
     if not isinstance(inner, Simple):
         return

@@ -19,7 +19,7 @@ class CellResult:
     """A compiled cell.
 
     Attributes:
-        module: what `quivers_nb.dsl.loads` gives for the cell's text and what it uses of other cells.
+        module: what `quivers_nb.dsl.loads` gives for the cell and what it uses of others.
         name: the name the user gave the module, if any.
         label: how people find the cell, for example ``cell [3]``.
         seconds: how long the compilation took.

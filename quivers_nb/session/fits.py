@@ -8,36 +8,31 @@ background never changes what the next cell draws.
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.mcmc.engine import Progress as Transition
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
-from quivers_nb.inference.mcmc.result import MCMCResult, Samples
+from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_nothing
-from quivers_nb.inference.target import flat
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.result import SVIResult
 from quivers_nb.inference.vi.svi import SVI, Objective, Schedule
-from quivers_nb.session.log import DrawLog, LossLog
+from quivers_nb.session.jobs import NutsJob, SviJob
 from quivers_nb.session.rules import StopRule
-from quivers_nb.session.run import Control, Run
+from quivers_nb.session.run import Run
 from quivers_nb.session.text_progress import TextProgress
-
-KEEP_EVERY = 100  # steps between two copies of parameters that are known to be finite
 
 MakeGuide = Callable[[Model, Collection[str]], Guide]
 MakeOptimizer = Callable[[list[Parameter]], torch.optim.Optimizer]
+AnyRun = TypeVar("AnyRun", bound=Run[Any])
 
 
 def fit_nuts(
@@ -60,31 +55,34 @@ def fit_nuts(
     keep_internal: bool = False,
     thin: int = 1,
     until: StopRule | None = None,
+    after: Run[Any] | None = None,
     block: bool = False,
 ) -> Run[MCMCResult]:
     """Draw from the posterior of ``model`` at ``x`` given ``data``: a started run.
 
     ``guide``: chains start at draws of it. ``init`` is "uniform", "prior" or "value" (with
-    ``init_values``). ``until`` is a stop rule, looked at between transitions. See `MCMC` and
-    `NUTSKernel` for the other options.
+    ``init_values``). ``until`` is a stop rule, looked at between transitions. ``after``: the run
+    begins when that one is over, and fails if it has no result. See `MCMC` and `NUTSKernel` for
+    the other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
-    run = Run(
-        _nuts_job(
-            model, x, data, guide=guide, keep=Selection(keep, keep_internal, thin),
-            mcmc=MCMC(
-                NUTSKernel(
-                    max_tree_depth=max_tree_depth, mass_matrix=mass_matrix,
-                    target_accept=target_accept,
-                ),
-                warmup, draws, chains, init_strategy=init, init_values=init_values,
-                seed=own_seed(seed), tier=tier,
-            ),
-        ),
-        until=until,
-    )  # fmt: skip
-    return _begun(run, block=block)
+    refuse_nothing(model)
+    kernel = NUTSKernel(
+        max_tree_depth=max_tree_depth, mass_matrix=mass_matrix, target_accept=target_accept
+    )
+    mcmc = MCMC(
+        kernel,
+        warmup,
+        draws,
+        chains,
+        init_strategy=init,
+        seed=own_seed(seed),
+        tier=tier,
+        init_values=init_values,
+    )
+    job = NutsJob(model, x, data, mcmc, guide, Selection(keep, keep_internal, thin))
+    return _begun(Run(job, until=until), after, block=block)
 
 
 def fit_svi(
@@ -105,7 +103,7 @@ def fit_svi(
 ) -> "SviRun":
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
 
-    ``guide`` is one, or makes one of the model and the observed names (a class of guides does);
+    ``guide`` is one, or makes one of the model and the observed names (as a class of guides does);
     None is `AutoNormalGuide`. ``optimizer`` is one, or makes one of the parameters of guide and
     model; None is Adam with learning rate ``lr``. ``objective`` None is `ELBO`. See `SVI` for the
     other options; `SviRun.then_nuts` goes on with draws.
@@ -115,8 +113,7 @@ def fit_svi(
     refuse_nothing(model)
     if steps < 1 or not lr > 0.0:
         raise UserError(f"steps={steps}, lr={lr}: must be positive")
-    names = frozenset(data or ())
-    made = _guide(model, names, guide)
+    made = _guide(model, frozenset(data or ()), guide)
     generator = Generator().manual_seed(own_seed(seed))
 
     def prepare() -> SVI:
@@ -124,8 +121,8 @@ def fit_svi(
         loss = ELBO() if objective is None else objective
         return SVI(model, made, chosen, loss, total_rows, generator, scheduler)
 
-    job = _SviJob(model, made, x, data, steps, prepare)
-    return _begun(SviRun(job, until=until), block=block)
+    job = SviJob(model, x, data, made, steps, prepare)
+    return _begun(SviRun(job, until=until), None, block=block)
 
 
 class SviRun(Run[SVIResult]):
@@ -134,32 +131,63 @@ class SviRun(Run[SVIResult]):
     @property
     def guide(self) -> Guide:
         """The guide that is fitted; it changes while the run goes on."""
-        return cast("_SviJob", self._job).guide
+        return cast("SviJob", self._job).guide
 
     def then_nuts(self, **options: Any) -> Run[MCMCResult]:
-        """Draws by NUTS, with the options of `fit_nuts`; chains start at draws of the guide.
+        """Draws by NUTS whose chains start at draws of the guide; takes the options of `fit_nuts`.
 
-        Returns at once. The new run begins when this one is over (`stop` it to go over sooner),
-        and fails if this one failed or was aborted.
+        Returns at once. The new run begins when this one is over (`stop` it to go over sooner).
         """
-        job = cast("_SviJob", self._job)
-        block = bool(options.pop("block", False))
-        run = _made(job.model, job.x, job.data, job.guide, options)
-
-        def hand_over() -> None:
-            try:
-                self.result  # noqa: B018  (raises if there is none)
-                run.start()
-            except Exception as error:  # noqa: BLE001  (raised again by `run.result`)
-                run.refuse(error)
-
-        self.call_at_end(hand_over)
-        if block:
-            self.wait()
-            return run.finish()
-        return run
+        job = cast("SviJob", self._job)
+        return fit_nuts(job.model, job.x, job.data, guide=job.guide, after=self, **options)
 
 
 def own_seed(seed: int | None) -> int:
     """``seed``, or one from torch's global generator; taken here, in the caller's thread."""
     return int(torch.randint(2**62, ())) if seed is None else int(seed)
+
+
+def _begun(run: AnyRun, after: Run[Any] | None, *, block: bool) -> AnyRun:
+    """Begin, now or after another run; show the progress and wait if the caller does."""
+    if after is not None:
+        before = after
+        before.call_at_end(lambda: _hand_over(before, run))
+    elif not block:
+        run.start()
+    if block:
+        run.subscribe(TextProgress(run.name, sys.stderr))
+        try:
+            run.finish(start=after is None)
+        finally:
+            run.flush()
+    return run
+
+
+def _hand_over(before: Run[Any], run: Run[Any]) -> None:
+    try:
+        before.result  # noqa: B018  (raises if there is none)
+        run.start()
+    except Exception as error:  # noqa: BLE001  (raised again by the result of the second run)
+        run.refuse(error)
+
+
+def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None) -> Guide:
+    if guide is None:
+        return AutoNormalGuide(model, names)
+    if hasattr(guide, "rsample") and not isinstance(guide, type):
+        return cast("Guide", guide)
+    return cast("MakeGuide", guide)(model, names)
+
+
+def _parameters(guide: Guide) -> Iterator[Parameter]:
+    return guide.parameters() if isinstance(guide, nn.Module) else iter(())
+
+
+def _optimizer(
+    given: torch.optim.Optimizer | MakeOptimizer | None, parameters: list[Parameter], lr: float
+) -> torch.optim.Optimizer:
+    if given is None:
+        return torch.optim.Adam(parameters, lr=lr)
+    if isinstance(given, torch.optim.Optimizer):
+        return given
+    return given(parameters)

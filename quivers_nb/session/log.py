@@ -7,7 +7,7 @@ lists that only grow, and a reader takes a length first and never looks beyond i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from quivers_nb.inference.mcmc.engine import Progress as Transition
 from quivers_nb.inference.mcmc.kernel import Stats
 
 Counts = tuple[int, ...]  # rows per chain; of a log of losses, steps
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 KEPT_BYTES = 1 << 30  # of positions; beyond it only the leading coordinates are kept
 LEADING = 64
 FEWEST = 4  # draws that diagnostics need
@@ -190,9 +190,7 @@ class DrawLog:
         return self.positions(counts) if self.num_draws(counts) >= FEWEST else None
 
     def chains(self, counts: Counts) -> tuple[ChainProgress, ...]:
-        return tuple(
-            self._chain(chain, count) for chain, count in enumerate(counts) if count
-        )
+        return tuple(self._chain(chain, count) for chain, count in enumerate(counts) if count)
 
     def _chain(self, chain: int, count: int) -> ChainProgress:
         last = self._stats[chain][count - 1]

@@ -23,7 +23,7 @@ Pairs = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Message:
-    """What is new. ``data``: per column ``(n, 2)`` float32, the row less ``first`` and the value."""
+    """What is new. ``data``: per column ``(n, 2)`` float32, row less ``first``, and value."""
 
     sequence: int  # from 0; per subscriber
     progress: Progress
@@ -76,6 +76,7 @@ class Publisher:
         self._subscriptions: list[_Subscription] = []
         self._lock = Lock()
         self._over = Event()
+        self.idle = Event()  # nobody is to be told anything any more
         self._thread: Thread | None = None
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -84,6 +85,7 @@ class Publisher:
         with self._lock:
             self._subscriptions.append(subscription)
             if self._thread is None:
+                self.idle.clear()
                 self._thread = Thread(target=self._loop, name="publisher", daemon=True)
                 self._thread.start()
         return lambda: self._drop(subscription)
@@ -119,6 +121,7 @@ class Publisher:
             with self._lock:
                 if not self._subscriptions:
                     self._thread = None
+                    self.idle.set()
                     return
             self.tick(last=True)
 

@@ -10,87 +10,23 @@ state, never `Thread.is_alive` (which lies after an interrupted join).
 from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from queue import Empty, SimpleQueue
 from threading import Condition, RLock, Thread
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.session.live import claim, release
-from quivers_nb.session.log import Log, Progress
+from quivers_nb.session.log import Progress
 from quivers_nb.session.publisher import Publisher, Subscriber
 from quivers_nb.session.rules import StopRule
+from quivers_nb.session.state import Event, Job, State
 
 SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
 
 
-class State(StrEnum):
-    """Where a run is."""
-
-    CREATED = "created"
-    WARMING = "warming"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    DONE = "done"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def over(self) -> bool:
-        return self in (State.DONE, State.STOPPED, State.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A change of state, ``time`` seconds after the run was made; ``note`` says why."""
-
-    time: float
-    state: State
-    note: str = ""
-
-
-class Control(Protocol):
-    """What a job sees of its run."""
-
-    def checkpoint(self) -> bool:
-        """Called between iterations: waits while the run is paused; True if the job is to end."""
-        ...
-
-    def asked(self) -> bool:
-        """Whether a pause or the end is wanted, so that a `checkpoint` should come soon."""
-        ...
-
-    def warmed_up(self) -> None:
-        """The first iteration that counts is made."""
-        ...
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether the run was stopped from outside."""
-        ...
-
-
-R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
-
-
-class Job(Protocol[R_co]):
-    """What is to be done. ``partial`` may be called from any thread, while ``work`` is at it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def model(self) -> object: ...  # one live run each
-    @property
-    def total(self) -> int | None: ...
-    @property
-    def log(self) -> Log: ...
-    def work(self, control: Control) -> R_co: ...
-    def partial(self) -> Any: ...
 
 
 class Run(Generic[R]):
@@ -209,12 +145,14 @@ class Run(Generic[R]):
             with suppress(ValueError):
                 self._at_end.remove(wake)
 
-    def finish(self) -> Self:
+    def finish(self, *, start: bool = True) -> Self:
         """Start, and wait to the end. The first Ctrl-C stops the run, which keeps what there is;
         the second raises `KeyboardInterrupt`. Raises what the work raised.
         """
         try:
-            self.start().wait()
+            if start:
+                self.start()
+            self.wait()
         except KeyboardInterrupt:
             self.stop("interrupted").wait()
         self._raise_error()
@@ -311,6 +249,10 @@ class Run(Generic[R]):
                 self._publisher = Publisher(lambda: self.progress, self._note)
                 self.call_at_end(self._publisher.finish)
             return self._publisher.subscribe(subscriber)
+
+    def flush(self, timeout: float = 1.0) -> bool:
+        """Wait until the subscribers of a finished run have had their last message."""
+        return self._publisher is None or self._publisher.idle.wait(timeout)
 
     def __repr__(self) -> str:
         progress = self.progress

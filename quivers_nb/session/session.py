@@ -187,7 +187,8 @@ def _blaming(cell: Cell, each: Cell) -> Iterator[None]:
         shared = sorted(names_of(cell) & each.uses)
         names = ", ".join(f"`{name}`" for name in shared)
         forget = next(iter(sorted(names_of(each) or each.exports)), each.label)
-        why = Because(f"{cell.label} declares {names} anew, and {each.label} uses {"it" if len(shared) == 1 else "them"}")
+        them = "it" if len(shared) == 1 else "them"
+        why = Because(f"{cell.label} declares {names} anew, and {each.label} uses {them}")
         told = tuple(replace(d, because=(*d.because, why)) for d in error.diagnostics)
         first = told[0]
         way = f"nothing was changed; to change both, forget {each.label} first: %qvr_reset {forget}"

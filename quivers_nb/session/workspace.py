@@ -42,12 +42,17 @@ class Cell:
     name: str | None  # the name that the user gave the module
     declared: tuple[Declared, ...]
     exports: frozenset[str]  # as they are written
-    uses: frozenset[str]  # of all declarations and exports, as read
+    exported: frozenset[str]  # every word in them
     lost: tuple[Span, ...] = ()  # declarations that other cells have taken over
 
     @property
     def keys(self) -> frozenset[Key]:
         return frozenset(declared.key for declared in self.declared)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Every word that may be a name, of what it declares and exports."""
+        return self.exported.union(*(declared.uses for declared in self.declared))
 
     @property
     def live_text(self) -> str:
@@ -77,16 +82,17 @@ def read_cell(text: str, label: str, name: str | None = None) -> Cell:
     module = parse(SourceText(text, label))
     declared: list[Declared] = []
     exports: set[str] = set()
+    exported: set[str] = set()
     for line in module.declarations:
         if isinstance(line, tree.ExportDecl):
             exports.add(text[line.value.span.start : line.value.span.stop])
+            exported.update(_words(line))
         elif isinstance(declares := getattr(line, "name", None), tree.Name):
             word = WORDS.get(type(line), "morphism")
             key = (word if word in NAMESPACES else "morphism", declares.text)
             uses = frozenset(_words(line)) - {declares.text}
             declared.append(Declared(word, key, line.span, uses))
-    words = frozenset(_words(module))
-    return Cell(text, label, name, tuple(declared), frozenset(exports), words)
+    return Cell(text, label, name, tuple(declared), frozenset(exports), frozenset(exported))
 
 
 def _words(node: object) -> Iterator[str]:
@@ -113,7 +119,8 @@ class Workspace:
     def add(self, cell: Cell) -> "Workspace":
         """With ``cell``, which takes over the names that it declares.
 
-        A cell of which nothing is left is gone, and the new one stands in its place.
+        A cell of which nothing is left is gone, and the new one stands in its place; otherwise it
+        comes last. Cells that need others then move behind them.
         """
         kept: list[Cell] = []
         place: int | None = None
@@ -124,7 +131,7 @@ class Workspace:
             else:
                 kept.append(rest)
         kept.insert(len(kept) if place is None else place, cell)
-        return Workspace(tuple(kept))
+        return Workspace(_in_order(kept))
 
     def without(self, names: frozenset[str]) -> "Workspace":
         """Without the cells that declare one of ``names``, or that are named so."""
@@ -187,6 +194,30 @@ class Workspace:
 def names_of(cell: Cell) -> frozenset[str]:
     """The names that a cell declares, of every namespace."""
     return frozenset(name for _, name in cell.keys)
+
+
+def _in_order(cells: list[Cell]) -> tuple[Cell, ...]:
+    """Each cell after those that it needs, otherwise in the order they are in."""
+    needs = [[_needs(cell.uses, cell.keys, other) for other in cells] for cell in cells]
+    seen: set[int] = set()
+    found: list[Cell] = []
+
+    def visit(place: int) -> None:
+        if place in seen:
+            return
+        seen.add(place)
+        for other, needed in enumerate(needs[place]):
+            if needed:
+                visit(other)
+        found.append(cells[place])
+
+    for place in range(len(cells)):
+        visit(place)
+    return tuple(found)
+
+
+def _needs(uses: frozenset[str], own: frozenset[Key], other: Cell) -> bool:
+    return any(d.key[1] in uses and d.key not in own for d in other.declared)
 
 
 def _replaced(rest: Cell, by: Cell) -> bool:

@@ -127,7 +127,8 @@ def free_object(name: tree.Name, span: Span) -> Diagnostic:
 def call_shape(name: tree.Name, span: Span) -> Diagnostic:
     """A reserved word, or a declared name, called with arguments of the wrong shape."""
     if shape := SHAPES.get(name.text):
-        return Diagnostic("Q0128", f"`{name.text}` takes {shape}", span, hint="write it like that")
+        what, example = shape.split(", as in ")
+        return Diagnostic("Q0128", f"`{name.text}` takes {what}", span, hint=f"write {example}")
     return Diagnostic(
         "Q0128",
         f"in an expression `{name.text}(…)` takes declared names and numbers only",
@@ -162,8 +163,9 @@ def method_shape(method: tree.ExprMethod) -> Diagnostic | None:
     }
     if fits[name.text]:
         return None
-    message = f"`.{name.text}` takes {METHOD_SHAPES[name.text]}"
-    return Diagnostic("Q0129", message, name.span, hint="write it like that")
+    what, example = METHOD_SHAPES[name.text].split(", as in ")
+    message = f"`.{name.text}` takes {what}"
+    return Diagnostic("Q0129", message, name.span, hint=f"write {example}")
 
 
 def mixed_parameters(params: Sequence[tree.Param]) -> Diagnostic | None:

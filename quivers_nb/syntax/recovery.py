@@ -315,8 +315,9 @@ def _comma(p: Place) -> Diagnostic | None:
 def _line_end(p: Place) -> Diagnostic | None:
     if p.token.kind != "_NL":
         return None
+    wanted = "a family, such as `Normal`," if p.previous.text == "~" else p.wanted
     return p.say(
-        "Q0136", f"the line ends too early: expected {p.wanted}"
+        "Q0136", f"the line ends too early: expected {wanted}"
         f" after `{p.previous.text}`", f"complete the line; {BREAK_HINT}",
     )  # fmt: skip
 
@@ -338,9 +339,10 @@ def _reserved(p: Place) -> Diagnostic | None:
 
 def _expected(p: Place) -> Diagnostic:
     after = f" after `{p.previous.text}`" if p.previous.text else ""
+    skipped = p.token.kind == "[" and p.previous.text in ("->", ":")
     return p.say(
         "Q0100", f"expected {p.wanted}{after}, found {p.found}",
-        f"replace or remove {p.found}",
+        f"write it before {p.found}" if skipped else f"replace or remove {p.found}",
     )  # fmt: skip
 
 

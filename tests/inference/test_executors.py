@@ -44,9 +44,7 @@ def run(executor=None, model=None, guide=None, **options):
 
 def same(a, b) -> bool:
     return a.num_chains == b.num_chains and all(
-        torch.equal(x[k], y[k])
-        for x, y in ((a.samples, b.samples), (a.stats, b.stats))
-        for k in x
+        torch.equal(x[k], y[k]) for x, y in ((a.samples, b.samples), (a.stats, b.stats)) for k in x
     )
 
 
@@ -94,7 +92,7 @@ def test_targets_of_programs_can_be_sent(name):
     target = loads(case.program).morphism.target(None, case.data, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     q = 0.1 * torch.randn(2, target.layout.dim, dtype=torch.float64, generator=generator)
-    sent = pickle.loads(pickle.dumps(target))  # noqa: S301
+    sent = pickle.loads(pickle.dumps(target))
     assert torch.equal(sent.terms(q).total(), target.terms(q).total())
     values, back = target.constrain(q), sent.constrain(q)
     assert all(torch.equal(values[k], back[k]) for k in values)
@@ -104,7 +102,7 @@ def test_models_and_guides_can_be_sent_after_use():
     model = loads(SOURCE).morphism
     guide = AutoNormalGuide(model, model.observed_names)
     run(model=model, num_warmup=2, num_samples=2)
-    sent_model, sent_guide = pickle.loads(pickle.dumps((model, guide)))  # noqa: S301
+    sent_model, sent_guide = pickle.loads(pickle.dumps((model, guide)))
     values = guide.rsample(X, generator=torch.Generator().manual_seed(1))
     back = sent_guide.rsample(X, generator=torch.Generator().manual_seed(1))
     assert all(torch.equal(values[k], back[k]) for k in values)

@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(persist.os, "fsync", full)
-    with pytest.raises(UserError, match="No space left on device.*is unchanged"):
+    with pytest.raises(UserError, match=r"No space left on device.*is unchanged"):
         save(tmp_path / "w", one)
     assert (tmp_path / "w").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["w"]

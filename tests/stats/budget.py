@@ -18,7 +18,9 @@ SHARES: Mapping[str, float] = {
     "sampler invariance": 5e-4,
     "posteriordb": 4e-3,
     "variational bound": 2e-4,
-    "variational guides": 2e-4,
+    "variational guides": 1e-4,
+    "guide calibration": 5e-5,
+    "calibration": 5e-5,
 }
 
 

@@ -8,7 +8,7 @@ eager    the same on torch autograd
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,6 +51,18 @@ class Progress:
 
 
 Watch = Callable[[Progress], bool | None]  # True stops the run and keeps its draws
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A watch that also has a say while transitions are under way, at least ten times a second.
+
+    ``asked`` is cheap and says that ``hold`` should be called. That waits as long as the chains
+    are to rest, and returns True to stop the run; the transitions under way are then forgotten.
+    """
+
+    def asked(self) -> bool: ...
+    def hold(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +168,16 @@ class PythonEngine:
             while active and not stopped:
                 some = tuple(task.rngs[i] for i in active)
                 moved = transition.step(tuple(chains[i] for i in active), evaluate, some)
-                stopped = _settle(task, chains, active, moved)
+                stopped = _settle(task, chains, active, moved) or _held(task.watch)
                 active = [i for i in active if chains[i].draws < task.total]
         except KeyboardInterrupt:
             stopped = True
         return Outcome(tuple(chain.point.q for chain in chains), stopped)
+
+
+def _held(watch: object) -> bool:
+    """Rest as long as ``watch`` wants; True if the run is to stop."""
+    return isinstance(watch, Attentive) and watch.asked() and watch.hold()
 
 
 def _settle(
@@ -205,7 +222,7 @@ class NativeEngine:
         before = chains.progress().transitions
         stopped = False
         try:
-            chains.advance(until, first)
+            stopped = not chains.advance(until, first, _poll(task.watch, chains))
         except KeyboardInterrupt:  # the chains have stopped, their finished rows are there
             stopped = True
         failed = [reason for reason in chains.failures() if reason is not None]
@@ -214,6 +231,24 @@ class NativeEngine:
         for i, start in enumerate(before):
             stopped |= _collect(task, i, max(first, start), chains.draws(i))
         return stopped
+
+
+def _poll(watch: object, chains: NutsChains) -> Callable[[object], bool] | None:
+    """What `NutsChains.advance` is to ask ten times a second: chains rest where they are."""
+    if not isinstance(watch, Attentive):
+        return None
+    attentive: Attentive = watch
+
+    def poll(_: object) -> bool:
+        if not attentive.asked():
+            return False
+        chains.pause()
+        try:
+            return attentive.hold()
+        finally:
+            chains.resume()
+
+    return poll
 
 
 def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:

@@ -64,7 +64,7 @@ class DistributedSVI(SVI):
     def _trace(self, target: OpenTarget) -> Tensor:
         self.eager_reason = "gradients are exchanged by DistributedDataParallel"
         loss = self._loss(target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
 

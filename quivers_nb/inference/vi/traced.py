@@ -47,7 +47,7 @@ class TracedLoss:
         """The loss at the current weights and fresh draws; sets the gradients."""
         loss, *gradients = self.run(*self.inputs)
         for parameter, gradient in zip(self.fitted, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = _dense(gradient)
         return loss
 
 
@@ -74,7 +74,7 @@ def trace_loss(
         graph, reason = None, str(error)
         value, gradients = eager_step(loss, fitted)
     for parameter, gradient in zip(fitted, gradients, strict=True):
-        parameter.grad = gradient
+        parameter.grad = None if gradient is None else _dense(gradient)
     if graph is None:
         return None, value, reason
     run = replay(without_views_of_inputs(graph, weights), torch.no_grad)
@@ -87,6 +87,11 @@ def trace_loss(
     used = tuple(p for p, g in zip(fitted, gradients, strict=True) if g is not None)
     places = tuple(tensor.data_ptr() for tensor in weights)
     return TracedLoss(run, tuple(weights), used, places), value, ""
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """With memory for every entry: fused optimisers read an expanded tensor beyond its end."""
+    return gradient.contiguous()
 
 
 def _recorded_step(

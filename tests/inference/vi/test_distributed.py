@@ -66,7 +66,7 @@ def test_two_processes_fit_the_union_of_their_rows():
     processes = [context.Process(target=work, args=(k, port, results)) for k in range(2)]
     for process in processes:
         process.start()
-    found = dict((rank, rest) for rank, *rest in (results.get(timeout=240) for _ in processes))
+    found = {rank: rest for rank, *rest in (results.get(timeout=240) for _ in processes)}
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
@@ -82,5 +82,5 @@ def test_two_processes_fit_the_union_of_their_rows():
 
 
 def test_without_a_process_group_it_says_so():
-    with pytest.raises(UserError, match="there is no process group: .* use SVI"):
+    with pytest.raises(UserError, match=r"there is no process group: .* use SVI"):
         fit(DistributedSVI, *data())
