@@ -91,7 +91,7 @@ class Measured:
         low, high = self.measure.bounds
         like = self.params[0]
         named = {
-            name: bound if isinstance(bound, Tensor) else torch.full_like(like, bound)
+            name: bound if isinstance(bound, Tensor) else like.new_full((), bound)
             for name, bound in (("low", low), ("high", high))
         }
         return bijector_for(self.support, named)

@@ -44,7 +44,7 @@ class Log(Protocol):
     def counts(self) -> Counts: ...
     @property
     def columns(self) -> Mapping[str, Sequence[float]]: ...  # for curves; they only grow
-    def losses(self, counts: Counts) -> Floats: ...  # (steps,)
+    def losses(self, counts: Counts, last: int | None = None) -> Floats: ...  # (steps,)
     def num_draws(self, counts: Counts) -> int: ...  # per chain, after warm-up
     def draws(self, counts: Counts) -> Floats | None: ...  # (chains, draws, coordinates)
     def chains(self, counts: Counts) -> tuple[ChainProgress, ...]: ...
@@ -79,8 +79,8 @@ class Progress:
 
     @property
     def loss(self) -> float | None:
-        losses = self.losses
-        return float(losses[-1]) if len(losses) else None
+        last = self.log.losses(self.counts, 1)
+        return float(last[0]) if len(last) else None
 
     @property
     def losses(self) -> Floats:  # (steps,)
@@ -123,8 +123,9 @@ class LossLog:
     def columns(self) -> Mapping[str, Sequence[float]]:
         return {"loss": self._losses}
 
-    def losses(self, counts: Counts) -> Floats:
-        return np.array(self._losses[: counts[0]], dtype=np.float64)
+    def losses(self, counts: Counts, last: int | None = None) -> Floats:
+        start = 0 if last is None else max(counts[0] - last, 0)
+        return np.array(self._losses[start : counts[0]], dtype=np.float64)
 
     def num_draws(self, counts: Counts) -> int:  # noqa: ARG002
         return 0
@@ -173,7 +174,7 @@ class DrawLog:
     def columns(self) -> Mapping[str, Sequence[float]]:
         return self._columns
 
-    def losses(self, counts: Counts) -> Floats:  # noqa: ARG002
+    def losses(self, counts: Counts, last: int | None = None) -> Floats:  # noqa: ARG002
         return np.empty(0)
 
     def positions(self, counts: Counts) -> Floats | None:

@@ -85,7 +85,8 @@ class ElboPlateau(_Combined):
         return self.window
 
     def met(self, progress: Progress) -> str | None:
-        if not settled(progress.losses.tolist(), self.window, self.tolerance):
+        losses = progress.log.losses(progress.counts, 2 * self.window)
+        if not settled(losses.tolist(), self.window, self.tolerance):
             return None
         return f"the loss changed by at most {self.tolerance:g} over {2 * self.window} steps"
 

@@ -25,7 +25,6 @@ from quivers_nb.session.state import Event, Job, State
 
 SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
 
-
 R = TypeVar("R")
 
 
@@ -202,8 +201,7 @@ class Run(Generic[R]):
             return outcome[0]
         if state.over:
             raise UserError(
-                f"the run has no result, it was {self._events[-1].note}: `.partial` has what there "
-                "was"
+                f"the run has no result, it was {self.reason}: `.partial` has what there was"
             )
         raise UserError(
             f"the run is {state} and has no result yet: .wait() or `await` it, or take .partial"
@@ -217,7 +215,7 @@ class Run(Generic[R]):
     @property
     def reason(self) -> str:
         """Why the run ended; "" while it lives, and if it came to its end."""
-        return self._events[-1].note if self._state.over else ""
+        return next((e.note for e in self._events if e.state.over), "")
 
     @property
     def progress(self) -> Progress:
@@ -322,6 +320,7 @@ class Run(Generic[R]):
         try:
             outcome = self._job.work(self)
         except BaseException as error:  # noqa: BLE001  (kept, shown, and raised by `result`)
+            error.add_note(f"in run {self.name}, after {self.progress.iteration} iterations")
             self._end(State.FAILED, f"{type(error).__name__}: {error}", error=error)
         else:
             state = State.STOPPED if self._cut_short else State.DONE

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference import SVI, AutoNormalGuide
+from quivers_nb.inference import ELBO, SVI, AutoNormalGuide
 from quivers_nb.inference.trace import trace
 from tests.support.oracles import Case, compiled, tensors
 
@@ -192,7 +192,7 @@ return b""").replace("program p", "data m : K -> Real 1\nprogram p")
     )
     data = tensors({"m": np.zeros(3), "y": 1.2})
     guide = AutoNormalGuide(model, observed_names={"y"})
-    svi = SVI(model, guide, torch.optim.Adam(guide.parameters(), lr=0.05))
+    svi = SVI(model, guide, torch.optim.Adam(guide.parameters(), lr=0.05), ELBO())
     for _ in range(5):
         assert np.isfinite(float(svi.step(None, data)))
 

@@ -42,8 +42,6 @@ def softplus_image(y):
     return (0.5 * stats.norm.pdf(x) + 0.5 * stats.laplace.pdf(x, 1, 0.5)) / (1 - np.exp(-y))
 
 
-
-
 def mixture(y):
     return 0.3 * stats.norm.pdf(y, -1) + 0.7 * stats.gamma.pdf(y, 4, 0, 0.5)
 

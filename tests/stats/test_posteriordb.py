@@ -1,9 +1,9 @@
-"""Nine published posteriors, from program text to moments.
+"""Ten published posteriors, from program text to moments.
 
 One seed in the gate, five with the slow tests.
 
-Size: means may be off by 4 Monte Carlo errors, about 60 of them, so one of these tests fails by
-chance in 1 of 270 sets of seeds. Power: a missing log-Jacobian, a mean off by a third of a standard
+Size: means may be off by 4 Monte Carlo errors, about 65 of them, so one of these tests fails by
+chance in 1 of 250 sets of seeds. Power: a missing log-Jacobian, a mean off by a third of a standard
 deviation and a spread off by a fifth are each seen (below).
 """
 

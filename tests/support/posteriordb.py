@@ -15,7 +15,6 @@ from quivers_nb.inference import MCMC, NUTSKernel, diagnose
 
 FOLDER = Path(__file__).parents[1] / "data" / "posteriordb"
 
-# All but the mixture, whose finite site needs `marginalize`.
 NAMES = (
     "arK-arK",
     "eight_schools-eight_schools_noncentered",
@@ -23,6 +22,7 @@ NAMES = (
     "gp_pois_regr-gp_regr",
     "kidiq-kidscore_momhsiq",
     "kidiq_with_mom_work-kidscore_mom_work",
+    "low_dim_gauss_mix-low_dim_gauss_mix",
     "mesquite-logmesquite_logvas",
     "nes1980-nes",
     "sblrc-blr",
