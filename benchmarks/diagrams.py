@@ -2,8 +2,8 @@
 
     python -m benchmarks.diagrams [--repeats 3]
 
-Prints one JSON line per case. Sizes are in boxes; everything is open, nothing is elided. `growth` is
-the time per box against that of the smallest picture of its kind: 1 is linear.
+Prints one JSON line per case. Sizes are in boxes; everything is open, nothing is elided. `growth`
+is the time per box against that of the smallest picture of its kind: 1 is linear.
 """
 
 import argparse

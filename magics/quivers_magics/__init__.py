@@ -7,7 +7,9 @@ from typing import cast
 from weakref import WeakKeyDictionary
 
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics
 
+from quivers_magics.commands import QvrCommands
 from quivers_magics.magic import QvrMagics
 from quivers_magics.rich import register_cards, unregister_cards
 from quivers_magics.threads import Threads, leave_a_core
@@ -24,26 +26,30 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     Loading twice changes nothing.
     """
     if _loaded(shell) is None:
-        session = _SESSIONS.setdefault(shell, Session())
-        shell.register_magics(QvrMagics(shell, session))
+        cells = QvrMagics(shell, _SESSIONS.setdefault(shell, Session()))
+        shell.register_magics(cells, QvrCommands(shell, cells))
         register_cards(shell)
         _THREADS[shell] = leave_a_core()
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take back what `load_ipython_extension` did, and nothing else."""
-    magics = _loaded(shell)
-    if magics is None:
+    if _loaded(shell) is None:
         return
-    manager = shell.magics_manager
-    for kind, names in magics.magics.items():
-        for name, method in names.items():
-            if manager.magics[kind].get(name) == method:
-                del manager.magics[kind][name]
-    del manager.registry[QvrMagics.__name__]
-    cast("list[object]", shell.configurables).remove(magics)
+    for kind in (QvrMagics, QvrCommands):
+        _take_back(shell, shell.magics_manager.registry.pop(kind.__name__))
     unregister_cards(shell)
     _THREADS.pop(shell).take_back()
+
+
+def _take_back(shell: InteractiveShell, magics: Magics) -> None:
+    """Remove the magics of an object, unless somebody else's have taken their names."""
+    table = shell.magics_manager.magics
+    for kind, names in magics.magics.items():
+        for name, method in names.items():
+            if table[kind].get(name) == method:
+                del table[kind][name]
+    cast("list[object]", shell.configurables).remove(magics)
 
 
 def _loaded(shell: InteractiveShell) -> QvrMagics | None:

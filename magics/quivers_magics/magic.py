@@ -1,7 +1,8 @@
 """The magics. They read options, call the session once and display what it gives."""
 
 import sys
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -49,12 +50,9 @@ class QvrMagics(Magics):
         weights they had. Your own variables and Python's builtins are never overwritten.
         `%qvr` lists the objects, `%qvr NAME` shows one again.
         """
-        try:
-            options = parse_argstring(self.qvr, line)
-        except ValueError as error:  # quotes that do not close
-            raise UsageError(f"the line {line!r} cannot be read: {error}") from error
+        options = read_options(self.qvr, line)
         if cell is not None:
-            self._run(cell, options.name, fresh=options.fresh)
+            self.run_text(cell, options.name, self.label(), fresh=options.fresh)
         elif options.name is not None:
             display(self._find(options.name))
         else:
@@ -69,8 +67,9 @@ class QvrMagics(Magics):
             raise UsageError("no cell has failed yet")
         self.shell.InteractiveTB(type(error), error, error.__traceback__)
 
-    def _run(self, text: str, name: str | None, *, fresh: bool) -> None:
-        result = self.session.run_cell(text, name, self._label(), fresh=fresh)
+    def run_text(self, text: str, name: str | None, label: str, *, fresh: bool = False) -> None:
+        """Run a text as a cell that people know as ``label``."""
+        result = self.session.run_cell(text, name, label, fresh=fresh)
         for other in result.rebuilt:
             self._bind(other)
         refused = self._bind(result)
@@ -82,7 +81,7 @@ class QvrMagics(Magics):
         self.shell.push(dict(binding.names))
         return binding.refused
 
-    def _label(self) -> str:
+    def label(self) -> str:
         """How the user finds the cell that runs: execution_count is that of the next already."""
         return f"cell [{len(self.shell.user_ns['_ih']) - 1}]"
 
@@ -99,3 +98,16 @@ class QvrMagics(Magics):
         meant = nearest(name, present)
         hint = f"did you mean {meant}?" if meant else "%qvr lists what there is"
         raise UsageError(f"no QVR cell has made an object called {name}; {hint}")
+
+
+def read_options(magic: Callable[..., object], line: str) -> Namespace:
+    """The options on a magic's line.
+
+    Raises:
+        UsageError: an option is unknown, or a quote does not close.
+    """
+    try:
+        options: Namespace = parse_argstring(magic, line)
+    except ValueError as error:  # quotes that do not close
+        raise UsageError(f"the line {line!r} cannot be read: {error}") from error
+    return options

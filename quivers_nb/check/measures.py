@@ -125,7 +125,6 @@ def _distribution(arg: tree.StepArg, call: Written, env: Environment) -> Known |
     if family is None:
         near = nearest(arg.name.text, (*FAMILIES, *MEASURES))
         hint = None if near is None else f"did you mean `{near}`?"
-        message = f"unknown family `{arg.name.text}`"
         report.undefined("Q0308", message, arg.name.span, key=(arg.name.text,), hint=hint)
         return None
     if not _fits_inside(family):
@@ -149,6 +148,10 @@ def _distribution(arg: tree.StepArg, call: Written, env: Environment) -> Known |
 def _fits_inside(family: Family) -> bool:
     vectors = any(parameter.rank for parameter in family.parameters)
     return family.lowered and not (family.event_rank or vectors or family.improper)
+
+
+def _unfit(arg: tree.StepArg, message: str, env: Environment) -> None:
+    env.scope.report.error("Q0612", message, arg.span)
 
 
 def _remainder(given: Given, consumed: int = 0) -> Remainder:
@@ -388,10 +391,6 @@ def _sizes(axes: Axes, event: tuple[int, ...]) -> tuple[int, ...] | None:
     sizes = [axis.obj.size for axis in axes]
     known = tuple(size for size in sizes if isinstance(size, int))
     return (*known, *event) if len(known) == len(sizes) else None
-
-
-def _unfit(arg: tree.StepArg, message: str, env: Environment) -> None:
-    env.scope.report.error("Q0612", message, arg.span)
 
 
 OPERATORS: Mapping[str, Callable[[Written, Environment], Known | None]] = {

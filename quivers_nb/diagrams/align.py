@@ -5,12 +5,14 @@ neighbours' ports" under "in this order, this far apart": isotonic regression, e
 pooling adjacent violators (Ayer et al. 1955). Alternating sweeps settle the whole sheet.
 """
 
+from itertools import pairwise
+
 from quivers_nb.diagrams.columns import Cell, Sheet
 from quivers_nb.diagrams.graph import Kind
 from quivers_nb.diagrams.sizes import CORNER, NEAREST, PITCH
 
 SWEEPS = 10
-AGAIN = 4  # sweeps after ports have slid
+AGAIN = 3  # times that ports slide and everything settles again
 APART = 12.0  # between a box and its neighbour
 _STRETCH = 170.0  # a box grows to meet its wires up to this span
 _SLIDING = frozenset({Kind.BOX, Kind.CONTRACTION, Kind.SWAP, Kind.GROUP})
@@ -38,10 +40,51 @@ def align(sheet: Sheet) -> None:
         _start(column)
     _sweep(columns, SWEEPS)
     if sheet.diagram.planar and _slide(sheet):
-        _sweep(columns, AGAIN)
-        _slide(sheet)
-        _sweep(columns, AGAIN)
+        for _ in range(AGAIN):
+            _sweep(columns, 2)
+            _slide(sheet)
+        _sweep(columns, 2)
         _slide(sheet, grow=False)
+    _draw_together(columns)
+
+
+def _draw_together(columns: list[list[Cell]]) -> None:
+    """Move parts that no wire connects with the rest towards what is on their left."""
+    parts = _parts(columns)
+    if len(parts) < 2:
+        return
+    beside = {id(b): (a, distance(a, b)) for column in columns for a, b in pairwise(column)}
+    for part in sorted(parts, key=lambda cells: min(cell.across for cell in cells)):
+        own = {id(cell) for cell in part}
+        slack = [
+            cell.across - left.across - apart
+            for cell in part
+            for left, apart in [beside.get(id(cell), (cell, 0.0))]
+            if id(left) not in own
+        ]
+        if slack and min(slack) > 0:
+            for cell in part:
+                cell.across -= min(slack)
+
+
+def _parts(columns: list[list[Cell]]) -> list[list[Cell]]:
+    """The cells that hang together by wires."""
+    found: list[list[Cell]] = []
+    seen: set[int] = set()
+    for cell in (cell for column in columns for cell in column):
+        if id(cell) in seen:
+            continue
+        part, todo = [], [cell]
+        seen.add(id(cell))
+        while todo:
+            here = todo.pop()
+            part.append(here)
+            for other, _, _ in (*here.before, *here.after):
+                if id(other) not in seen:
+                    seen.add(id(other))
+                    todo.append(other)
+        found.append(part)
+    return found
 
 
 def distance(left: Cell, right: Cell) -> float:

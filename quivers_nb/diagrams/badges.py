@@ -39,7 +39,7 @@ def params(diagram: Diagram, value: Term | Program, obj: Any) -> dict[str, str]:
     ``obj`` is a model: its ``parameter_sites()`` have a ``path`` and a ``shape``.
     """
     if not hasattr(obj, "parameter_sites"):
-        raise UserError("The badge channel 'params' counts the parameters of a model: give a model.")
+        raise UserError("The badge channel 'params' counts the weights of a model: give a model.")
     sizes: dict[str, int] = {}
     for site in obj.parameter_sites():
         path = site.path.rsplit(".", 1)[0]

@@ -50,8 +50,8 @@ def run_length(sheet: Sheet, look: Look, *, framed: bool, head: float) -> None:
 def _shift(cell: Cell, length: float) -> float:
     """Where in its column an item stands: signs near their wires, boxes in the middle."""
     room = length - cell.length
-    if cell.item is None:
-        return 0.0
+    if cell.item is None or cell.sheet is not None:
+        return 0.0  # frames side by side start on one line
     at_end = cell.item.kind in _AT_END or (not cell.ins and len(cell.outs) > 0)
     if cell.item.kind in {Kind.REGROUP, Kind.MERGE}:
         at_end = len(cell.outs) > len(cell.ins)

@@ -121,7 +121,8 @@ def _pieces() -> tuple[tuple[str, Piece], ...]:
     inner = _loop(chain(box("slow", [B, C], [C]), copies((C,), 2)), 1, "slow scan")
     nested = chain(cell, beside(Wires((B,)), Wires((S,))))
     snake = chain(beside(Wires((A,)), cap(DUAL)), beside(cup(A), Wires((A,))))
-    spiders = chain(copy(A, 3), beside(swap(A, A), discard(A)), merge(A, 2, 1))
+    two = beside(box("u", [A], [A]), box("v", [A], [A]), discard(A))
+    spiders = chain(copy(A, 3), beside(swap(A, A), Wires((A,))), two, merge(A, 2, 1))
     return (
         ("identity and chain", chain(beside(chain(f, g), Wires((C,))), beside(f, discard(C)))),
         ("swap", chain(beside(f, g), swap(B, A), beside(box("h", [A], [C]), box("k", [B], [C])))),

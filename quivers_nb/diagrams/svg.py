@@ -56,7 +56,7 @@ class _Painter:
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="{kind}" '
             f'role="graphics-document document" aria-roledescription="diagram" '
-            f'aria-labelledby="{self.prefix}-t {self.prefix}-d" '
+            f'aria-labelledby="{self.prefix}-t {self.prefix}-d" font-family="{FONT}" '
             f'width="{_n(g.width)}" height="{_n(height)}" '
             f'viewBox="0 0 {_n(g.width)} {_n(height)}">',
             f'<title id="{self.prefix}-t">{_x(g.title or "diagram")}</title>',
@@ -275,7 +275,6 @@ class _Painter:
         if not text:
             return ""
         attributes = f'x="{_n(x)}" y="{_n(y)}" font-size="{_n(size)}" fill="{fill}"'
-        attributes += f' font-family="{FONT}"'
         if cls:
             attributes += f' class="{cls}"'
         if anchor != "start":

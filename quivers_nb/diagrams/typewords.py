@@ -44,10 +44,11 @@ def type_words(sheet: Sheet, look: Look) -> Iterator[TypeWord]:
 def _places(link: Link, others: list[float], look: Look) -> Iterator[TypeWord]:
     """Free places at the two sides of a wire, first that from which it bends away."""
     here, source = _start(link), link.left
-    bends_on = link.right.across + link.right.ins[link.into] > here + 2
+    bend = link.right.across + link.right.ins[link.into] - here
+    before_first = bend > 2 if look.down else bend > -2
     wide = text_width(shown(link.wire.type.name), TYPE) + 2 * _BESIDE if look.down else _LINE
     along = source.along + source.length
-    for before in (True, False) if bends_on else (False, True):
+    for before in (before_first, not before_first):
         low, high = (here - wide, here) if before else (here, here + wide)
         if any(low + 0.1 < other < high - 0.1 for other in others):
             continue

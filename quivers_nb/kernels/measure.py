@@ -116,7 +116,7 @@ def meet(a: Interval, b: Interval) -> Interval:
 def log_sum(terms: list[Tensor]) -> Tensor:
     """logsumexp over a list whose gradient is finite where every term is -inf."""
     stacked = torch.stack(torch.broadcast_tensors(*terms))
-    some = (stacked > -INF).any(0)
+    some = stacked.amax(0) > -INF
     return inside_or_nothing(some, torch.logsumexp(torch.where(some, stacked, 0.0), 0))
 
 

@@ -19,6 +19,9 @@ from quivers_nb.lower.storage import Storage
 from quivers_nb.spaces.space import Object, is_finite
 
 
+NOTHING_EXPORTED = "the module exports nothing: add a line `export NAME`"
+
+
 class Kernel(nn.Module):
     """An exported morphism ``dom -> cod`` that is not a program: `rsample` and `log_prob`."""
 
@@ -152,6 +155,15 @@ class Module(nn.Module):
     def codomain(self) -> Object:
         return self._first().codomain  # type: ignore[no-any-return]
 
+    # The checker refuses these declarations by name for now; the attributes are part of 11.2.
+    deductions: Mapping[str, Any] = MappingProxyType({})
+    posteriors: Mapping[str, Any] = MappingProxyType({})
+    signatures: Mapping[str, Any] = MappingProxyType({})
+    encoders: Mapping[str, Any] = MappingProxyType({})
+    decoders: Mapping[str, Any] = MappingProxyType({})
+    losses: Mapping[str, Any] = MappingProxyType({})
+    templates: Mapping[str, Any] = MappingProxyType({})
+
     def rsample(self, x: Any, sample_shape: Iterable[int] = (), **options: Any) -> Any:
         """`rsample` of the first export."""
         return self._first().rsample(x, sample_shape, **options)
@@ -167,8 +179,14 @@ class Module(nn.Module):
 
     def _first(self) -> Any:
         if not self._by_key:
-            raise AttributeError("the module exports nothing: add a line `export NAME`")
+            raise AttributeError(NOTHING_EXPORTED)
         return self.morphism
+
+    def __getattr__(self, name: str) -> Any:
+        # torch's own lookup would hide what a property says
+        if name in {"domain", "codomain"} and not self.__dict__.get("_by_key"):
+            raise AttributeError(NOTHING_EXPORTED)
+        return super().__getattr__(name)
 
     def __repr__(self) -> str:
         names = ", ".join(self._by_key) or "nothing"

@@ -21,6 +21,7 @@ from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.lower import lower
 from quivers_nb.lower.module import Module
 from quivers_nb.session.cell import CellResult, Made
+from quivers_nb.session.known import Known, known, type_text
 from quivers_nb.session.namespace import Binding, bind
 from quivers_nb.session.weights import Adopted, adopt, weights
 from quivers_nb.session.workspace import Cell, Workspace, names_of, read_cell
@@ -111,6 +112,28 @@ class Session:
                 with _blaming(cell, each):
                     check_source(source)
         return check_source(after.source(cell))
+
+    def known(self) -> tuple[Known, ...]:
+        """The names that the cells of the workspace declare."""
+        checked = (result.module.checked for result in self.results)
+        return known(zip(self._workspace.cells, checked, strict=True))
+
+    def declared_names(self) -> frozenset[str]:
+        """Every name that `forget` knows: those declared, and those of modules."""
+        named = frozenset(cell.name for cell in self._workspace.cells if cell.name is not None)
+        return _names(self._workspace) | named
+
+    def type_of(self, expression: str, label: str = "expression") -> str:
+        """The type of a morphism expression, or of a name of any kind.
+
+        Raises `quivers_nb.diagnostics.errors.LanguageError` if it has none.
+        """
+        for each in self.known():
+            if each.name == expression and not each.is_morphism:
+                return each.type
+        cell = read_cell(f"export {expression}\n", label)
+        checked = check_source(Workspace((*self._workspace.cells, cell)).source(cell))
+        return type_text(checked.exports[-1].value)
 
     def forget(self, names: Iterable[str] = ()) -> tuple[str, ...]:
         """Drop the cells that declare ``names``, or all; the labels of what was dropped.

@@ -1,4 +1,4 @@
-"""What people call: `diagram`, the drawing in a notebook, files, badges, the picture of an error."""
+"""What people call: `diagram`, the drawing in a notebook, files, badges, the error picture."""
 
 import json
 import subprocess
@@ -67,13 +67,14 @@ def test_folding_and_unfolding_is_nothing(seed: CheckedModule) -> None:
     drawing = diagram(seed, "backbone")
     again = drawing.fold("encoder").unfold("encoder")
     assert again.geometry == drawing.geometry
-    assert drawing.fold("encoder").fold("decoder").geometry == drawing.fold(
-        "decoder", "encoder"
-    ).geometry
+    assert (
+        drawing.fold("encoder").fold("decoder").geometry
+        == drawing.fold("decoder", "encoder").geometry
+    )
 
 
 def test_a_wrong_orientation_is_refused(seed: CheckedModule) -> None:
-    with pytest.raises(UserError, match="'tb'.*'lr'.*not 'up'"):
+    with pytest.raises(UserError, match=r"'tb'.*'lr'.*not 'up'"):
         diagram(seed, orient="up")
 
 
@@ -164,9 +165,7 @@ def test_without_graphviz_the_error_says_what_to_install(
 
 def test_very_large_pictures_are_folded_and_say_so() -> None:
     row = beside(*(box(f"f{i}", [A], [A]) for i in range(20)))
-    layers = [
-        Block(f"l{i}", GroupKind.LET, f"layer {i}", chain(row, row, row)) for i in range(10)
-    ]
+    layers = [Block(f"l{i}", GroupKind.LET, f"layer {i}", chain(row, row, row)) for i in range(10)]
     drawing = Drawing(assemble(chain(*layers), "wide"), folded=frozenset())
     assert visible(drawing.diagram, frozenset()) > GUARD
     assert len(drawing.geometry.nodes) <= GUARD

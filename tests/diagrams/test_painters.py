@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path as File
 from random import Random
 from typing import ClassVar
-from xml.etree import ElementTree as XML
+from xml.etree import ElementTree
 
 import pytest
 
@@ -64,7 +64,7 @@ def hostile(text: str) -> Diagram:
 def test_svg_is_well_formed_and_needs_nothing(name: str, down: bool) -> None:
     diagram = ZOO[name]
     text = svg(layout(diagram, Look(down=down)), outline(diagram))
-    root = XML.fromstring(text)
+    root = ElementTree.fromstring(text)
     assert root.tag == f"{SVG}svg"
     assert_asks_for_nothing(root)
     ids = [element.get("id") for element in root.iter() if element.get("id")]
@@ -77,7 +77,7 @@ def test_svg_is_well_formed_and_needs_nothing(name: str, down: bool) -> None:
             assert element.get("aria-label")
 
 
-def assert_asks_for_nothing(root: XML.Element) -> None:
+def assert_asks_for_nothing(root: ElementTree.Element) -> None:
     """No script, no handler, no link, no image, no font, nothing from elsewhere."""
     allowed = {
         *("svg", "title", "desc", "style", "rect", "g", "text", "path", "circle", "ellipse"),
@@ -96,7 +96,7 @@ def assert_asks_for_nothing(root: XML.Element) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_of_users_stays_text(text: str) -> None:
     drawing = Drawing(hostile(text))
-    root = XML.fromstring(drawing.svg)
+    root = ElementTree.fromstring(drawing.svg)
     assert_asks_for_nothing(root)
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", drawing.svg + drawing.dot)
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", drawing.outline + drawing.html)
@@ -149,7 +149,7 @@ def test_graphviz_puts_random_terms_where_we_put_them() -> None:
 
 def farthest(geometry: Geometry, engine: str) -> float:
     """The largest distance in points between our boxes and wire ends and those of Graphviz."""
-    root = XML.fromstring(paint(dot(geometry), "svg", engine=engine))
+    root = ElementTree.fromstring(paint(dot(geometry), "svg", engine=engine))
     page = next(g for g in root.iter(f"{SVG}g") if g.get("class") == "graph")
     found = {g.get("id"): g for g in page.iter(f"{SVG}g") if g.get("id")}
     off = [0.0]
@@ -167,7 +167,7 @@ def farthest(geometry: Geometry, engine: str) -> float:
     return max(off)
 
 
-def _middle(group: XML.Element) -> tuple[float, float]:
+def _middle(group: ElementTree.Element) -> tuple[float, float]:
     for element in group.iter():
         if element.tag == f"{SVG}ellipse":
             return float(element.get("cx") or 0), float(element.get("cy") or 0)
@@ -194,7 +194,8 @@ def test_the_same_bytes_in_another_process() -> None:
     code = (
         "from hashlib import sha256;from quivers_nb.diagrams.sheet import page,terms;"
         "from quivers_nb.diagrams.drawing import Drawing;"
-        "text=page()+''.join(Drawing(d,'lr').dot+Drawing(d).html+repr(Drawing(d)) for _,d in terms());"
+        "ds=[Drawing(d,o) for _,d in terms() for o in ('tb','lr')];"
+        "text=page()+''.join(d.dot+d.html+repr(d) for d in ds);"
         "print(sha256(text.encode()).hexdigest())"
     )
     digests = set()

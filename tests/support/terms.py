@@ -23,7 +23,6 @@ from quivers_nb.diagrams.pieces import (
     copies,
     copy,
     cup,
-    discard,
     permute,
     regroup,
 )
@@ -63,7 +62,9 @@ def put_together(tree: Tree) -> Piece:
             parts = tuple(map(put_together, tree.parts))
             return chain(*parts) if tree.along else beside(*parts)
         case Boxed():
-            return Block(tree.kind.value, tree.kind, tree.kind.value, put_together(tree.body), tree.feedback)
+            return Block(
+                tree.kind.value, tree.kind, tree.kind.value, put_together(tree.body), tree.feedback
+            )
         case _:
             return tree
 
@@ -124,7 +125,9 @@ def _tree(r: Random, dom: Types, depth: int, planar: bool) -> Tree:
         return Row(True, (first, second))
     if roll < 0.66:
         cut = r.randint(0, len(dom))
-        return Row(False, (_tree(r, dom[:cut], depth - 1, planar), _tree(r, dom[cut:], depth - 1, planar)))
+        return Row(
+            False, (_tree(r, dom[:cut], depth - 1, planar), _tree(r, dom[cut:], depth - 1, planar))
+        )
     if roll < 0.76:
         return Boxed(r.choice(GROUPS), _tree(r, dom, depth - 1, planar))
     if roll < 0.82 and not planar:
@@ -167,12 +170,13 @@ def _reader(r: Random) -> tuple[Piece, ...]:
 
 def _scan(r: Random, dom: Types, depth: int) -> Tree:
     states = tuple(r.choice(TYPES) for _ in range(r.randint(1, 2)))
-    cell = box("cell", dom + states, _some(r, 0) + states)
     before = _tree(r, dom, max(depth - 1, 0), True)
     first = Row(False, (before, Wires(states)))
     cell = box("cell", put_together(first).cod, _some(r, 0) + states)
     if r.random() < 0.3:
-        body: Tree = Row(True, (first, box("step", put_together(first).cod, states), copies(states, 2)))
+        body: Tree = Row(
+            True, (first, box("step", put_together(first).cod, states), copies(states, 2))
+        )
     else:
         body = Row(True, (first, cell))
     return Boxed(GroupKind.SCAN, body, len(states))
@@ -180,6 +184,3 @@ def _scan(r: Random, dom: Types, depth: int) -> Tree:
 
 def _some(r: Random, least: int) -> Types:
     return tuple(r.choice(TYPES) for _ in range(r.randint(least, 3)))
-
-
-__all__ = ["Boxed", "Row", "Tree", "discard", "generators", "put_together", "random_tree", "rebracketed"]
