@@ -10,6 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics
 
 from quivers_magics.commands import QvrCommands
+from quivers_magics.completion import Matcher, add_matcher, remove_matcher
 from quivers_magics.magic import QvrMagics
 from quivers_magics.rich import register_cards, unregister_cards
 from quivers_magics.threads import Threads, leave_a_core
@@ -17,11 +18,12 @@ from quivers_nb.session import Session
 
 # The session outlives the extension: after %reload_ext, objects bound before are still ours.
 _SESSIONS: WeakKeyDictionary[InteractiveShell, Session] = WeakKeyDictionary()
+_MATCHERS: WeakKeyDictionary[InteractiveShell, Matcher] = WeakKeyDictionary()
 _THREADS: WeakKeyDictionary[InteractiveShell, Threads] = WeakKeyDictionary()
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics and the rich display of models, and leave a core to the server.
+    """Register magics, completion and the display of models, and leave a core to the server.
 
     Loading twice changes nothing.
     """
@@ -29,6 +31,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         cells = QvrMagics(shell, _SESSIONS.setdefault(shell, Session()))
         shell.register_magics(cells, QvrCommands(shell, cells))
         register_cards(shell)
+        _MATCHERS[shell] = add_matcher(shell, cells.session)
         _THREADS[shell] = leave_a_core()
 
 
@@ -39,6 +42,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     for kind in (QvrMagics, QvrCommands):
         _take_back(shell, shell.magics_manager.registry.pop(kind.__name__))
     unregister_cards(shell)
+    remove_matcher(shell, _MATCHERS.pop(shell))
     _THREADS.pop(shell).take_back()
 
 

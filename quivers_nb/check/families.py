@@ -7,7 +7,7 @@ from quivers_nb.check.environment import Environment
 from quivers_nb.check.ranges import check_ranges
 from quivers_nb.check.scope import Scope
 from quivers_nb.check.term import Argument, Literal
-from quivers_nb.check.unlowered import family_not_lowered, not_lowered
+from quivers_nb.check.unlowered import family_not_lowered
 from quivers_nb.check.values import NUMBER, UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
@@ -38,7 +38,12 @@ def find_family(name: tree.Name, scope: Scope) -> Family | None:
     if family is not None:
         return family
     if name.text in MEASURES:
-        not_lowered(f"the measure operator {name.text}", name.span, scope.report)
+        scope.report.error(
+            "Q0308",
+            f"`{name.text}` is a measure operator, not a family",
+            name.span,
+            hint="measure operators stand in `sample` and `observe` steps",
+        )
         return None
     near = nearest(name.text, FAMILIES)
     hint = None if near is None else f"did you mean `{near}`?"

@@ -12,7 +12,7 @@ from quivers_nb.check.axes import Axes
 from quivers_nb.check.bijectors import IMAGES, image, read_bijector
 from quivers_nb.check.draw import Draw, Remainder
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.families import MEASURES, Given, given_argument
+from quivers_nb.check.families import MEASURES, Given, find_family, given_argument
 from quivers_nb.check.inline import SizeHint, inline_draw
 from quivers_nb.check.intervals import (
     Interval,
@@ -29,8 +29,7 @@ from quivers_nb.check.term import Argument, Drawn, FamilyCall, Literal, MeasureC
 from quivers_nb.check.values import Value
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
-from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.spaces.families import FAMILIES, WITH_CDF
+from quivers_nb.spaces.families import WITH_CDF
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.support import SimplexSupport, is_discrete
 from quivers_nb.syntax import tree
@@ -115,20 +114,16 @@ def _arguments(
 
 def _distribution(arg: tree.StepArg, call: Written, env: Environment) -> Known | None:
     """A family or an operator as the argument of an operator."""
-    report = env.scope.report
     if not isinstance(arg, tree.ArgCall):
         _wrong(call, env, arg.span)
         return None
     if arg.name.text in MEASURES:
         return _operator(arg, env)
-    family = FAMILIES.get(arg.name.text)
+    family = find_family(arg.name, env.scope)
     if family is None:
-        near = nearest(arg.name.text, (*FAMILIES, *MEASURES))
-        hint = None if near is None else f"did you mean `{near}`?"
-        report.undefined("Q0308", message, arg.name.span, key=(arg.name.text,), hint=hint)
         return None
     if not _fits_inside(family):
-        report.error(
+        env.scope.report.error(
             "Q0612",
             f"{family.name} cannot stand inside {call.name.text}",
             arg.name.span,

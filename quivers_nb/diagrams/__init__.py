@@ -2,6 +2,7 @@
 
     diagram(obj)      the drawing of a morphism, a program, or anything that has one
     broken(f, g)      the drawing of a place where two types do not meet
+    broken_places(e)  such drawings for the error of a refused module
 
 A picture is built from the typed term alone: no torch, no run. The stages are `build` (term to
 port graph), `layout` (port graph to geometry), and painters that read the geometry.
@@ -13,13 +14,13 @@ from typing import Any
 from quivers_nb.check.term import CheckedModule, Program, Term, TermNode
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagrams.badges import channel
-from quivers_nb.diagrams.broken import broken
+from quivers_nb.diagrams.broken import broken, broken_places
 from quivers_nb.diagrams.build import build
 from quivers_nb.diagrams.drawing import Drawing
 from quivers_nb.diagrams.fold import at_depth, elided, named
 from quivers_nb.diagrams.graph import Diagram
 
-__all__ = ["Drawing", "broken", "diagram"]
+__all__ = ["Drawing", "broken", "broken_places", "diagram"]
 
 
 def diagram(

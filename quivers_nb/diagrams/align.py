@@ -14,6 +14,7 @@ from quivers_nb.diagrams.sizes import CORNER, NEAREST, PITCH
 SWEEPS = 10
 AGAIN = 3  # times that ports slide and everything settles again
 APART = 12.0  # between a box and its neighbour
+_REACH = 14.0
 _STRETCH = 170.0  # a box grows to meet its wires up to this span
 _SLIDING = frozenset({Kind.BOX, Kind.CONTRACTION, Kind.SWAP, Kind.GROUP})
 
@@ -44,6 +45,7 @@ def align(sheet: Sheet) -> None:
             _sweep(columns, 2)
             _slide(sheet)
         _sweep(columns, 2)
+        _reach(columns)
         _slide(sheet, grow=False)
     _draw_together(columns)
 
@@ -168,10 +170,7 @@ def _slide(sheet: Sheet, *, grow: bool = True) -> bool:
     """Move the ports of wide boxes along their sides to where their wires come from."""
     moved = False
     for cell in sheet.cells.values():
-        item = cell.item
-        if item is None or cell.sheet is not None or item.kind not in _SLIDING:
-            continue
-        if len(cell.ins) < 2 and len(cell.outs) < 2:
+        if not _slides(cell):
             continue
         moved = True
         if grow:
@@ -201,15 +200,51 @@ def _slid(cell: Cell, wanted: list[float], now: list[float]) -> list[float]:
     return [margin + i * near + min(max(f, 0.0), room) for i, f in enumerate(free)]
 
 
+def _reach(columns: list[list[Cell]]) -> None:
+    """Let boxes reach out a little to wires that end just beside them, where there is room."""
+    for column in columns:
+        for i, cell in enumerate(column):
+            ends = _ends(cell)
+            if len(ends) < 2 or not _slides(cell):
+                continue
+            low, high = min(ends) - CORNER, max(ends) + CORNER
+            before, after = column[i - 1] if i else None, column[i + 1 : i + 2]
+            left = min(cell.across - low, _REACH)
+            if before is not None:
+                left = min(left, cell.across - before.across - distance(before, cell))
+            right = min(high - cell.across - cell.span, _REACH)
+            for other in after:
+                right = min(right, other.across - cell.across - distance(cell, other))
+            _widen(cell, max(left, 0.0), max(right, 0.0))
+
+
+def _ends(cell: Cell) -> list[float]:
+    """Where the other ends of the wires are, at sides with several of them."""
+    before = [other.across + other.outs[out] for other, out, _ in cell.before]
+    after = [other.across + other.ins[into] for other, _, into in cell.after]
+    return [end for side in (before, after) if len(side) > 1 for end in side]
+
+
+def _widen(cell: Cell, left: float, right: float) -> None:
+    cell.across -= left
+    cell.span += left + right
+    cell.ins = [place + left for place in cell.ins]
+    cell.outs = [place + left for place in cell.outs]
+
+
+def _slides(cell: Cell) -> bool:
+    """Whether the ports of a cell may move along its sides."""
+    item = cell.item
+    if item is None or cell.sheet is not None or item.kind not in _SLIDING:
+        return False
+    return len(cell.ins) > 1 or len(cell.outs) > 1
+
+
 def _grow(cell: Cell) -> None:
     """Let a box become as wide as the wires that it meets, if they are near."""
-    ends = [a + o.outs[p] for a, o, p in _places(cell.before)]
-    ends_after = [o.across + o.ins[q] for o, _, q in cell.after]
-    widest = max((max(e) - min(e) for e in (ends, ends_after) if len(e) > 1), default=0.0)
-    wanted = widest + 2 * CORNER
-    if cell.span < wanted <= _STRETCH:
-        extra = wanted - cell.span
-        cell.span = wanted
-        cell.across -= extra / 2
-        cell.ins = [place + extra / 2 for place in cell.ins]
-        cell.outs = [place + extra / 2 for place in cell.outs]
+    before = [other.across + other.outs[out] for other, out, _ in cell.before]
+    after = [other.across + other.ins[into] for other, _, into in cell.after]
+    widest = max((max(e) - min(e) for e in (before, after) if len(e) > 1), default=0.0)
+    extra = widest + 2 * CORNER - cell.span
+    if 0 < extra <= _STRETCH - cell.span:
+        _widen(cell, extra / 2, extra / 2)

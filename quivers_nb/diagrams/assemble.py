@@ -27,6 +27,54 @@ Strand = tuple[Port, WireType]  # an open wire: where it comes from and what it 
 
 
 @dataclass(slots=True)
+class _Margin:
+    """What is on the right side of open wires, where later items without inputs are born.
+
+    Wires that end in an effect leave the row, yet they are drawn: what is born after them in the
+    same place stands on their right, and what reads wires on both sides of them waits for them.
+    """
+
+    right: Anchor = None  # what the last piece leaves on the left of its right neighbour
+    ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # effects right of a wire
+    moved: dict[Anchor, Port] = field(default_factory=dict)  # the last wire that ended there
+    stands: dict[Anchor, Anchor] = field(default_factory=dict)  # for a wire that is gone
+
+    def place(self, left: Anchor) -> Anchor:
+        """Where something is born whose left neighbour is ``left``."""
+        while left in self.moved:
+            left = self.moved[left]
+        return left
+
+    def pass_item(self, item: Item, sources: list[Port], left: Anchor) -> tuple[str, ...]:
+        """Account for an item that takes wires out of the row; returns what it must wait for."""
+        ended = [self.ended.pop(source, ()) for source in sources]
+        between = tuple(name for names in ended[:-1] for name in names)
+        beside = ended[-1] if ended else ()
+        moved = self.moved.pop(sources[-1], None) if sources else None
+        if item.outs:
+            heir: Anchor = Port(item.id, len(item.outs) - 1)
+            self.right = heir
+            if moved is not None:
+                self.moved[heir] = moved
+        else:
+            heir, beside = self._standing(left), (item.id, *beside)
+            self.right = left
+            if sources:
+                self.moved[left] = self.right = moved or sources[-1]
+        if sources:
+            self.stands[sources[-1]] = heir
+        if isinstance(heir, Port) and beside:
+            self.ended[heir] = (*self.ended.get(heir, ()), *beside)
+        return between
+
+    def _standing(self, left: Anchor) -> Anchor:
+        """The wire still open that is the nearest on the left."""
+        while left in self.stands:
+            left = self.stands[left]
+        return left
+
+
+@dataclass(slots=True)
 class _Page:
     """What one diagram is built on. ``taken`` is shared with the groups inside."""
 
@@ -35,10 +83,7 @@ class _Page:
     items: list[Item] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     states: set[Port] = field(default_factory=set)  # last outputs of items without inputs
-    right: Anchor = None  # what the last piece leaves on the left of its right neighbour
-    ended: dict[Port, tuple[str, ...]] = field(default_factory=dict)  # on the right of a wire
-    moved: dict[Anchor, Port] = field(default_factory=dict)  # the last wire that ended there
-    dead: dict[Anchor, Anchor] = field(default_factory=dict)  # the open wire on its left, then
+    margin: _Margin = field(default_factory=_Margin)
 
 
 def assemble(piece: Piece, title: str = "") -> Diagram:
@@ -64,7 +109,7 @@ def _put(piece: Piece, strands: list[Strand], page: _Page, left: Anchor) -> list
     """The open wires after ``piece``; ``left`` is the place on the left of the first of them."""
     match piece:
         case Wires():
-            page.right = strands[-1][0] if strands else left
+            page.margin.right = strands[-1][0] if strands else left
             return strands
         case Chain():
             for part in piece.parts:
@@ -86,52 +131,27 @@ def _beside(piece: Beside, strands: list[Strand], page: _Page, left: Anchor) -> 
     for part in piece.parts:
         stop = start + len(part.dom)
         done.extend(_put(part, strands[start:stop], page, left))
-        left, start = page.right, stop
+        left, start = page.margin.right, stop
     if start != len(strands):
         raise InternalError(f"{len(strands)} wires enter a piece of {start} in a diagram")
     return done
 
 
 def _place(item: Item, strands: list[Strand], page: _Page, left: Anchor) -> list[Strand]:
-    while left in page.moved:
-        left = page.moved[left]
+    left = page.margin.place(left)
     if not item.ins:
         at_state = isinstance(left, Port) and left in page.states
         ghost = Ghost(left.item) if at_state and isinstance(left, Port) else left
         item = replace(item, ghost=ghost)
         if item.outs:
             page.states.add(Port(item.id, len(item.outs) - 1))
-    item = _wait(item, [source for source, _ in strands], page, left)
+    waits = page.margin.pass_item(item, [source for source, _ in strands], left)
+    item = replace(item, waits=waits) if waits else item
     page.items.append(item)
     page.wires.extend(
         Wire(source, Port(item.id, i), wire) for i, (source, wire) in enumerate(strands)
     )
     return [(Port(item.id, i), wire) for i, wire in enumerate(item.outs)]
-
-
-def _wait(item: Item, sources: list[Port], page: _Page, left: Anchor) -> Item:
-    """Let an item stand after what has ended between its inputs; hand on what ended beside it."""
-    ended = [page.ended.pop(source, ()) for source in sources]
-    between = tuple(name for names in ended[:-1] for name in names)
-    beside = ended[-1] if ended else ()
-    moved = page.moved.pop(sources[-1], None) if sources else None
-    if item.outs:
-        heir: Anchor = Port(item.id, len(item.outs) - 1)
-        page.right = heir
-        if moved is not None:
-            page.moved[heir] = moved
-    else:
-        heir, beside = left, (item.id, *beside)
-        page.right = left
-        while heir in page.dead:
-            heir = page.dead[heir]
-        if sources:
-            page.moved[left] = page.right = moved or sources[-1]
-    if sources:
-        page.dead[sources[-1]] = heir
-    if isinstance(heir, Port) and beside:
-        page.ended[heir] = (*page.ended.get(heir, ()), *beside)
-    return replace(item, waits=between) if between else item
 
 
 def _group(block: Block, page: _Page) -> Item:

@@ -7,7 +7,7 @@ the page as large as ours.
 
 from html import escape
 
-from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
+from quivers_nb.diagrams.geometry import DASHED, End, Frame, Geometry, Label, Node, Path, Point
 from quivers_nb.diagrams.metrics import text_width
 from quivers_nb.diagrams.shapes import arc_points
 from quivers_nb.diagrams.sizes import LABEL, NOTE, TITLE, TYPE
@@ -72,7 +72,7 @@ class _Writer:
         middle = frame.title_x + (-wide / 2 if frame.title_end else wide / 2)
         lx, ly = self.xy((middle, frame.title_y - 3))
         plate = frame.kind == "plate"
-        dashed = ",dashed" if frame.kind in {"fan", "bracket", "segment"} else ""
+        dashed = ",dashed" if frame.kind in DASHED else ""
         fill = "#ffffff" if plate else ("#f4f7fa", "#ecf1f5", "#e5ebf1")[frame.depth % 3]
         return (
             f'graph [bb="{x0},{y0},{x1},{y1}" label={_q(frame.label)} lp="{lx},{ly}" '

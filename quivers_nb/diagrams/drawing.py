@@ -12,18 +12,21 @@ from typing import Any
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagrams.dot import dot
+from quivers_nb.diagrams.equation import comparison, equation
 from quivers_nb.diagrams.fold import at_depth, elided, guarded, named
 from quivers_nb.diagrams.geometry import Geometry
 from quivers_nb.diagrams.graph import Diagram, boxes, groups
 from quivers_nb.diagrams.layout import layout
 from quivers_nb.diagrams.outline import outline
 from quivers_nb.diagrams.page import page
-from quivers_nb.diagrams.raster import NoPainter, paint
+from quivers_nb.diagrams.raster import paint
 from quivers_nb.diagrams.sizes import Look
 from quivers_nb.diagrams.svg import svg
+from quivers_nb.diagrams.tikz import tikz
 
-FORMATS = ("svg", "dot", "png", "pdf", "html", "txt", "json")
-_LEVELS = 4  # at most so many pictures in the HTML
+FORMATS = ("svg", "dot", "png", "pdf", "html", "tex", "txt", "json")
+_LEVELS = 4  # pictures of more depths are not put into the HTML
+_ROOM = 400_000  # characters of all pictures in it
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,16 @@ class Drawing:
             self, folded=self.closed - named(self.diagram, wishes) if wishes else frozenset()
         )
 
+    def equals(self, other: "Drawing", sign: str = "=") -> str:
+        """This picture and another with a sign between them, as SVG."""
+        words = f"{self.outline}\n{sign}\n{other.outline}"
+        return svg(equation(self.geometry, other.geometry, sign), words)
+
+    def compared(self, newer: "Drawing") -> str:
+        """This picture and that of a newer version, as SVG; what differs is highlighted."""
+        words = f"{self.outline}\n→\n{newer.outline}"
+        return svg(comparison(self.geometry, newer.geometry), words)
+
     # --- readings ---
 
     @cached_property
@@ -77,6 +90,11 @@ class Drawing:
     def dot(self) -> str:
         """The picture as DOT; any Graphviz renders it as it is."""
         return dot(self.geometry)
+
+    @cached_property
+    def tikz(self) -> str:
+        """The picture as a ``tikzpicture``, for papers."""
+        return tikz(self.geometry)
 
     @cached_property
     def png(self) -> bytes:
@@ -116,8 +134,8 @@ class Drawing:
             case "html":
                 head = '<!doctype html><html lang="en"><meta charset="utf-8">'
                 return f"{head}<body>{self.html}</body></html>\n".encode()
-            case "svg" | "dot":
-                return (self.svg if format == "svg" else self.dot).encode()
+            case "svg" | "dot" | "tex":
+                return {"svg": self.svg, "dot": self.dot, "tex": self.tikz}[format].encode()
             case "txt" | "json":
                 return (self.outline if format == "txt" else self.geometry.to_json()).encode()
             case _:
@@ -129,14 +147,19 @@ class Drawing:
         deepest = max((depth for depth, _ in groups(self.diagram)), default=-1)
         seen = {self.geometry}
         found: list[tuple[str, str]] = []
+        room = _ROOM - len(self.svg)
         wanted = [
             (f"depth {d}", at_depth(self.diagram, d)) for d in range(min(deepest + 1, _LEVELS))
         ]
         for word, folded in [*wanted, ("all", frozenset[str]())]:
             other = replace(self, folded=folded)
-            if other.geometry not in seen:
-                seen.add(other.geometry)
-                found.append((word, other.svg))
+            if other.geometry in seen:
+                continue
+            seen.add(other.geometry)
+            picture = svg(other.geometry, self.outline, mark=f"-{len(seen)}", style=False)
+            room -= len(picture)
+            if room > 0:
+                found.append((word, picture))
         return found
 
     # --- notebook ---
@@ -161,6 +184,3 @@ class Drawing:
             bundle["text/plain"] += f"\nThe picture could not be drawn ({reason})."
         wanted = set(include) if include else set(bundle)
         return {k: v for k, v in bundle.items() if k in wanted - set(exclude or ())}
-
-
-__all__ = ["FORMATS", "Drawing", "NoPainter"]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 VERSION = 1
+DASHED = frozenset({"fan", "bracket", "segment"})  # frames that say how a thing is written
 
 Point = tuple[float, float]
 

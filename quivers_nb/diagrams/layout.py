@@ -15,7 +15,7 @@ from quivers_nb.diagrams.crossings import (
     wished_boundary,
 )
 from quivers_nb.diagrams.geometry import Geometry
-from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, WireType
+from quivers_nb.diagrams.graph import Diagram, Item, WireType
 from quivers_nb.diagrams.metrics import shown, text_width
 from quivers_nb.diagrams.route import LANE, draw_paths, run_length
 from quivers_nb.diagrams.sizes import LABEL, NOTE, TITLE, Look, leaf_size
@@ -168,8 +168,3 @@ def _frame_along(sheet: Sheet, look: Look, group: Item | None) -> None:
         for i, cell in enumerate(cells):
             cell.along = border if i < own else inside
             cell.length = 0.0
-
-
-def is_dashed(kind: GroupKind | None) -> bool:
-    """Groups that only say how things are written."""
-    return kind in {GroupKind.FAN, GroupKind.BRACKET, GroupKind.SEGMENT}

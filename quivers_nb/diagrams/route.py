@@ -84,6 +84,8 @@ def is_labelled(link: Link, look: Look) -> bool:
     item = link.left.item
     if item is None or not (item.is_box or item.kind in {Kind.GROUP, Kind.REGROUP}):
         return False
+    if Kind.JUNCTION in {item.kind, *([link.right.item.kind] if link.right.item else [])}:
+        return False  # it says both types itself
     if link.wire.source.item == IN or look.open(item) or item.kind in {Kind.SITE, Kind.WORD}:
         return False
     return link.wire.type.name not in {wire.name for wire in item.ins}

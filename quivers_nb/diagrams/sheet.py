@@ -197,7 +197,8 @@ def _row(name: str, diagram: Diagram) -> str:
     for dark in (False, True):
         for down in (True, False):
             geometry = layout(diagram, Look(down, elided(diagram)))
-            picture = svg(geometry, name, dark=dark, style=False)
+            mark = f"-{len(pictures)}"
+            picture = svg(geometry, name, dark=dark, style=False, mark=mark)
             pictures.append(f'<div class="{"dark" if dark else "light"}">{picture}</div>')
     text = f"<pre>{outline(diagram)}</pre>"
     return f"<section><h2>{name}</h2>{''.join(pictures)}{text}</section>"

@@ -15,6 +15,7 @@ from quivers_nb.check.describe import distribution
 from quivers_nb.check.paths import join, root_segment, step_paths
 from quivers_nb.check.term import (
     Axis,
+    Factor,
     Generator,
     LetStep,
     MarginalizeStep,
@@ -195,6 +196,8 @@ class _Draft:
     def _fixed(self, step: LetStep | ScoreStep) -> None:
         role = "let" if isinstance(step, LetStep) else "score"
         text = expression_text(step.value)
+        body = step.value.body if isinstance(step.value, Factor) else None
+        note = text if body is None else expression_text(body)  # its axes are the plates
         item = Item(
             id=join(self.prefix, step.name),
             kind=Kind.SITE,
@@ -202,7 +205,7 @@ class _Draft:
             ins=(),
             outs=(),
             role=role,
-            note=text if len(text) <= 30 else text[:29] + "…",
+            note=note if len(note) <= 30 else note[:29] + "…",
             about=f"{role} {step.name} = {text}",
             span=step.span,
         )

@@ -7,7 +7,7 @@ frame and wire has a ``<title>`` and a stable id; ``data-id`` is the id of the d
 from hashlib import blake2s
 from html import escape
 
-from quivers_nb.diagrams.geometry import End, Frame, Geometry, Label, Node, Path, Point
+from quivers_nb.diagrams.geometry import DASHED, End, Frame, Geometry, Label, Node, Path, Point
 from quivers_nb.diagrams.metrics import text_width
 from quivers_nb.diagrams.shapes import arc_points, direction, slanted, teeth, triangle
 from quivers_nb.diagrams.sizes import LABEL, NOTE, RIM, TITLE, TYPE
@@ -29,25 +29,32 @@ _CORNERS = {"square": 10, "dashed": 3}
 _LONG = 12  # labels longer than this keep their width in any font
 
 
-def svg(geometry: Geometry, outline: str = "", *, dark: bool = False, style: bool = True) -> str:
+def svg(
+    geometry: Geometry,
+    outline: str = "",
+    *,
+    dark: bool = False,
+    style: bool = True,
+    mark: str = "",
+) -> str:
     """The picture as one ``<svg>`` element.
 
     A light picture follows the theme of a notebook, a dark one is dark everywhere. ``style`` false
-    leaves the style sheet to the page.
+    leaves the style sheet to the page. ``mark`` tells the ids of several pictures on a page apart.
     """
-    return _Painter(geometry, dark=dark).whole(outline, style=style)
+    return _Painter(geometry, dark=dark, mark=mark).whole(outline, style=style)
 
 
 class _Painter:
     """Writes elements in the order of painting: frames, wires, words, boxes."""
 
-    def __init__(self, geometry: Geometry, *, dark: bool) -> None:
+    def __init__(self, geometry: Geometry, *, dark: bool, mark: str) -> None:
         self.geometry = geometry
         self.colors = DARK if dark else LIGHT
         self.wires = WIRES_DARK if dark else WIRES_LIGHT
         self.dark = dark
         self.down = geometry.orient == "tb"
-        self.prefix = "qd" + blake2s(geometry.title.encode(), digest_size=3).hexdigest()
+        self.prefix = "qd" + blake2s(geometry.title.encode(), digest_size=3).hexdigest() + mark
 
     def whole(self, outline: str, *, style: bool) -> str:
         g = self.geometry
@@ -79,7 +86,7 @@ class _Painter:
 
     def frame(self, frame: Frame) -> str:
         plate = frame.kind == "plate"
-        dash = ' stroke-dasharray="4 3"' if frame.kind in {"fan", "bracket", "segment"} else ""
+        dash = ' stroke-dasharray="4 3"' if frame.kind in DASHED else ""
         fill = 'fill="none"' if plate else f'fill="{self.colors["tint"]}"'
         line = self.colors["line" if plate else "frame"]
         rect = (
@@ -257,8 +264,8 @@ class _Painter:
         return wire_color(index, self.wires) if index >= 0 else self.colors["line"]
 
     def ids(self, ident: str) -> str:
-        mark = blake2s(ident.encode(), digest_size=4).hexdigest()
-        return f'id="{self.prefix}-{mark}" data-id="{_x(ident)}"'
+        digest = blake2s(ident.encode(), digest_size=6).hexdigest()
+        return f'id="{self.prefix}-{digest}" data-id="{_x(ident)}"'
 
     def text(
         self,

@@ -22,6 +22,7 @@ LIGHT = {
     "cool": "#eaf3fc",
     "rose": "#fdeef7",
     "grey": "#e3e8ed",
+    "differs": "#fff0a8",
     "error": "#c62828",
 }
 DARK = {
@@ -35,6 +36,7 @@ DARK = {
     "cool": "#15293b",
     "rose": "#391f30",
     "grey": "#38424c",
+    "differs": "#423700",
     "error": "#ff7a70",
 }
 NOTEBOOK = {  # the variables of a notebook's theme, where there is one
@@ -44,10 +46,10 @@ NOTEBOOK = {  # the variables of a notebook's theme, where there is one
 }
 
 FILLS = {"embed": "warm", "discretize": "rose", "observed": "grey", "observe": "grey"}
-FILLS |= {"latent": "cool", "state": "cool"}
+FILLS |= {"latent": "cool", "differs": "differs"}
 
 WEIGHTS = {0: 1.1, 1: 1.2, 2: 1.7, 3: 2.3}
-FRAME_TINT = 0.045  # how much ink a frame adds to its ground
+FRAME_TINT = 0.04  # how much ink a frame adds to its ground
 FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 
 
@@ -105,6 +107,7 @@ _RULES = "".join(
 .qd .g-cool .s{fill:var(--qd-cool)}
 .qd .g-rose .s{fill:var(--qd-rose)}
 .qd .g-grey .s{fill:var(--qd-grey)}
+.qd .g-differs .s{fill:var(--qd-differs)}
 .qd .junction text{fill:var(--qd-error)}
 .qd .junction .z{stroke:var(--qd-error)}
 .qd .e text{fill:var(--qd-c)}

@@ -1,4 +1,4 @@
-"""Parts as self-contained HTML: the only file of the project that writes tags.
+"""Parts as self-contained HTML: with the painters of `diagrams`, the only files that write tags.
 
 No script, no link, no request: the fragment reads the same in a saved notebook, in a converted
 page and in an e-mail. Colours are the notebook's theme variables with fallbacks that work on

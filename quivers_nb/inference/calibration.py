@@ -28,7 +28,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.lift import LiftedModel
-from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.pointwise import log_likelihood
@@ -241,6 +241,8 @@ class _Simulation:
         first, second, third = (int(s >> 1) for s in stream.generate_state(3, np.uint64))
         truth, obs, plain = self._simulate(Generator().manual_seed(first))
         posterior = self.fit(self.model, self.x, {**self.data, **obs}, second)
+        if getattr(posterior, "interrupted", False):
+            raise KeyboardInterrupt  # the run kept its draws; the calibration is what was stopped
         draws = self._draws(posterior, truth, Generator().manual_seed(third))
         names, values, columns = [], [], []
         for site, value in truth.items():
@@ -284,8 +286,9 @@ class _Simulation:
         self, posterior: Any, truth: Mapping[str, Any], generator: Generator
     ) -> dict[str, NDArray[np.float64]]:
         """Sites to ``(num_draws, *value_shape)``, evenly thinned."""
-        if isinstance(posterior, MCMCResult):
-            found: Mapping[str, Any] = {k: v.flatten(0, 1) for k, v in posterior.samples.items()}
+        samples = posterior.samples if isinstance(posterior, MCMCResult) else posterior
+        if isinstance(posterior, MCMCResult) or isinstance(samples, Samples):
+            found: Mapping[str, Any] = {k: v.flatten(0, 1) for k, v in samples.items()}
         elif hasattr(posterior, "rsample"):
             with torch.no_grad():
                 several = [

@@ -6,7 +6,7 @@
 
 Jobs are plain data: a model, its data and the number of the job, from which its random stream is
 made. So a job gives the same result wherever it runs, and can be run again: Dask does so by itself
-when a worker dies (https://distributed.dask.org, "Resilience"); a process pool ends with an error.
+when a worker dies (its documentation, "Resilience"); a process pool ends with an error.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """Handing results to ArviZ, for either of its interfaces.
 
-ArviZ up to 0.2x takes one keyword per group and gives an ``InferenceData``; from 1.0 on it takes one
-mapping of groups and gives an xarray ``DataTree`` (https://python.arviz.org, "Migration guide").
+ArviZ up to 0.2x takes one keyword per group and gives an ``InferenceData``; from 1.0 on it takes
+one mapping of groups and gives an xarray ``DataTree`` (its documentation, "Migration guide").
 """
 
 from collections.abc import Mapping

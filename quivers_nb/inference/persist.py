@@ -5,10 +5,9 @@
     save(path, guide)      load(path, guide) -> the guide, with the saved parameters put in place
 
 One file holds both parts, so that they cannot come apart: the manifest is the entry ``manifest`` of
-the metadata that the safetensors format keeps in its header (https://huggingface.co/docs/safetensors,
-"Format"). It notes what was saved, the source text of the model with its hash, versions, seeds,
-shapes, and a SHA-256 of all tensors; `manifest` reads it. Nothing is ever pickled, and no code is
-loaded from a file.
+the metadata that the safetensors format keeps in its header (its documentation, "Format"). It notes
+what was saved, the source text of the model with its hash, versions, seeds, shapes, and a SHA-256
+of all tensors; `manifest` reads it. Nothing is ever pickled, and no code is loaded from a file.
 
 Laws (``tests/inference/test_persist.py``)
     round trip   what is loaded equals what was saved, bit for bit;
@@ -36,7 +35,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model
 from quivers_nb.inference.origin import Origin, origin_of
 
@@ -108,14 +107,14 @@ def load(path: Location, into: Any = None, *, other_source: bool = False) -> Any
             f"{type(into).__name__}"
         )
     places = _places(into)
-    fixed = {name: place for name, place in places.items() if not _unfilled(into, place)}
-    misfits = _misfits(saved.tensors, places, fixed)
+    unfilled = _unfilled(into)
+    misfits = _misfits(saved.tensors, places, unfilled)
     if saved.kind == "guide" and saved.facts.get("guide") != type(into).__name__:
         misfits.insert(0, f"guide: saved {saved.facts.get('guide')}, here {type(into).__name__}")
     _check_origin(where, saved, into, misfits, other_source=other_source)
     with torch.no_grad():
         for name, place in places.items():
-            if _unfilled(into, place):
+            if name in unfilled:
                 _fill(into, name, saved)
             else:
                 place.copy_(saved.tensors[name])
@@ -137,10 +136,11 @@ def _kind(obj: Any) -> str:
         return "draws"
     if callable(getattr(obj, "parameter_sites", None)):
         return "weights"
-    if isinstance(obj, nn.Module) and hasattr(obj, "rsample"):
+    if isinstance(obj, nn.Module) and hasattr(obj, "draw") and hasattr(obj, "rsample"):
         return "guide"
     raise UserError(
-        f"a {type(obj).__name__} cannot be saved or loaded: only an MCMCResult, a model or a guide"
+        f"a {type(obj).__name__} cannot be saved or loaded: only an MCMCResult, a model (of a "
+        "loaded module: its .morphism) or a guide"
     )
 
 
@@ -179,7 +179,7 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
     try:
         samples, stats = saved.facts["order"]
         return MCMCResult(
-            samples={name: saved.tensors[f"samples/{name}"] for name in samples},
+            samples=Samples({name: saved.tensors[f"samples/{name}"] for name in samples}),
             stats={name: saved.tensors[f"stats/{name}"] for name in stats},
             start_log_densities=saved.tensors["start_log_densities"],
             stationary=saved.tensors["stationary"],
@@ -193,9 +193,10 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
 # --- whether it fits ----------------------------------------------------------------------------
 
 
-def _unfilled(into: Any, place: Tensor) -> bool:
-    """A buffer of a guide that a fit makes (a Laplace approximation's mode): of any shape."""
-    return isinstance(into, nn.Module) and hasattr(into, "covered") and not place.numel()
+def _unfilled(into: Any) -> set[str]:
+    """Buffers of a guide that a fit makes (a Laplace approximation's mode): they take any shape."""
+    guide = isinstance(into, nn.Module) and hasattr(into, "covered")
+    return {name for name, value in into.named_buffers() if not value.numel()} if guide else set()
 
 
 def _fill(guide: nn.Module, name: str, saved: Saved) -> None:
@@ -207,7 +208,7 @@ def _fill(guide: nn.Module, name: str, saved: Saved) -> None:
 
 
 def _misfits(
-    saved: Mapping[str, Tensor], places: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+    saved: Mapping[str, Tensor], places: Mapping[str, Tensor], unfilled: set[str]
 ) -> list[str]:
     found = [f"`{name}`: in the file, not in the model" for name in saved if name not in places]
     for name, place in places.items():
@@ -215,7 +216,7 @@ def _misfits(
             found.append(f"`{name}`: in the model, not in the file")
             continue
         tensor = saved[name]
-        if name in fixed and tensor.shape != place.shape:
+        if name not in unfilled and tensor.shape != place.shape:
             found.append(f"`{name}`: saved shape {tuple(tensor.shape)}, here {tuple(place.shape)}")
         if tensor.dtype != place.dtype:
             found.append(f"`{name}`: saved {tensor.dtype}, here {place.dtype}")

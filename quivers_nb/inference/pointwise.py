@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.inference_data import inference_data
-from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.store import available_memory
 from quivers_nb.inference.model import Model, Values
 
@@ -98,10 +98,10 @@ def log_likelihood(
 ) -> LogLikelihood:
     """The log density of every observation at every draw of ``posterior``.
 
-    ``posterior`` is an `MCMCResult`, a guide (``num_draws`` are drawn from it) or a mapping of sites
-    to draws ``(n, *value_shape)``; the last two count as one chain. Internal sites (R3) without
-    draws are an error for MCMC, unless ``generator`` draws them from the model; for a guide they
-    always are. Observe sites in ``missing`` may lack a value and are left out.
+    ``posterior`` is an `MCMCResult` (or its samples), a guide (``num_draws`` are drawn from it) or
+    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. Internal sites (R3)
+    without draws are an error, unless ``generator`` draws them from the model; for a guide they
+    always are drawn. Observe sites in ``missing`` may lack a value and are left out.
 
     Raises `UserError` if nothing is observed, the result would not fit in memory, or the model does
     not know its observations one by one.
@@ -149,6 +149,9 @@ def _draws(
     """Sites to draws, and how many chains and draws there are."""
     if isinstance(posterior, MCMCResult):
         return dict(posterior.samples), (posterior.num_chains, posterior.num_samples)
+    if isinstance(posterior, Samples) and posterior:
+        chains, count = next(iter(posterior.values())).shape[:2]
+        return dict(posterior), (chains, count)
     if hasattr(posterior, "rsample"):
         if num_draws is None or num_draws < 1:
             raise UserError(

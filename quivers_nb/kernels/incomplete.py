@@ -40,7 +40,17 @@ def log_gamma_inc_upper(a: Tensor, x: Tensor) -> Tensor:
 
 def inverse(name: str, p: Tensor, *shapes: Tensor) -> Tensor:
     """A function of `scipy.special` such as ``betaincinv(*shapes, p)``; no gradients."""
+    _read(*shapes, p)
     return _on_arrays(_special(name), *shapes, p)
+
+
+def _read(*tensors: Tensor) -> None:
+    """Say to whoever records operations that numbers leave the world of tensors here.
+
+    scipy's results would otherwise be taken for constants, and replayed as such.
+    """
+    for tensor in tensors:
+        tensor.detach().sum().item()
 
 
 def _on_arrays(function: Callable[..., Any], *tensors: Tensor) -> Tensor:
@@ -113,6 +123,7 @@ def _difference(name: str, k: int, x: Tensor, shapes: list[Tensor]) -> Tensor:
 def _apply(name: str, x: Tensor, *shapes: Tensor) -> Tensor:
     x, *shapes_ = torch.broadcast_tensors(x, *shapes)
     wide = [tensor.double() for tensor in (x, *shapes_)]
+    pass
     dtype = x.dtype
     for shape in shapes_:
         dtype = torch.promote_types(dtype, shape.dtype)

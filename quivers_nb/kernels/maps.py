@@ -19,7 +19,7 @@ class Map:
     """``y = forward(x)`` for x in ``domain``, with y in ``image``.
 
     ``log_slope(x)`` is log dy/dx; ``inner_point`` lies inside the image and stands in for values
-    outside it.
+    outside it. ``fixed``: the map has no parameters, so that it takes numbers to numbers.
     """
 
     forward: Function
@@ -28,32 +28,37 @@ class Map:
     domain: tuple[float, float] = (-INF, INF)
     image: tuple[float, float] = (-INF, INF)
     inner_point: float = 0.5
+    fixed: bool = True
 
     def of_bound(self, bound: Bound) -> Bound:
         """Where an end of an interval goes; outside the domain its end is taken."""
-        return _end(self.forward, bound, self.domain, self.image)
+        return self._end(self.forward, bound, self.domain, self.image)
 
     def inverse_of_bound(self, bound: Bound) -> Bound:
         """Where an end of an interval of values comes from."""
-        return _end(self.inverse, bound, self.image, self.domain)
+        return self._end(self.inverse, bound, self.image, self.domain)
 
-
-def _end(
-    function: Function, bound: Bound, start: tuple[float, float], goal: tuple[float, float]
-) -> Bound:
-    low, high = start
-    if isinstance(bound, Tensor):
-        inside = (bound > low) & (bound < high)
-        middle = function(torch.where(inside, bound, _between(low, high)))
-        ends = torch.where(bound <= low, max(goal[0], -FAR), min(goal[1], FAR))
-        return torch.where(inside, middle, ends)
-    kept = smaller(larger(bound, low), high)
-    assert isinstance(kept, float)
-    if kept == low:
-        return goal[0]
-    if kept == high:
-        return goal[1]
-    return float(function(torch.tensor(kept, dtype=torch.float64)))
+    def _end(
+        self,
+        function: Function,
+        bound: Bound,
+        start: tuple[float, float],
+        goal: tuple[float, float],
+    ) -> Bound:
+        low, high = start
+        if isinstance(bound, Tensor):
+            inside = (bound > low) & (bound < high)
+            middle = function(torch.where(inside, bound, _between(low, high)))
+            ends = torch.where(bound <= low, max(goal[0], -FAR), min(goal[1], FAR))
+            return torch.where(inside, middle, ends)
+        kept = smaller(larger(bound, low), high)
+        assert isinstance(kept, float)
+        if kept == low:
+            return goal[0]
+        if kept == high:
+            return goal[1]
+        image = function(torch.tensor(kept, dtype=torch.float64))
+        return float(image) if self.fixed else image
 
 
 FAR = 1e15  # stands for an infinite end where tensors must stay finite

@@ -386,4 +386,5 @@ def map_named(name: str, loc: Tensor | None = None, scale: Tensor | None = None)
         lambda x: loc + scale * x,
         lambda y: (y - loc) / scale,
         lambda x: scale.log() + torch.zeros_like(x),
+        fixed=False,
     )

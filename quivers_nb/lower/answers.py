@@ -303,6 +303,11 @@ class Discover:
 
 
 def _finite_message(site: SiteKey, dist: Dist) -> str:
+    if dist.label == "PointMass":
+        return (
+            f"`{site.path}` is a latent that is always one point, so there is nothing to infer: "
+            f"bind it with `let {site.path} = …`, or observe it"
+        )
     return (
         f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient: sum it out "
         f"with `marginalize {site.path} <- …`, or observe it"

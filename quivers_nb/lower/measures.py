@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import torch
 from torch import Generator, Tensor
 
 from quivers_nb.check import term as ir

@@ -143,6 +143,16 @@ class Module(nn.Module):
         return MappingProxyType(self._by_key)
 
     @property
+    def owners(self) -> Mapping[str, tuple[ir.Owner, ...]]:
+        """Whose weights a block of parameters holds, by its registered name; several if stacked."""
+        slots = sorted(self._storage.slots.items(), key=lambda item: item[1].index or 0)
+        found: dict[str, tuple[ir.Owner, ...]] = {}
+        for owner, slot in slots:
+            block = slot.key.replace(".", "/")
+            found[block] = (*found.get(block, ()), owner)
+        return MappingProxyType(found)
+
+    @property
     def morphism(self) -> Any:
         """The first export, or None."""
         return next(iter(self._by_key.values()), None)

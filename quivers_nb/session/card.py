@@ -65,6 +65,8 @@ def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
         if result.name in result.module.exports:
             parts.append(_note(f"`{result.name}` is also an export: it is that, not the module."))
         parts.extend(_exports(result.module))
+        if not result.module.exports:
+            parts.append(_line("Other cells may use what it declares.", Tone.QUIET))
         return _stack(parts)
 
     return Card(sentence, draw)

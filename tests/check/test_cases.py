@@ -29,7 +29,7 @@ MARK = re.compile(
 TYPE = re.compile(r"# type: (.*\S)")
 SITE = re.compile(r"# site: (.*\S)")
 DENSITY = re.compile(r"# density: (.*\S) at (\S.*?)( refused)?$", re.MULTILINE)
-VALUE = re.compile(r"(\w+)=(\[[^\]]*\]|\S+)")
+VALUE = re.compile(r"([\w$]+)=(\[[^\]]*\]|\S+)")
 FORMULAS = {**vars(stats), **{name: getattr(np, name) for name in ("exp", "inf", "log", "sum")}}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from quivers_nb.check import check_source
 from quivers_nb.check.paths import occurrences, term_occurrences
-from quivers_nb.check.term import CheckedModule, Program
+from quivers_nb.check.term import CheckedModule, Compose, Program
 from quivers_nb.diagrams.build import build
 from quivers_nb.diagrams.fold import elided
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind, groups, problems, walk
@@ -152,6 +152,17 @@ def test_written_otherwise_drawn_the_same(left: str, right: str) -> None:
     for down in (True, False):
         assert svg(layout(one, Look(down=down))) == svg(layout(other, Look(down=down)))
     assert outline(one) == outline(other)
+
+
+def test_brackets_that_the_checker_keeps_are_drawn() -> None:
+    """A chain left inside a chain is there because composition is not associative."""
+    known = dict(module("let e = f >> g >> k", "e").morphisms)
+    f, g, k = (known[name] for name in "fgk")
+    inside = Compose(dom=f.dom, cod=g.cod, parts=(f, g))  # type: ignore[union-attr, arg-type]
+    whole = Compose(dom=f.dom, cod=k.cod, parts=(inside, k))  # type: ignore[union-attr, arg-type]
+    diagram = build(whole, "e")
+    assert problems(diagram) == []
+    assert [item.group for _, item in groups(diagram)] == [GroupKind.BRACKET]
 
 
 def test_every_valid_case_of_the_checker_is_drawn() -> None:

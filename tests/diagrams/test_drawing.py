@@ -11,9 +11,9 @@ import quivers_nb.diagrams.drawing as drawing_module
 from quivers_nb.check import check_source
 from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.diagnostic import Diagnostic
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import LanguageError, UserError
 from quivers_nb.diagnostics.source import Span
-from quivers_nb.diagrams import Drawing, broken, diagram
+from quivers_nb.diagrams import Drawing, broken, broken_places, diagram
 from quivers_nb.diagrams.assemble import assemble
 from quivers_nb.diagrams.fold import GUARD, visible
 from quivers_nb.diagrams.graph import GroupKind, WireType
@@ -185,6 +185,42 @@ def test_a_type_error_is_drawn_with_both_types(seed: CheckedModule, orient: str)
     assert ">Combined<" in drawing.svg
     assert "≠" in drawing.dot
     assert "Latent does not meet Combined" in drawing.outline
+
+
+def refused(text: str) -> LanguageError:
+    with pytest.raises(LanguageError) as caught:
+        check_source(text)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "types"),
+    [
+        ("stack(enc_block, 2)", "stack(enc_block, 2) >> cross", ("Latent", "Combined")),
+        ("tgt_embed >> stack(dec_block, 2)", "dec_ff_up << tgt_embed << cross", None),
+        (
+            "(encoder @ decoder) >> cross",
+            "(encoder @ lm_head) >> cross",
+            ("Latent * Target", "Combined"),
+        ),
+    ],
+)
+def test_a_refused_module_shows_where_it_breaks(
+    good: str, bad: str, types: tuple[str, str] | None
+) -> None:
+    source = SEED.read_text(encoding="utf-8")
+    error = refused(source.replace(good, bad))
+    places = broken_places(error)
+    assert [finding for finding, _ in places] == [d for d in error.diagnostics if d.code == "Q0402"]
+    for _, drawing in places:
+        nodes = [n for n in drawing.geometry.nodes if n.shape == "junction"]
+        assert types is None or [(n.label, n.badge) for n in nodes] == [types]
+        assert "cannot compose" in nodes[0].about
+
+
+def test_an_error_that_is_no_junction_has_no_picture() -> None:
+    assert broken_places(refused("object A : FinSet 2\nlet f = nothing >> nothing\n")) == ()
+    assert broken_places(refused("object A :\n")) == ()
 
 
 def test_pictures_need_no_torch_and_no_notebook() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import pytest
 from quivers_nb.diagrams.assemble import assemble
 from quivers_nb.diagrams.dot import dot
 from quivers_nb.diagrams.drawing import Drawing
+from quivers_nb.diagrams.equation import comparison, differences, equation
 from quivers_nb.diagrams.geometry import Geometry
 from quivers_nb.diagrams.graph import Diagram, WireType
 from quivers_nb.diagrams.layout import layout
@@ -24,10 +26,13 @@ from quivers_nb.diagrams.raster import ENGINES, NoPainter, paint, program
 from quivers_nb.diagrams.sheet import terms
 from quivers_nb.diagrams.sizes import Look
 from quivers_nb.diagrams.svg import svg
+from quivers_nb.diagrams.theme import DARK, LIGHT, WIRES_DARK, WIRES_LIGHT
+from quivers_nb.diagrams.tikz import tikz
 from tests.support.terms import put_together, random_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
 ZOO = dict(terms())
+WIRE = WireType("A", "ℝ2", 2)
 HOSTILE = (
     "<script>alert(1)</script>",
     '"&quot;\'onload="x"',
@@ -181,6 +186,79 @@ def _middle(group: ElementTree.Element) -> tuple[float, float]:
 def _numbers(text: str) -> list[tuple[float, float]]:
     values = [float(v) for v in re.findall(r"-?\d+(?:\.\d+)?", text)]
     return list(zip(values[::2], values[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    "palette", [(LIGHT, WIRES_LIGHT), (DARK, WIRES_DARK)], ids=["light", "dark"]
+)
+def test_colours_can_be_read(palette: tuple[dict[str, str], tuple[str, ...]]) -> None:
+    """Contrast of 4.5 to 1 (WCAG 2.2, 1.4.3) for words on the card and on the grounds of boxes."""
+    colors, wires = palette
+    words = [colors[name] for name in ("ink", "quiet", "error")]
+    for color in (*words, *wires):
+        assert contrast(color, colors["card"]) >= 4.5
+    for ground in ("warm", "cool", "rose", "grey", "differs"):
+        assert contrast(colors["ink"], colors[ground]) >= 4.5
+        assert contrast(colors["quiet"], colors[ground]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_tikz_draws_every_node_and_closes_every_brace(name: str) -> None:
+    geometry = layout(ZOO[name])
+    text = tikz(geometry)
+    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+    assert text.count("\\begin{") == text.count("\\end{") == 1
+    drawn = [line for line in text.splitlines() if line.startswith(("\\draw", "\\path", "\\fill"))]
+    words = [n for n in geometry.nodes if n.shape == "word"]
+    rims = [n for n in geometry.nodes if n.shape == "folded"]
+    things = len(geometry.nodes) - len(words) + len(rims) + len(geometry.frames)
+    assert len(drawn) == things + len(geometry.wires)
+
+
+@pytest.mark.parametrize("name", ["two towers", "eight schools", "nested scan", "snake", "dagger"])
+def test_latex_accepts_the_tikz(name: str, tmp_path: File) -> None:
+    latex = shutil.which("pdflatex")
+    if latex is None:
+        pytest.skip("no LaTeX here")
+    head = "\\documentclass{article}\\usepackage{tikz,amssymb}\\begin{document}"
+    text = tikz(layout(ZOO[name])) + tikz(layout(hostile('a_b & c% <x> {y} ~^\\ "z" $1 #2')))
+    (tmp_path / "t.tex").write_text(f"{head}{text}\\end{{document}}", encoding="utf-8")
+    command = [latex, "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-800:]
+
+
+def test_two_sides_of_an_equation_are_one_picture() -> None:
+    left, right = layout(ZOO["swap"]), layout(ZOO["snake"])
+    both = equation(left, right)
+    assert len(both.nodes) == len(left.nodes) + len(right.nodes) + 1
+    assert both.width > left.width + right.width
+    ids = [*(n.id for n in both.nodes), *(w.id for w in both.wires)]
+    assert len(ids) == len(set(ids))
+    ElementTree.fromstring(svg(both))
+    colors = {w.type: w.color for w in both.wires}
+    assert all(colors[w.type] == w.color for w in both.wires)
+
+
+def test_a_comparison_marks_what_differs_and_nothing_else() -> None:
+    one = box("f", [WIRE], [WIRE])
+    old = layout(assemble(chain(one, box("old", [WIRE], [WIRE])), "m"))
+    new = layout(assemble(chain(one, box("new", [WIRE], [WIRE])), "m"))
+    assert differences(old, new) == ({"old"}, {"new"})
+    assert differences(old, old) == (frozenset(), frozenset())
+    marked = {n.label for n in comparison(old, new).nodes if n.role == "differs"}
+    assert marked == {"old", "new"}
 
 
 def test_dot_says_nothing_about_this_machine() -> None:

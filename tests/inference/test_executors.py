@@ -13,7 +13,16 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
-from quivers_nb.inference import MCMC, AutoNormalGuide, HMCKernel, NUTSKernel
+from quivers_nb.inference import (
+    MCMC,
+    AutoNormalGuide,
+    FitGuide,
+    HMCKernel,
+    NUTSKernel,
+    bayesian_lift_parameters,
+    calibrate,
+    condition,
+)
 from quivers_nb.inference.executors import spread
 from tests.support.posteriordb import NAMES, posterior
 
@@ -98,6 +107,16 @@ def test_targets_of_programs_can_be_sent(name):
     assert all(torch.equal(values[k], back[k]) for k in values)
 
 
+def test_targets_of_wrapped_models_can_be_sent():
+    model = loads(SOURCE).morphism
+    lifted, x, obs = bayesian_lift_parameters(model, X, OBS)
+    for wrapped in (lifted, condition(model, {"s": torch.ones(1)})):
+        target = wrapped.target(x, obs, dtype=torch.float64)
+        q = torch.full((target.layout.dim,), 0.1, dtype=torch.float64)
+        sent = pickle.loads(pickle.dumps(target))
+        assert torch.equal(sent.terms(q).total(), target.terms(q).total())
+
+
 def test_models_and_guides_can_be_sent_after_use():
     model = loads(SOURCE).morphism
     guide = AutoNormalGuide(model, model.observed_names)
@@ -137,6 +156,18 @@ def test_processes_give_the_draws_of_a_run_without_them():
         for options in ({}, {"init_strategy": "prior"}, {"kernel": HMCKernel(num_steps=5)}):
             assert same(run(pool, model, **options), run(None, model, **options))
         assert same(run(pool, model, guide), run(None, model, guide))
+
+
+@pytest.mark.slow
+def test_processes_give_the_ranks_of_a_calibration_without_them():
+    model = loads(SOURCE).morphism
+    options = {"num_simulations": 6, "num_draws": 7, "sites": {"mu", "s"}}
+    with processes() as pool:
+        for fit in (MCMC(NUTSKernel(), 20, 10, num_chains=2), FitGuide(num_steps=20)):
+            found = calibrate(model, X, fit, executor=pool, **options)
+            alone = calibrate(model, X, fit, **options)
+            for a, b in zip(found.quantities, alone.quantities, strict=True):
+                assert (a.name, a.ranks.tolist()) == (b.name, b.ranks.tolist())
 
 
 @pytest.mark.slow

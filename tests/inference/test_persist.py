@@ -25,6 +25,7 @@ from quivers_nb.inference import (
     persist,
     save,
 )
+from tests.inference.vi.registry import GUIDES, prepared
 from tests.support.models import HandModel
 from tests.support.targets import eight_schools
 
@@ -78,6 +79,7 @@ def test_draws_come_back_bit_for_bit_with_all_that_was_known(tmp_path):
     assert save(tmp_path / "draws", run) == tmp_path / "draws"
     back = load(tmp_path / "draws", one)
     assert same(back.samples, run.samples)
+    assert type(back.samples) is type(run.samples)
     assert same(back.stats, run.stats)
     assert torch.equal(back.stationary, run.stationary)
     assert torch.equal(back.start_log_densities, run.start_log_densities)
@@ -290,6 +292,8 @@ def test_a_file_is_not_put_into_something_else(tmp_path):
     refuses(tmp_path / "g", laplace, "guide: saved AutoNormalGuide, here AutoLaplaceApproximation")
     with pytest.raises(UserError, match="a dict cannot be saved"):
         save(tmp_path / "x", {})
+    with pytest.raises(UserError, match=r"a Module cannot be saved .*its \.morphism"):
+        save(tmp_path / "x", loads(SOURCE))
 
 
 # --- files that are not ours, or no longer
@@ -359,3 +363,25 @@ def test_a_manifest_with_a_gap_is_refused(tmp_path, missing):
     del noted[missing]
     save_file(tensors, tmp_path / "w", {"manifest": json.dumps(noted)})
     refuses(tmp_path / "w", one, "its manifest")
+
+
+# --- every guide
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_guide_comes_back_and_can_be_sent(tmp_path, name):
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    of = HandModel(with_scale=True).double()
+    obs = {"y": torch.sin(3 * x[:, 0])}
+    guide = prepared(name, of, x, obs)
+    other = GUIDES[name].make(of, {"y"}, 5)
+    save(tmp_path / "g", guide)
+    load(tmp_path / "g", other)
+    assert same(other.state_dict(), guide.state_dict())
+    sent = pickle.loads(pickle.dumps(guide))
+    draws = [
+        g.at(x, obs).rsample(x, generator=torch.Generator().manual_seed(1))
+        for g in (guide, other, sent)
+    ]
+    assert same(draws[0], draws[1])
+    assert same(draws[0], draws[2])

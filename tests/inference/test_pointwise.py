@@ -104,6 +104,7 @@ def test_plates_have_one_density_per_element():
     torch.testing.assert_close(found["y"], normal(Y, mu[..., G], s[..., None]))
     poisson = torch.from_numpy(stats.poisson(3.0).logpmf(np.arange(6)))
     torch.testing.assert_close(found["n"], poisson.expand(2, 7, 6))
+    assert torch.equal(log_likelihood(model, None, obs, run.samples)["y"], found["y"])
 
 
 def test_rows_have_one_density_per_row():

@@ -112,6 +112,7 @@ ORACLES: Mapping[str, Oracle] = {
     "FisherSnedecor": stats.f.logpdf,
     "Weibull": lambda y, s, k: stats.weibull_min.logpdf(y, k, scale=s),
     "Pareto": lambda y, s, a: stats.pareto.logpdf(y, a, scale=s),
+    "GeneralizedPareto": lambda y, m, s, c: stats.genpareto.logpdf(y, c, m, s),
     "Uniform": lambda y, a, b: stats.uniform.logpdf(y, a, b - a),
     "Beta": stats.beta.logpdf,
     "Kumaraswamy": kumaraswamy,

@@ -206,7 +206,12 @@ def pathwise_z(name: str, factor: float = 1.0) -> float:
 
 def moving(row: Family) -> list[str]:
     """Scalar parameters that do not move the support."""
-    bounds = {"Uniform": [], "Pareto": ["alpha"], "TruncatedNormal": ["mu", "sigma"]}
+    bounds = {
+        "Uniform": [],
+        "Pareto": ["alpha"],
+        "TruncatedNormal": ["mu", "sigma"],
+        "GeneralizedPareto": ["scale", "concentration"],
+    }
     return bounds.get(row.name, [p.name for p in row.parameters])
 
 

@@ -219,3 +219,9 @@ return a""")
 
     with pytest.raises(UserError, match="`a` is a discrete latent"):
         MCMC(NUTSKernel(), 5, 5, num_chains=1).run(model, None, {"y": torch.tensor(0.1)})
+
+
+def test_a_latent_point_is_not_inferred() -> None:
+    model = compiled(program("sample a <- PointMass(1.5)\nobserve y <- Normal(a, 1.0)\nreturn a"))
+    with pytest.raises(UserError, match="bind it with `let a = …`"):
+        model.target(None, {"y": torch.tensor(0.1)})

@@ -160,6 +160,25 @@ def test_the_outcome_tells_compiled_from_unchanged() -> None:
     assert repr(slow) == "Compiled in 2.35 s: rain."
 
 
+def test_a_cell_says_what_became_of_other_cells_and_of_weights() -> None:
+    session = Session()
+    kinds, rest = KERNELS.split("morphism f", 1)
+    first = session.run_cell(kinds, None, "cell [1]")
+    assert _text(cell_card(first)).endswith("Other cells may use what it declares.")
+    session.run_cell("morphism f" + rest, "page", "cell [2]")
+    shown = cell_card(session.run_cell(kinds.replace("FinSet 3", "FinSet 4"), None, "cell [3]"))
+    assert "cell [2] depends on it and was compiled anew: page, f, f >> g" in _text(shown)
+    kept = "weights kept: g.weight0, g.bias0, g.weight1, g.bias1 and 2 more"
+    reset = "weights reset, their shape has changed: f.table"
+    for fact in (kept, reset):
+        assert fact in _text(shown)
+        assert fact in _html(shown)
+
+
+def test_a_cell_that_changes_nothing_says_nothing_of_weights() -> None:
+    assert "weights" not in _text(cell_card(Session().run_cell(KERNELS)))
+
+
 def test_the_list_names_every_object_with_its_type() -> None:
     module = loads(KERNELS)
     text = _text(list_card({"page": module, "f": module.exports["f"]}))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 from queue import SimpleQueue
 
 import pytest
@@ -295,7 +296,7 @@ def test_verbs_from_many_threads_at_once_leave_one_orderly_history():
         "paused": {"running", "warming"},
     }
     history = states(run)
-    assert all(b in follows[a] for a, b in zip(history, history[1:], strict=False))
+    assert all(b in follows[a] for a, b in pairwise(history))
 
 
 # --- interrupts
@@ -327,7 +328,6 @@ def interrupt_main():
 def test_the_first_interrupt_stops_the_run_and_keeps_what_there_is():
     job = Interrupting(total=10**9)
     run = Run(job)
-    run.call_at_end(lambda: None)
     stop, run.stop = run.stop, lambda reason: (stop(reason), job.let())[0]
     assert run.finish() is run
     assert run.result == (4, True)

@@ -238,6 +238,16 @@ def test_an_error_tells_the_cell_and_the_line_in_it() -> None:
         session.run_cell("object C : FinSet 2\nobject", None, "cell [3]")
 
 
+def test_reasons_name_the_cell_when_it_is_another_one() -> None:
+    session = Session()
+    session.run_cell("\n" + F, None, "cell [1]")
+    with pytest.raises(CompileError) as caught:
+        session.run_cell("morphism g : A -> A [role=kernel]\nlet h = f >> g\n", None, "cell [2]")
+    because = [line for line in str(caught.value).splitlines() if "because" in line]
+    assert any("(cell [1], line 4)" in line and "`f : A -> B`" in line for line in because)
+    assert any("(line 1)" in line and "`g : A -> A`" in line for line in because)
+
+
 def test_an_error_in_a_dependent_cell_says_who_caused_it_and_the_way_out() -> None:
     session = Session()
     session.run_cell(OBJECTS, None, "cell [1]")
@@ -330,6 +340,16 @@ def _meaning(module: Module) -> Mapping[str, object]:
     return found
 
 
+def _sharing(modules: list[Module]) -> set[frozenset[tuple[str, str]]]:
+    """Which weights of which exports are one tensor."""
+    found: dict[int, set[tuple[str, str]]] = {}
+    for module in modules:
+        for key, export in module.exports.items():
+            for name, parameter in export.named_parameters():
+                found.setdefault(id(parameter), set()).add((key, name))
+    return {frozenset(group) for group in found.values()}
+
+
 STATEMENTS = tuple(re.split(r"\n(?! )", SEQ2SEQ.strip("\n")))
 
 
@@ -340,10 +360,12 @@ def test_running_cells_one_by_one_is_running_their_texts_joined(cuts: set[int]) 
     cells = ["\n".join(STATEMENTS[a:b]) + "\n" for a, b in pairwise(edges)]
     session = Session()
     apart: dict[str, object] = {}
-    for cell in cells:
-        apart |= _meaning(session.run_cell(cell).module)
+    modules = [session.run_cell(cell).module for cell in cells]
+    for module in modules:
+        apart |= _meaning(module)
     joined = loads(SEQ2SEQ)
     assert apart == _meaning(joined)
+    assert _sharing(modules) == _sharing([joined])
     assert session.workspace.whole().split() == SEQ2SEQ.split()
 
 

@@ -252,12 +252,16 @@ def _poll(watch: object, chains: NutsChains) -> Callable[[object], bool] | None:
 
 
 def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
-    """Hand finished rows on; rows after one that stops the run are forgotten."""
+    """Hand finished rows on; rows after one that stops the run are forgotten.
+
+    An `Attentive` watch is told of them all: it has had its say while they were made.
+    """
     columns = [draws.stats[name].tolist() for name in Stats._fields]
-    return any(
+    told = (
         task.finished(i, start + row, draws.position[row], Stats(*values))
         for row, values in enumerate(zip(*columns, strict=True))
     )
+    return any(list(told) if isinstance(task.watch, Attentive) else told)
 
 
 def on_arrays(evaluate: ValueAndGrad) -> Callable[[Vector], tuple[Vector, Vector]]:

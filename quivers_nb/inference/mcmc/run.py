@@ -79,9 +79,10 @@ class MCMC:
         """Draw from the posterior of ``model`` at ``x`` given ``obs``.
 
         ``guide``: chains start at draws of it. ``keep`` names the sites whose draws are kept,
-        ``keep_internal`` adds the internal ones (R3), ``thin=k`` keeps every k-th draw. An
-        interrupted run returns the draws so far. Observe sites in ``missing`` may lack a value and
-        are drawn; ``freeze_masks`` holds the masks of dropout fixed (R3, R10).
+        ``keep_internal`` adds the internal ones (R3), ``thin=k`` keeps every k-th draw. ``watch``
+        is told every transition of chains that run here, not in an executor. An interrupted run
+        returns the draws so far. Observe sites in ``missing`` may lack a value and are drawn;
+        ``freeze_masks`` holds the masks of dropout fixed (R3, R10).
 
         Raises `UserError` if no start is found or the draws would not fit in memory.
         """
@@ -262,10 +263,17 @@ def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCM
         max_tree_depth=mcmc.kernel.max_tree_depth if isinstance(mcmc.kernel, NUTSKernel) else None,
         dim=target.dim,
         tier=parts[0].tier,
-        tier_reason=parts[0].reason,
+        tier_reason=_reason(parts),
         interrupted=any(part.outcome.stopped for part in parts),
         seed=seed,
     )
+
+
+def _reason(parts: Sequence[Part]) -> str:
+    """Why nothing faster ran; workers of a cluster may differ in what they can do."""
+    if len({part.tier for part in parts}) == 1:
+        return parts[0].reason
+    return "; ".join(f"job {k} ran {part.tier} ({part.reason})" for k, part in enumerate(parts))
 
 
 def _table(parts: Sequence[Tensor], chains: Sequence[int], count: int) -> Tensor:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Protocol
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import OpenTarget, Terms
-from quivers_nb.inference.vi.guide import Guide, Shape
+from quivers_nb.inference.vi.guide import Guide, GuideModule, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Problem:
     ) -> "Problem":
         rows = prod(target.batch_shape)
         total = total_rows if total_rows is not None and target.batch_shape else rows
+        if total != rows and _made_for_rows(guide):
+            raise UserError(
+                f"the guide was made for the rows of its data, {rows}, which cannot stand for "
+                f"{total} (total_rows): fit all rows at once, or make the guide without rows="
+            )
         return cls(target, guide, total / rows, total, generator)
 
     @property
@@ -49,6 +54,12 @@ class Problem:
     def model(self, q: Tensor) -> Terms:
         """The log density of the model at particles."""
         return self.target.terms(q, generator=self.generator)
+
+
+def _made_for_rows(guide: Guide) -> bool:
+    """Parameters of single rows say nothing about other rows, so they cannot be weighted."""
+    parts = guide.modules() if isinstance(guide, nn.Module) else ()
+    return any(isinstance(part, GuideModule) and part.rows is not None for part in parts)
 
 
 class Estimator(Protocol):

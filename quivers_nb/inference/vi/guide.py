@@ -258,16 +258,17 @@ class Sums:
     """Terms as they are collected site by site: row-wise ones per row, the others shared."""
 
     def __init__(self, front: Shape, like: Tensor) -> None:
-        self.front = front
+        self.front, self.like = front, like
         self.row: Tensor | None = None
-        self.shared = like.new_zeros(())
+        self.shared: Tensor | None = None
 
     def add(self, latent: DeclaredLatent, term: Tensor) -> None:
         """The term of a site, ``(*s, *b)`` if it is row-wise, else ``(*s,)``."""
         if latent.row_wise and self.front:
             self.row = term if self.row is None else self.row + term
         else:
-            self.shared = self.shared + term
+            self.shared = term if self.shared is None else self.shared + term
 
     def terms(self) -> Terms:
-        return Terms(self.row, self.shared, len(self.front) if self.row is not None else 0)
+        shared = self.like.new_zeros(()) if self.shared is None else self.shared
+        return Terms(self.row, shared, len(self.front) if self.row is not None else 0)

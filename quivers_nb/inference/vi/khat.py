@@ -28,9 +28,9 @@ def khat(
     """The Pareto shape of the weights ``p / q`` of draws of ``guide``, by ArviZ's PSIS.
 
     Below 0.5 the guide is near the posterior; up to 0.7 importance sampling can mend it; above,
-    it misses mass that matters. The number speaks of the whole joint density: a single site may be
-    fine in a bad guide. Where composites draw middles of their own (R3), their noise is part of
-    the weights, and of the number.
+    it misses mass that matters. A point guide has no tail to fit: infinity. The number speaks of
+    the whole joint density: a single site may be fine in a bad guide. Where composites draw middles
+    of their own (R3), their noise is part of the weights, and of the number.
 
     Raises `UserError` for too few draws or weights that are not finite, `MissingExtra` without
     ArviZ.

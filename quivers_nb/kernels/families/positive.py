@@ -131,6 +131,47 @@ def _pareto_draw(params: Params, shape: Shape, generator: Generator | None) -> T
     return torch.maximum(above_zero(value), scale)
 
 
+def _generalized_log_prob(y: Tensor, loc: Tensor, scale: Tensor, concentration: Tensor) -> Tensor:
+    """Survival (1 + c z)^(-1/c) at z = (y - loc) / scale, exp(-z) at c = 0 (Pickands 1975)."""
+    y = as_real(y, scale)
+    excess = torch.where((y >= loc) & (y < INF), y, loc) - loc
+    most = torch.finfo(scale.dtype).max ** 0.8  # so that no product below overflows
+    z = torch.minimum(excess, most * scale.detach()) / scale
+    bend = concentration * z
+    inside = (y >= loc) & (y < INF) & (bend > -1)
+    safe = torch.where(inside, bend, 0.0)
+    hazard = torch.where(inside, z, 0.0) * _log1p_ratio(safe)
+    return where_inside(inside, -scale.log() - (1.0 + concentration) * hazard)
+
+
+def _generalized_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    loc, scale, concentration = params
+    hazard = above_zero(draw_exponential(params, shape, generator))
+    excess = above_zero(scale * hazard * _expm1_ratio(concentration * hazard))
+    return torch.maximum(loc + excess, loc)
+
+
+def _log1p_ratio(t: Tensor) -> Tensor:
+    """log(1 + t) / t, 1 at 0."""
+    near = t.abs() < NEAR
+    safe = torch.where(near, 1.0, t)
+    t = torch.where(near, t, 0.0)
+    series = 1.0 - t * (0.5 - t * (1 / 3 - t * 0.25))
+    return torch.where(near, series, torch.log1p(safe) / safe)
+
+
+def _expm1_ratio(t: Tensor) -> Tensor:
+    """(exp(t) - 1) / t, 1 at 0."""
+    near = t.abs() < NEAR
+    safe = torch.where(near, 1.0, t)
+    t = torch.where(near, t, 0.0)
+    series = 1.0 + t * (0.5 + t * (1 / 6 + t / 24))
+    return torch.where(near, series, torch.expm1(safe) / safe)
+
+
+NEAR = 1e-4  # where the series of four terms is exact to 1e-17
+
+
 DENSITIES = (
     Density("Exponential", _exponential_log_prob, _exponential_draw),
     Density("Gamma", _gamma_log_prob, _gamma_draw),
@@ -139,4 +180,5 @@ DENSITIES = (
     Density("FisherSnedecor", _fisher_log_prob, _fisher_draw),
     Density("Weibull", _weibull_log_prob, _weibull_draw),
     Density("Pareto", _pareto_log_prob, _pareto_draw),
+    Density("GeneralizedPareto", _generalized_log_prob, _generalized_draw),
 )

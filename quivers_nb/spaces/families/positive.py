@@ -103,7 +103,6 @@ ROWS = (
         "excesses over a threshold loc",
         kernel=blocks("loc id", "scale softplus", "concentration id"),
         scale_block="scale",
-        lowered=False,
     ),
     Family(
         "HalfFlat",

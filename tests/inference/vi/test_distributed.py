@@ -11,10 +11,13 @@ from quivers_nb.dsl import loads
 from quivers_nb.inference import ELBO, SVI, AutoNormalGuide, DistributedSVI
 
 SOURCE = """object R3 : Real 3
+object R1 : Real 1
+morphism f : R3 -> R1 [role=kernel, scale=0.3] ~ Normal
 program line : R3 -> R3
     sample a : 1 <- Normal(0.0, 1.0)
     sample s : 1 <- HalfNormal(1.0)
     observe y <- Normal(a, s)
+    observe w <- f
     return y
 export line
 """
@@ -24,18 +27,23 @@ ROWS = 7  # shards of unequal size
 
 def data() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return torch.ones(ROWS, 3), 1.0 + torch.randn(ROWS, generator=generator)
+    x = torch.linspace(-1, 1, 3 * ROWS).reshape(ROWS, 3)
+    return x, 1.0 + torch.randn(ROWS, generator=generator)
 
 
 def fit(kind, x, y, **options):
-    """Losses, and the guide's parameters."""
+    """Losses, and the parameters of guide and model."""
     model = loads(SOURCE).morphism
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).reshape(parameter.shape))
     guide = AutoNormalGuide(model, model.observed_names)
-    optim = torch.optim.Adam(guide.parameters(), lr=0.05)
+    fitted = {**dict(guide.named_parameters()), **model.storage()}
+    optim = torch.optim.Adam(fitted.values(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
     svi = kind(model, guide, optim, ELBO(num_particles=4), generator=generator, **options)
-    losses = [svi.step(x, {"y": y}) for _ in range(STEPS)]
-    return losses, {name: p.tolist() for name, p in guide.named_parameters()}
+    losses = [svi.step(x, {"y": y, "w": -y[:, None]}) for _ in range(STEPS)]
+    return losses, {name: p.tolist() for name, p in fitted.items()}
 
 
 def work(rank: int, port: int, results) -> None:

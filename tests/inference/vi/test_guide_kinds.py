@@ -1,5 +1,7 @@
 """What is particular to one guide: what it reads, how it is put together, what it refuses."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -21,9 +23,10 @@ from quivers_nb.inference import (
     Predictive,
     khat,
 )
+from quivers_nb.inference.model import Terms
 from quivers_nb.inference.vi import khat as khat_module
-from quivers_nb.inference.vi.guides.laplace import HESSIAN_BATCH
-from tests.inference.vi.conjugate import F64, Conjugate, data
+from quivers_nb.inference.vi.guides.laplace import HESSIAN_BATCH, NOISE_SEED
+from tests.inference.vi.conjugate import F64, Conjugate, OpenConjugate, data
 from tests.support.models import HandModel
 
 MODEL = Conjugate(2, 1)
@@ -182,6 +185,33 @@ def test_a_hessian_of_several_batches_is_that_of_autograd():
     torch.testing.assert_close(
         guide.scale_tril @ guide.scale_tril.mT, model.posterior(x, y)[1], rtol=1e-6, atol=1e-8
     )
+
+
+@dataclass(frozen=True)
+class OpenNoisy(OpenConjugate):
+    """The curvature in ``a[0]`` depends on noise that has no coordinate."""
+
+    def terms(self, q, *, parameters=None, generator=None):
+        noise = torch.randn(q.shape[:-1], dtype=F64, generator=generator)
+        terms = super().terms(q)
+        return Terms(terms.row, terms.shared - noise.square() * q[..., 0] ** 2, 1)
+
+
+class Noisy(Conjugate):
+    def target(self, x, observations=None, **_):
+        opened = super().target(x, observations)
+        return OpenNoisy(opened.model, opened.x, opened.y, opened.layout)
+
+
+def test_noise_without_coordinates_is_the_same_in_every_column_of_the_hessian():
+    model = Noisy(2, 0)
+    guide = AutoLaplaceApproximation(model, {"y"})
+    guide.fit(X, OBS)
+    noise = torch.randn((), dtype=F64, generator=torch.Generator().manual_seed(NOISE_SEED))
+    precision = torch.linalg.inv(model.posterior(X, Y)[1])
+    precision[0, 0] += 2 * noise.square()
+    tril = guide.scale_tril
+    torch.testing.assert_close(torch.linalg.inv(tril @ tril.mT), precision)
 
 
 class Flat(Conjugate):

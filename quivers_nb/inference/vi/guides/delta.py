@@ -27,7 +27,8 @@ class AutoDelta(GuideModule):
     (`AutoLaplaceApproximation` expands around the mode of the density of unconstrained values,
     which differs for sites with a support.) Parameters and ``rows`` are as in `AutoNormalGuide`.
 
-    Raises `UserError` if nothing is left to guide.
+    Raises `UserError` if nothing is left to guide; when it draws, if a site is bounded by a value
+    that the model alone can compute.
     """
 
     def __init__(

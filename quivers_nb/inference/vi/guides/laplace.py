@@ -150,9 +150,14 @@ class _Posterior:
     target: OpenTarget
     weight: float
 
-    def __call__(self, q: Tensor) -> Tensor:  # (*s, dim) -> (*s,)
-        generator = torch.Generator().manual_seed(NOISE_SEED)
+    def __call__(self, q: Tensor, seed: int = NOISE_SEED) -> Tensor:  # (*s, dim) -> (*s,)
+        generator = torch.Generator().manual_seed(seed)
         return self.target.terms(q, generator=generator).total(self.weight)
+
+    def noisy(self, q: Tensor) -> bool:
+        """Whether the density draws noise: particles then have different ones."""
+        with torch.no_grad():
+            return not torch.equal(self(q), self(q, NOISE_SEED + 1))
 
     def gradient(self, q: Tensor) -> Tensor:  # (*s, dim) -> (*s, dim)
         q = q.detach().requires_grad_(True)
@@ -160,17 +165,19 @@ class _Posterior:
         return gradient
 
     def hessian(self, q: Tensor) -> Tensor:  # (dim,) -> (dim, dim)
-        """Double backward, some columns at a time: each is a particle with its own direction."""
-        dim = len(q)
-        columns = [
-            self._columns(q, directions)
-            for directions in torch.eye(dim, dtype=q.dtype).split(HESSIAN_BATCH)
-        ]
-        hessian = torch.cat(columns)
+        """Double backward, some columns at a time: each is a particle with its own direction.
+
+        One at a time, without a particle axis, where particles would have different noise.
+        """
+        directions = torch.eye(len(q), dtype=q.dtype)
+        if self.noisy(q):
+            hessian = torch.stack([self._columns(q, direction) for direction in directions])
+        else:
+            hessian = torch.cat([self._columns(q, d) for d in directions.split(HESSIAN_BATCH)])
         return 0.5 * (hessian + hessian.mT)
 
-    def _columns(self, q: Tensor, directions: Tensor) -> Tensor:  # (m, dim) -> (m, dim)
-        copies = q.detach().expand(len(directions), -1).clone().requires_grad_(True)
+    def _columns(self, q: Tensor, directions: Tensor) -> Tensor:  # (*m, dim) -> (*m, dim)
+        copies = q.detach().expand_as(directions).clone().requires_grad_(True)
         (gradient,) = torch.autograd.grad(self(copies).sum(), copies, create_graph=True)
         if not gradient.requires_grad:  # the density is linear
             return torch.zeros_like(directions)
