@@ -99,9 +99,9 @@ def log_likelihood(
     """The log density of every observation at every draw of ``posterior``.
 
     ``posterior`` is an `MCMCResult` (or its samples), a guide (``num_draws`` are drawn from it) or
-    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. Internal sites (R3)
-    without draws are an error, unless ``generator`` draws them from the model; for a guide they
-    always are drawn. Observe sites in ``missing`` may lack a value and are left out.
+    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. Internal
+    sites (R3) without draws are an error, unless ``generator`` draws them from the model; for a
+    guide they always are drawn. Observe sites in ``missing`` may lack a value and are left out.
 
     Raises `UserError` if nothing is observed, the result would not fit in memory, or the model does
     not know its observations one by one.

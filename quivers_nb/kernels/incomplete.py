@@ -123,7 +123,7 @@ def _difference(name: str, k: int, x: Tensor, shapes: list[Tensor]) -> Tensor:
 def _apply(name: str, x: Tensor, *shapes: Tensor) -> Tensor:
     x, *shapes_ = torch.broadcast_tensors(x, *shapes)
     wide = [tensor.double() for tensor in (x, *shapes_)]
-    pass
+    _read(*wide)
     dtype = x.dtype
     for shape in shapes_:
         dtype = torch.promote_types(dtype, shape.dtype)

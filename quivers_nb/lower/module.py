@@ -18,7 +18,6 @@ from quivers_nb.lower.run import Run
 from quivers_nb.lower.storage import Storage
 from quivers_nb.spaces.space import Object, is_finite
 
-
 NOTHING_EXPORTED = "the module exports nothing: add a line `export NAME`"
 
 

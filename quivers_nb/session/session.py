@@ -6,7 +6,7 @@ cells that use it are compiled anew, and weights are kept by path. A cell that i
 session as it was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
@@ -56,7 +56,7 @@ class Session:
     def results(self) -> tuple[CellResult, ...]:
         """What the cells of the workspace have made, in their order."""
         space = self._workspace
-        return tuple(self._results[space.source(cell).text] for cell in space.cells)
+        return tuple(self._results[source.text] for source in space.sources())
 
     @property
     def bound(self) -> Mapping[str, Made]:
@@ -78,23 +78,25 @@ class Session:
             module = self._compile(SourceText(text, cell_label))
             return CellResult(module, name, cell_label, perf_counter() - start)
         cell = self._cell(text, name, cell_label)
+        if cell in self._workspace.cells:
+            return replace(self._again(cell), unchanged=True)
         after = self._workspace.add(cell)
-        made = self._compile_new(after, cell)
+        sources = tuple(zip(after.cells, after.sources(), strict=True))
+        made = self._compile_new(sources, cell)
         # nothing below can fail
         adopted = self._adopt(made.values())
         self._workspace = after
+        for each, source in sources:
+            known = self._results.get(source.text)
+            if source.text in made or known is None:
+                seconds = perf_counter() - start if each is cell else 0.0
+                known = CellResult(made[source.text], each.name, each.label, seconds)
+            self._remember(source.text, replace(known, name=each.name))
         own = after.source(cell).text
-        for each in after.cells:
-            key = after.source(each).text
-            module = made[key] if key in made else self._results[key].module
-            label = each.label if key in made else self._results[key].label
-            seconds = perf_counter() - start if key == own and key in made else 0.0
-            self._remember(key, CellResult(module, each.name, label, seconds))
-        rebuilt = tuple(self._results[key] for key in made if key != own)
         return replace(
             self._results[own],
             unchanged=own not in made,
-            rebuilt=rebuilt,
+            rebuilt=tuple(self._results[key] for key in made if key != own),
             kept=adopted.kept,
             reset=adopted.reset,
         )
@@ -106,8 +108,7 @@ class Session:
         """
         cell = self._cell(text, None, cell_label)
         after = self._workspace.add(cell)
-        for each in after.cells:
-            source = after.source(each)
+        for each, source in zip(after.cells, after.sources(), strict=True):
             if each is not cell and source.text not in self._results:
                 with _blaming(cell, each):
                     check_source(source)
@@ -168,11 +169,18 @@ class Session:
             _put(self._read, text, known, room=KEPT)
         return replace(known, label=label, name=name)
 
-    def _compile_new(self, space: Workspace, cell: Cell) -> dict[str, Module]:
-        """The modules of a workspace that are not there yet, by the text that stands alone."""
+    def _again(self, cell: Cell) -> CellResult:
+        """What a cell has made that is run again just as it is; people know it by its new label."""
+        space = self._workspace
+        self._workspace = Workspace(tuple(cell if each == cell else each for each in space.cells))
+        return self._results[self._workspace.source(cell).text]
+
+    def _compile_new(
+        self, sources: Sequence[tuple[Cell, SourceText]], cell: Cell
+    ) -> dict[str, Module]:
+        """The modules of cells that are not there yet, by the text that stands alone."""
         made: dict[str, Module] = {}
-        for each in sorted(space.cells, key=lambda other: other is not cell):
-            source = space.source(each)
+        for each, source in sorted(sources, key=lambda pair: pair[0] is not cell):
             if source.text not in self._results:
                 with _blaming(cell, each):
                     made[source.text] = self._compile(source)

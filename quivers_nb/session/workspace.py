@@ -110,6 +110,9 @@ def _words(node: object) -> Iterator[str]:
             yield from _words(getattr(node, each.name))
 
 
+Place = tuple[int, Cell, Declared]  # where a name is declared: the cell's number, it, the line
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Cells, each name declared by one of them."""
@@ -146,49 +149,60 @@ class Workspace:
         """The cell that declares ``name``."""
         return next((cell for cell in self.cells if name in names_of(cell)), None)
 
+    def sources(self) -> tuple[SourceText, ...]:
+        """The `source` of every cell."""
+        known = self._known()
+        return tuple(_source(cell, known) for cell in self.cells)
+
     def source(self, cell: Cell) -> SourceText:
         """What ``cell`` means as a text that stands alone; places are told in their cells."""
-        texts: list[str] = []
-        excerpts: list[Excerpt] = []
-        at = 0
-        for other, declared in self._needed(cell):
-            own = SourceText(other.text, other.label)
-            excerpts.append(Excerpt(at, own, declared.span.start))
-            texts.append(other.text[declared.span.start : declared.span.stop] + "\n")
-            at += len(texts[-1])
-        text = "".join((*texts, cell.live_text))
-        if not excerpts:
-            return SourceText(text, cell.label)
-        excerpts.append(Excerpt(at, SourceText(cell.text, cell.label), 0))
-        return JoinedText(text, cell.label, tuple(excerpts))
+        return _source(cell, self._known())
 
     def whole(self) -> str:
         """The texts of all cells, one below the other."""
         return "\n".join(cell.live_text.strip("\n") + "\n" for cell in self.cells)
 
-    def _needed(self, cell: Cell) -> list[tuple[Cell, Declared]]:
-        """The declarations of other cells that ``cell`` needs, each after those it uses itself."""
-        known = {
+    def _known(self) -> Mapping[Key, Place]:
+        return {
             declared.key: (place, other, declared)
             for place, other in enumerate(self.cells)
-            if other is not cell
             for declared in other.declared
         }
-        own, seen = cell.keys, set[Key]()
-        found: list[tuple[Cell, Declared]] = []
 
-        def visit(uses: frozenset[str]) -> None:
-            keys = [(space, name) for name in uses for space in NAMESPACES]
-            near = [key for key in keys if key in known and key not in own]
-            for key in sorted(near, key=lambda k: (known[k][0], known[k][2].span)):
-                if key not in seen:
-                    seen.add(key)
-                    _, other, declared = known[key]
-                    visit(declared.uses)
-                    found.append((other, declared))
 
-        visit(cell.uses)
-        return found
+def _source(cell: Cell, known: Mapping[Key, Place]) -> SourceText:
+    texts: list[str] = []
+    excerpts: list[Excerpt] = []
+    at = 0
+    for other, declared in _needed(cell, known):
+        own = SourceText(other.text, other.label)
+        excerpts.append(Excerpt(at, own, declared.span.start))
+        texts.append(other.text[declared.span.start : declared.span.stop] + "\n")
+        at += len(texts[-1])
+    text = "".join((*texts, cell.live_text))
+    if not excerpts:
+        return SourceText(text, cell.label)
+    excerpts.append(Excerpt(at, SourceText(cell.text, cell.label), 0))
+    return JoinedText(text, cell.label, tuple(excerpts))
+
+
+def _needed(cell: Cell, known: Mapping[Key, Place]) -> list[tuple[Cell, Declared]]:
+    """The declarations of other cells that ``cell`` needs, each after those it uses itself."""
+    own, seen = cell.keys, set[Key]()
+    found: list[tuple[Cell, Declared]] = []
+
+    def visit(uses: frozenset[str]) -> None:
+        keys = [(space, name) for name in uses for space in NAMESPACES]
+        near = [key for key in keys if key in known and key not in own]
+        for key in sorted(near, key=lambda k: (known[k][0], known[k][2].span)):
+            if key not in seen:
+                seen.add(key)
+                _, other, declared = known[key]
+                visit(declared.uses)
+                found.append((other, declared))
+
+    visit(cell.uses)
+    return found
 
 
 def names_of(cell: Cell) -> frozenset[str]:

@@ -271,13 +271,13 @@ def test_a_stop_within_a_piece_of_native_chains_keeps_all_that_is_finished(monke
 
     stopped = threading.Event()
     monkeypatch.setattr("quivers_nb.inference.mcmc.engine._poll", poll)
-    run = fit_nuts(HandModel(), X, DATA, **{**SMALL, "draws": 500_000})
+    run = fit_nuts(HandModel(), X, DATA, **{**SMALL, "chains": 1, "draws": 500_000})
     assert heard.wait(LONG)
     run.stop()
     stopped.set()
     assert ended(run).state is State.STOPPED
     assert 200 < run.result.num_samples < 500_000
-    alone = MCMC(NUTSKernel(), 60, 200, num_chains=2, seed=5).run(HandModel(), X, DATA)
+    alone = MCMC(NUTSKernel(), 60, 200, num_chains=1, seed=5).run(HandModel(), X, DATA)
     for name, draws in alone.samples.items():
         assert torch.equal(run.result.samples[name][:, :200], draws)
 

@@ -261,7 +261,11 @@ def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
         task.finished(i, start + row, draws.position[row], Stats(*values))
         for row, values in enumerate(zip(*columns, strict=True))
     )
-    return any(list(told) if isinstance(task.watch, Attentive) else told)
+    return any(list(told) if _is_attentive(task.watch) else told)
+
+
+def _is_attentive(watch: object) -> bool:
+    return isinstance(watch, Attentive)
 
 
 def on_arrays(evaluate: ValueAndGrad) -> Callable[[Vector], tuple[Vector, Vector]]:
