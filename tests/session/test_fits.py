@@ -277,6 +277,7 @@ def test_a_stop_within_a_piece_of_native_chains_keeps_all_that_is_finished(monke
     stopped.set()
     assert ended(run).state is State.STOPPED
     assert 200 < run.result.num_samples < 500_000
+    monkeypatch.undo()
     alone = MCMC(NUTSKernel(), 60, 200, num_chains=1, seed=5).run(HandModel(), X, DATA)
     for name, draws in alone.samples.items():
         assert torch.equal(run.result.samples[name][:, :200], draws)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -218,13 +219,30 @@ def _loaded(path: Path, symbols: tuple[str, ...]) -> ctypes.CDLL:
     if path.stat().st_uid != os.getuid():
         raise Refusal(f"{path} belongs to another user")
     try:
-        library = ctypes.CDLL(str(path))
+        with _same_arithmetic():
+            library = ctypes.CDLL(str(path))
     except OSError as error:
         raise Refusal(f"the compiler's output cannot be loaded ({error})") from error
     for symbol in symbols:
         if not hasattr(library, symbol):
             raise Refusal(f"the compiler's output has no function {symbol}")
     return library
+
+
+@contextmanager
+def _same_arithmetic() -> Iterator[None]:
+    """Within it, what a library does to this thread's floating point is undone at the end.
+
+    A linker that was told -ffast-math adds a start-up function that flushes subnormal numbers to
+    zero, and it runs when the object is loaded: in the user's process, for all that they compute.
+    """
+    mathematics = ctypes.CDLL("libm.so.6" if sys.platform == "linux" else None)
+    environment = ctypes.create_string_buffer(256)  # fenv_t: 32 bytes on x86-64, 8 or 16 on ARM
+    mathematics.fegetenv(environment)
+    try:
+        yield
+    finally:
+        mathematics.fesetenv(environment)
 
 
 def probe(source: str, symbols: tuple[str, ...]) -> tuple[Compiler, ctypes.CDLL]:

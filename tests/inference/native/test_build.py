@@ -100,6 +100,7 @@ def test_a_compiler_that_computes_wrong_results_is_not_used(cache, tmp_path, mon
     wrong = _script(tmp_path / "wrong-cc", 'exec cc "$@" -ffast-math')  # loses NaN
     monkeypatch.setenv("CC", wrong)
     assert "computes wrong results" in _reason(_prepared())
+    assert sys.float_info.min / 2 > 0.0  # loading it has not cost the process its small numbers
 
 
 def test_cc_may_carry_options_and_is_the_only_one_tried(cache, monkeypatch):
