@@ -2,8 +2,7 @@
 
 import ast
 import inspect
-import sys
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -12,6 +11,7 @@ import quivers_nb.session.complete as complete
 import quivers_nb.session.known as known
 import quivers_nb.session.workspace as workspace
 from quivers_nb.spaces.families import FAMILIES
+from tests.support.counting import calls
 from tests.support.shells import Cells
 
 WORKSPACE = """object A : FinSet 3
@@ -142,32 +142,16 @@ def test_a_completion_grows_with_the_cell_and_costs_next_to_nothing_within_a_lin
 ) -> None:
     """Counted in calls; `benchmarks/notebook.py` prints the time."""
     ours = full.shell.Completer.custom_matchers[-1]
-    calls = {}
+    work = {}
     for lines in (50, 100):
         body = "".join(f"morphism k{i} : B -> B [role=kernel] ~ Normal\n" for i in range(lines))
         context = _context(f"%%qvr\n{body}let h = {operand} >> k")
-        calls[lines], result = _counted(ours, context)
+        work[lines], result = calls(partial(ours, context))
         assert len(list(result["completions"])) == lines
-        again, _ = _counted(ours, _context(f"%%qvr\n{body}let h = {operand} >> k1"))
+        again, _ = calls(partial(ours, _context(f"%%qvr\n{body}let h = {operand} >> k1")))
         if operand == "k1":  # nothing has to be checked
-            assert again < calls[lines] / 5
-    assert calls[100] < 2.3 * calls[50]
-
-
-def _counted(work: Callable[[object], dict], context: object) -> tuple[int, dict]:
-    """How many Python functions ``work`` calls, and what it gives."""
-    count = 0
-
-    def each(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(each)
-    try:
-        result = work(context)
-    finally:
-        sys.setprofile(None)
-    return count, result
+            assert again < work[lines] / 5
+    assert work[100] < 2.3 * work[50]
 
 
 def _context(text: str) -> object:
