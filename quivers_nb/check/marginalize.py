@@ -36,7 +36,7 @@ def check_marginalize(
     grouped = "over" in options
     checked = _grouped(step, options, env) if grouped else _ungrouped(step, options, env)
     head, value = (None, UNKNOWN) if checked is None else checked
-    with env.block(head.over if head is not None and grouped else env.groups):
+    with env.block(head.over if head is not None and grouped else None):
         env.bind(step.name, value)
         body = tuple(done for inner in step.body if (done := check_step(inner, env)) is not None)
     if report.count > before or head is None:
@@ -49,7 +49,8 @@ def _ungrouped(
 ) -> tuple[MarginalizeStep, Value] | None:
     """One value per row, or per element of a plate, summed over its support."""
     report = env.scope.report
-    for key in ("reduction", "via"):
+    grouped = env.groups is not None and step.index is not None
+    for key in ("reduction",) if grouped else ("reduction", "via"):
         if key in options:
             report.warning(
                 "Q0515", f"`{key}` has no effect without `over`", options[key].key_span,
@@ -71,7 +72,10 @@ def _ungrouped(
         if not check_plate(step, index.plate, draw, env, observed=False):
             return None
         value = Value(axes=index.plate, discrete=draw.discrete, plate=True)
-    head = MarginalizeStep(step.name.text, draw.source, (), plate=index.plate, span=step.span)
+    via = _outer_index(step, options, index.plate, env)
+    head = MarginalizeStep(
+        step.name.text, draw.source, (), plate=index.plate, via=via, span=step.span
+    )
     return head, value
 
 
@@ -200,7 +204,7 @@ def _outer_index(
     step: tree.MarginalizeStep, options: Settings, over: tuple[Axis, ...] | None, env: Environment
 ) -> tuple[Variable, ...]:
     """Inside another grouped block, over another plate: the index into the outer groups."""
-    if env.groups is None or over == env.groups:
+    if env.groups is None or (over == env.groups and "via" not in options):
         return ()
     return group_index(step, step.index, options, env.groups, env)
 

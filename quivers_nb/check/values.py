@@ -86,8 +86,8 @@ def of_object(obj: Object, rows: frozenset[str], axes: tuple[Axis, ...] | None) 
 
 
 def own_axes(plate: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """The axes of a plate as they are read: a unit is dropped (R2)."""
-    return tuple(axis for axis in plate if axis.obj != UNIT)
+    """The axes of a plate as they are read: the unit ``1`` is dropped, a named set never (R2)."""
+    return tuple(axis for axis in plate if axis.name is not None or axis.obj != UNIT)
 
 
 def at(value: Value, span: Span) -> Value:

@@ -206,7 +206,7 @@ def _declared(
     names = tuple(axis.name for axis in spec.axes) + (None,) * event
     if event and spec.axes[0].obj == UNIT:  # read without the unit's axis (R2)
         tensor, names = tensor.squeeze(0), names[1:]
-    unit = (bool(event) and tensor.shape[-1] == 1) or tensor.shape == (1,)
+    unit = tensor.shape[-1:] == (1,) and names[-1] is None
     return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
 
 

@@ -129,7 +129,7 @@ def _plate(call: Read, plate: tuple[ir.Axis, ...], scope: Scope, name: str) -> F
     axes = tuple(axis.name for axis in plate)
     params = [match_to_factors(param, axes, name) for param in call.params]
     check_sizes(params, lead, call, name)
-    unit = lead == (1,) and not call.event_names
+    unit = lead == (1,) and axes == (None,) and not call.event_names
     dist = call.at(params, lead, len(lead), rows=False)
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
 
@@ -177,7 +177,7 @@ def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) 
     lead = _response_lead(call, params, step, scope, response)
     check_sizes(params, lead, call, step.name)
     dist = call.at(params, lead, len(lead), rows=False)
-    unit = lead == (1,) and not call.event_names
+    unit = lead == (1,) and axes == (None,) and not call.event_names
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
 
 

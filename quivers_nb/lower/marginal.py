@@ -242,12 +242,14 @@ class _Collected:
         self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]
     ) -> Tensor:
         """Rows added into their groups: ``(*stack, *own) -> (*stack, G)``."""
+        data = own_rank + (self.run.batch_rank if rows else 0)
+        flat = term.flatten(-data) if data > 1 else term if data else term.unsqueeze(-1)
+        if not via and flat.shape[-1] == prod(self.group.over):
+            return flat  # a block over these very groups
         if not via:
             raise UserError(
                 f"inside `marginalize {self.step.name} [over=…]` every observe needs via=index"
             )
-        data = own_rank + (self.run.batch_rank if rows else 0)
-        flat = term.flatten(-data) if data > 1 else term if data else term.unsqueeze(-1)
         index = _flat_index(via, self.group.over, self.step.name, checked=self.run.checked)
         if flat.shape[-1] not in (1, index.shape[0]):
             raise UserError(

@@ -172,8 +172,8 @@ def to_front(value: Value, rows: bool, lead: int) -> Tensor:
 
 def gather(base: Value, indices: Sequence[Readable]) -> Value:
     """``base[i, j]``: index tensors replace the first own axes of ``base`` (7.7)."""
-    base = base.read() if base.unit and len(indices) > base.own_rank - 1 > -1 else base
     count = len(indices)
+    base = base.read() if count < base.own_rank else base  # a unit axis may be the one indexed
     if base.own_rank < count:
         raise UserError(
             f"cannot index {count} own axes of a value that has {base.own_rank}"
