@@ -35,7 +35,16 @@ def evaluate(expr: ir.LetTerm, scope: Scope) -> Any:
 
 def _arithmetic(expr: ir.Arithmetic, scope: Scope) -> Readable:
     left, right = _number(expr.left, scope, expr.op), _number(expr.right, scope, expr.op)
+    if expr.op == "/" or isinstance(left, float) or isinstance(right, float):
+        left, right = _in_run(left, scope), _in_run(right, scope)
     return pointwise(OPERATORS[expr.op], left, right)
+
+
+def _in_run(value: Readable, scope: Scope) -> Readable:
+    """Indices that meet a float are numbers of the run's dtype, not of torch's default (R12)."""
+    if isinstance(value, Value) and not value.tensor.is_floating_point():
+        return replace(value, tensor=value.tensor.to(scope.run.dtype))
+    return value
 
 
 def _negate(expr: ir.Negate, scope: Scope) -> Readable:
@@ -90,12 +99,7 @@ def _apply(call: ir.Apply, scope: Scope) -> Any:
 def _with_tensor(args: list[Readable], scope: Scope) -> list[Readable]:
     """Arguments of a pointwise built-in in the dtype of the run; at least one is a tensor (R12)."""
     run = scope.run
-    out: list[Readable] = [
-        replace(arg, tensor=arg.tensor.to(run.dtype))
-        if isinstance(arg, Value) and not arg.tensor.is_floating_point()
-        else arg
-        for arg in args
-    ]
+    out = [_in_run(arg, scope) for arg in args]
     if any(isinstance(arg, Value) for arg in out):
         return out
     first = torch.as_tensor(out[0], dtype=run.dtype, device=run.device)

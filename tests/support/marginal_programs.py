@@ -8,7 +8,7 @@ it walks over groups, classes and rows one by one, in plain Python.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import exp, inf, lgamma, log, pi, prod
+from math import exp, lgamma, log, pi, prod
 from random import Random
 from typing import Any
 
@@ -125,7 +125,9 @@ def _sites(block: Block) -> Iterator[tuple[str, int]]:
     yield from ((b.name, g) for b, g in sites_of(block))
 
 
-def _joint(block: Block, drawn: Mapping[tuple[str, int], int], chain: Sequence[Block] = ()) -> float:
+def _joint(
+    block: Block, drawn: Mapping[tuple[str, int], int], chain: Sequence[Block] = ()
+) -> float:
     """Log density of all rows and classes, the classes being given."""
     total = 0.0
     lineage = (*chain, block)
@@ -271,7 +273,8 @@ def _block(
     )
     deeper = indent + "    "
     observes = [
-        _observe(make, inside, sizes, deeper) for _ in range(rng.choice([0, 1, 2] if depth > 1 else [1, 2]))
+        _observe(make, inside, sizes, deeper)
+        for _ in range(rng.choice([0, 1, 2] if depth > 1 else [1, 2]))
     ]
     blocks = [_block(make, inside, groups, sizes, depth - 1, deeper)] if depth > 1 else []
     if depth == 2 and rng.random() < 0.3:
@@ -367,7 +370,6 @@ def _normal(
         scales = np.exp(0.3 * make.some(scope.sizes[k]))
         host = make.host("sd", scales)
         letter = scope.names[k]
-        make.body_before(f"let s{name} = {host}[{letter}]") if False else None
         return f"Normal({mean}, {_bound(make, host)}[{letter}])", lambda o, n: normal(
             float(y[n]), predictor(o, n), float(scales[o[letter]])
         )
@@ -407,16 +409,16 @@ def _term(make: Maker, scope: Scope, rows: tuple[str, ...], shape: tuple[int, ..
         width = rng.randint(1, 4)
         values, who = make.some(size, width), make.numbers.integers(0, width, size=shape)
         host, index = make.host("t", values), make.host("w", who)
-        return Number(
-            f"{host}[{letter}, {index}]", lambda o, n: float(values[o[letter], who[n]])
-        )
+        return Number(f"{host}[{letter}, {index}]", lambda o, n: float(values[o[letter], who[n]]))
     if kind == "shared":
         name, b = make.site(None, ())
         x = make.some(*shape)
         host = make.host("x", x)
         return Number(f"{name} * {host}", lambda _o, n: float(b * x[n]))
     values = np.round(make.some(size), 2)
-    rows_text = ", ".join(f"{i} -> {v}" if v >= 0 else f"{i} -> (0.0 - {-v})" for i, v in enumerate(values))
+    rows_text = ", ".join(
+        f"{i} -> {v}" if v >= 0 else f"{i} -> (0.0 - {-v})" for i, v in enumerate(values)
+    )
     name = make.fresh("f")
     make.steps.append(f"    let {name} = factor q : {obj} in {{{rows_text}}}")
     return Number(f"{name}[{letter}]", lambda o, _n: float(values[o[letter]]))

@@ -1,0 +1,97 @@
+"""`marginalize` equals enumeration on 200 generated programs (7.8, R4, R11).
+
+100 programs with groups (product plates, several observes, blocks beside and in each other up to
+three deep, every reduction, probabilities and predictors by class, by group and by row), 100
+without (per run, per row, per element; five families). Small programs are also enumerated by every
+joint assignment of all classes, which knows no order of summation.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from quivers_nb.lower import marginal
+from tests.support.marginal_chains import Chain, generate_chain
+from tests.support.marginal_programs import (
+    Generated,
+    assignments,
+    contribution,
+    generate,
+    joint_contribution,
+)
+from tests.support.oracles import compiled, tensor, tensors
+
+SEEDS = range(100)
+JOINTLY = 500  # most assignments that are enumerated at once
+
+
+def grouped_error(made: Generated) -> float:
+    got = compiled(made.source).log_joint(None, tensors(made.values))
+    return abs(float(got) - made.prior - contribution(made.block))
+
+
+def chain_error(made: Chain) -> float:
+    x = None if made.x is None else tensor(made.x)
+    got = compiled(made.source).log_joint(x, tensors(made.values)).detach().numpy()
+    assert got.shape == np.shape(made.expected)
+    return float(np.abs(got - made.expected).max())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_groups_are_summed_as_by_enumeration(seed: int) -> None:
+    made = generate(seed)
+    assert grouped_error(made) < 1e-8, made.source
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sites_are_summed_as_by_enumeration(seed: int) -> None:
+    made = generate_chain(seed)
+    assert chain_error(made) < 1e-8, made.source
+
+
+def test_the_oracle_of_groups_equals_the_sum_over_joint_assignments() -> None:
+    compared = 0
+    for seed in SEEDS:
+        made = generate(seed)
+        plain = "=sum" not in made.source and "=mean" not in made.source
+        if plain and assignments(made.block) <= JOINTLY:
+            wanted = joint_contribution(made.block)
+            assert contribution(made.block) == pytest.approx(wanted, abs=1e-9), made.source
+            compared += 1
+    assert compared >= 20
+
+
+def test_programs_of_every_kind_are_among_them() -> None:
+    sources = [generate(seed).source for seed in SEEDS]
+    for word in ("over=[", "product(", "reduction=sum", "reduction=mean", "e : ", "Dirichlet"):
+        assert sum(word in source for source in sources) >= 5, word
+    chains = [generate_chain(seed).source for seed in SEEDS]
+    for word in ("OrderedLogistic", "Binomial(", "BernoulliLogit", "CategoricalLogit", "score",
+                 "p(a)", "marginalize e"):  # fmt: skip
+        assert sum(word in source for source in chains) >= 5, word
+
+
+def rolled(*args: Any, **options: Any) -> torch.Tensor:
+    return true_index(*args, **options).roll(1)
+
+
+def shortened(*args: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    points, weights = true_points(*args)
+    return points[: max(1, len(points) - 1)], weights
+
+
+true_index, true_points = marginal._flat_index, marginal._points
+
+
+def test_rows_in_the_wrong_group_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marginal, "_flat_index", rolled)
+    caught = sum(grouped_error(generate(seed)) > 1e-8 for seed in range(40))
+    assert caught >= 12  # one group, and sums over classes, do not tell groups apart
+
+
+def test_a_forgotten_value_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marginal, "_points", shortened)
+    caught = sum(chain_error(generate_chain(seed)) > 1e-8 for seed in range(20))
+    assert caught == 20
