@@ -116,14 +116,9 @@ def _log_laplace(z: Tensor) -> Tensor:
 
 def _log_student(z: Tensor, df: Tensor) -> Tensor:
     """P(T <= z) = I_x(df/2, 1/2) / 2 with x = df / (df + z^2), for z < 0."""
-    half = torch.full_like(df, 0.5)
     square = z * z
-    near = square < df
-    x = torch.where(near, 0.5, df / (df + torch.where(near, df, square)))
-    rest = torch.where(near, torch.where(near, square, 0.0) / (df + square), 0.5)
-    far_tail = log_beta_inc(0.5 * df, half, x)
-    near_tail = log_beta_inc_upper(half, 0.5 * df, rest)
-    tail = torch.where(near, near_tail, far_tail) - LOG_2
+    total = df + square
+    tail = log_beta_inc(0.5 * df, torch.full_like(df, 0.5), df / total, square / total) - LOG_2
     return torch.where(z < 0, tail, log1mexp(tail.clamp(max=-1e-300)))
 
 
@@ -183,8 +178,9 @@ def _cauchy_central(z: Tensor) -> Tensor:
 
 
 def _student_central(z: Tensor, df: Tensor) -> Tensor:
-    share = z * z / (df + z * z)
-    return log_beta_inc(torch.full_like(df, 0.5), 0.5 * df, share)
+    square = z * z
+    total = df + square
+    return log_beta_inc(torch.full_like(df, 0.5), 0.5 * df, square / total, df / total)
 
 
 def _laplace_central(z: Tensor) -> Tensor:
@@ -309,19 +305,14 @@ def _count_side(of: Callable[..., Tensor], outside: float) -> Callable[..., Tens
     return side
 
 
-def _log_of(p: Tensor) -> Tensor:
-    inside = p > 0
-    return torch.where(inside, torch.where(inside, p, 1.0).log(), -INF)
-
-
 def _poisson() -> Cdf:
     """P(Y <= k) = Q(k + 1, rate): the sum of the masses of 0 ... k in closed form."""
 
     def log_cdf(k: Tensor, rate: Tensor) -> Tensor:
-        return _log_of(torch.special.gammaincc(*torch.broadcast_tensors(k + 1.0, rate)))
+        return log_gamma_inc_upper(k + 1.0, rate)
 
     def log_sf(k: Tensor, rate: Tensor) -> Tensor:
-        return _log_of(torch.special.gammainc(*torch.broadcast_tensors(k + 1.0, rate)))
+        return log_gamma_inc(k + 1.0, rate)
 
     return Cdf(_count_side(log_cdf, -INF), _count_side(log_sf, 0.0))
 
