@@ -21,7 +21,7 @@ SANITIZE := --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: lab test verify bench lint clean
+.PHONY: lab test verify bench lint system clean
 
 lab: $(READY)
 ifeq ($(HEADLESS),)
@@ -30,10 +30,10 @@ else
 	$(BIN)/python notebooks/run.py $(NOTEBOOK)
 endif
 
-test: lint
+test: lint system
 	$(PYTEST) -m "not slow or wheel" $(SANITIZE) tests notebooks
 
-verify: lint
+verify: lint system
 	$(PYTEST) -m "" $(SANITIZE) tests notebooks
 
 bench: $(READY)
@@ -44,6 +44,14 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# What the tests look at pictures with. Whoever may install packages gets them; elsewhere the tests
+# that need them are skipped, and say so.
+system:
+	@if command -v dot && { command -v chromium || command -v chromium-browser; }; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get; then \
+		apt-get update -q && apt-get install -y -q chromium fonts-dejavu-core graphviz; \
+	fi >/dev/null 2>&1 || echo "Chromium or Graphviz cannot be installed: some tests are skipped"
 
 # The stamp is newer than what it was made from, so a second run of anything starts at once.
 $(READY): requirements.txt pyproject.toml | $(BIN)/pip

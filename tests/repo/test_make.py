@@ -78,3 +78,21 @@ def test_an_interpreter_that_is_too_old_is_refused_before_anything_is_made(tmp_p
     assert done.returncode != 0
     assert "needs Python 3.11 or later; name one with PYTHON=" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_programs_of_the_system_are_installed_by_root_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tools = {"apt-get": f'echo "$@" >> {log}', "id": "echo $USER_NUMBER"}
+    for name, body in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    for name in ("make", "sh"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+
+    def system(number: str) -> str:
+        environment = {"PATH": str(tmp_path), "USER_NUMBER": number}
+        subprocess.run(["make", "system"], cwd=ROOT, env=environment, check=True, timeout=60)
+        return log.read_text(encoding="utf-8") if log.exists() else ""
+
+    assert system("1000") == ""
+    assert "install -y -q chromium" in system("0")
