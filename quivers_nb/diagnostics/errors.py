@@ -4,23 +4,44 @@ Language errors derive from `Exception` and never from `SyntaxError`: IPython pr
 frames for the latter and would bypass `_render_traceback_`.
 """
 
+import sysconfig
+import traceback
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.render import render_text
 from quivers_nb.diagnostics.source import SourceText
 
+_OURS = str(Path(__file__).parents[1])
+_FOREIGN = (
+    _OURS,
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")),
+    "<frozen",
+)
+
 
 class QuiversError(Exception):
     """Root of every error of this project."""
 
 
-class UserError(QuiversError):
+class _Brief(QuiversError):
+    """An error that is not about the Python that found it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: the message, and the lines of the user's own that led to it."""
+        frames = traceback.extract_tb(self.__traceback__)
+        own = [frame for frame in frames if _is_of_the_user(frame.filename)]
+        places = [f"  line {each.lineno}{_function(each)}: {each.line}" for each in own]
+        return [*f"{type(self).__name__}: {self}".splitlines(), *places]
+
+
+class UserError(_Brief):
     """Something the user can mend: a model, data, an option."""
 
 
-class MissingExtra(QuiversError):
+class MissingExtra(_Brief):
     """An optional package is not installed."""
 
 
@@ -55,6 +76,15 @@ class CompileError(LanguageError):
 
 class QuiversWarning(UserWarning):
     """Something legal that is probably not what was meant; said once per place."""
+
+
+def _is_of_the_user(file: str) -> bool:
+    """Whether a file is neither ours nor part of Python and what is installed with it."""
+    return not file.startswith(_FOREIGN) and "quivers_magics" not in Path(file).parts
+
+
+def _function(frame: traceback.FrameSummary) -> str:
+    return "" if frame.name.startswith("<") else f", in {frame.name}"
 
 
 def require(package: str, *, extra: str, why: str) -> ModuleType:

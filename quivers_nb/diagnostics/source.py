@@ -73,10 +73,17 @@ class Excerpt:
 class JoinedText(SourceText):
     """A text put together from excerpts of others; places are told in the text they come from.
 
-    ``name`` is that of the last excerpt's text. There is an excerpt that starts at 0.
+    ``name`` is that of the last excerpt's text. There is an excerpt that starts at 0. An excerpt
+    begins a line, whatever stands before it.
     """
 
     excerpts: tuple[Excerpt, ...] = ()
+
+    @cached_property
+    def line_starts(self) -> tuple[int, ...]:
+        """Offset of the first character of every line."""
+        starts = SourceText(self.text).line_starts
+        return tuple(sorted({*starts, *(excerpt.start for excerpt in self.excerpts)}))
 
     def place(self, offset: int) -> Place:
         """Where people find ``offset``: in the text that it was written in."""

@@ -76,6 +76,7 @@ class Given:
     values: Mapping[str, Tensor]
     stack_rank: int = 0
     rows_reported: bool = False  # one row reported with a leading 1 (R1): accept and drop it
+    advice: str = ""  # what else may be wrong where a shape is
 
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
         value = self._find(site, dist)
@@ -105,6 +106,7 @@ class Given:
             return value.reshape((*front, *have[1:]))
         raise UserError(
             f"the value of `{site.path}` has shape {have}, but {_shape_text(want, site)} is wanted"
+            f"{self.advice}"
         )
 
 

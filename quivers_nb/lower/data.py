@@ -20,6 +20,7 @@ from quivers_nb.lower.frame import CompiledProgram, every_step
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import UNIT, SizeVar, Space, is_finite, width
 
+MOST_NAMES = 12  # listed in a message
 STEP = re.compile(r"(?<=/)\[\d+\](?=/|$)")  # one step of a scan in a site's path
 
 
@@ -95,9 +96,12 @@ def prepare(
 
 
 def _unknown(key: str, words: Vocabulary) -> str:
-    close = nearest(key, sorted(words.sites | words.lets | words.host))
-    hint = f"; did you mean `{close}`?" if close else ""
-    return f"`{key}` is used by no site, let, score or index of the program{hint}"
+    known = sorted(words.sites | words.lets | words.host)
+    close = nearest(key, known)
+    names = [f"`{name}`" for name in known[:MOST_NAMES]] or ["nothing"]
+    names += ["…"] * (len(known) > MOST_NAMES)
+    hint = f"did you mean `{close}`?" if close else f"it knows {', '.join(names)}"
+    return f"`{key}` is used by no site, let, score or index of the program; {hint}"
 
 
 # --- conversion ---------------------------------------------------------------------------------

@@ -21,6 +21,13 @@ class Input:
     raw: Value | None
     one_row: bool = False
 
+    @property
+    def advice(self) -> str:
+        """What to try where the shape of a value does not fit."""
+        if self.batch_shape and self.raw is None:
+            return "; the program never reads its input: x=None runs it once for all data"
+        return ""
+
 
 def fit_input(
     program: ir.Program,

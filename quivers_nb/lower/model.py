@@ -341,7 +341,7 @@ class Model(nn.Module):
         return Activation(self.compiled, entry, prepared, dtype, device, self.vocabulary.declared)
 
     def _given(self, act: Activation) -> list[Given]:
-        return [Given(act.prepared.sites, rows_reported=act.entry.one_row)]
+        return [Given(act.prepared.sites, 0, act.entry.one_row, act.entry.advice)]
 
     def _run(
         self,

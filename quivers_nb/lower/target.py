@@ -179,7 +179,7 @@ class Opened:
     ) -> Run:
         stack = tuple(q.shape[:-1])
         sources: list[Answerer] = [
-            Given(self.act.prepared.sites, rows_reported=self.act.entry.one_row),
+            Given(self.act.prepared.sites, 0, self.act.entry.one_row, self.act.entry.advice),
             Coordinates(self.layout.split(q) if self.layout.dim else {}, self._noise),
         ]
         if fixed:
@@ -269,7 +269,7 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
     """Learn the layout by one run, checking data on the way."""
     found = _Discovery(latents, act.dtype, act.device)
     sources: tuple[Answerer, ...] = (
-        Given(act.prepared.sites, rows_reported=act.entry.one_row),
+        Given(act.prepared.sites, 0, act.entry.one_row, act.entry.advice),
         found,
         FixedNoise(act.dtype, act.device),
     )

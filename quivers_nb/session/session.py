@@ -17,7 +17,7 @@ from quivers_nb.check import check_source
 from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.errors import LanguageError
-from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.diagnostics.source import Excerpt, JoinedText, SourceText
 from quivers_nb.lower import lower
 from quivers_nb.lower.module import Module
 from quivers_nb.session.cell import CellResult, Made
@@ -132,8 +132,9 @@ class Session:
         for each in self.known():
             if each.name == expression and not each.is_morphism:
                 return each.type
-        cell = read_cell(f"export {expression}\n", label)
-        checked = check_source(Workspace((*self._workspace.cells, cell)).source(cell))
+        with _quoting(expression, label):
+            cell = read_cell(f"export {expression}\n", label)
+            checked = check_source(Workspace((*self._workspace.cells, cell)).source(cell))
         return type_text(checked.exports[-1].value)
 
     def forget(self, names: Iterable[str] = ()) -> tuple[str, ...]:
@@ -226,3 +227,17 @@ def _blaming(cell: Cell, each: Cell) -> Iterator[None]:
         hint = way if first.hint is None else f"{first.hint}; {way}"
         told = (replace(first, hint=hint), *told[1:])
         raise type(error)(told, error.source) from error
+
+
+@contextmanager
+def _quoting(expression: str, label: str) -> Iterator[None]:
+    """Let errors of a line that was made for ``expression`` quote what the user wrote."""
+    try:
+        yield
+    except LanguageError as error:
+        source = error.source
+        before = source.excerpts if isinstance(source, JoinedText) else (Excerpt(0, source, 0),)
+        at = len(source.text) - len(expression) - 1
+        quoted = Excerpt(at, SourceText(expression, label), 0)
+        joined = JoinedText(source.text, label, (*before, quoted))
+        raise type(error)(error.diagnostics, joined) from error

@@ -94,6 +94,11 @@ def test_many_rows_draw_unindexed_sites_per_row_and_observe_one_number_each() ->
         model(NEVER).trace(torch.zeros(3, 1), {"y": [0.1, 0.2, 0.3, 0.4]})
 
 
+def test_a_response_unlike_the_rows_of_an_input_never_read_is_told_to_leave_it_out() -> None:
+    with pytest.raises(UserError, match=r"shape \(4,\).*x=None runs it once for all data"):
+        model(NEVER).target(torch.zeros(3, 1), {"y": torch.zeros(4)})
+
+
 def test_fixed_noise_of_a_row_does_not_depend_on_how_many_rows_there_are() -> None:
     place = {"dtype": torch.float64, "device": torch.device("cpu")}
     long = fixed_noise("h/a/b", (50, 7), **place)

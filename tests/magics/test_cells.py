@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from IPython.utils.capture import capture_output
 
 from quivers_nb.diagnostics.errors import CompileError, ParseError
 from quivers_nb.lower.model import Model
@@ -180,3 +181,19 @@ def test_help_tells_the_options(cells: Cells) -> None:
     text = cells.shell.find_cell_magic("qvr").__doc__
     assert "--fresh" in text
     assert "%%qvr [NAME]" in text
+
+
+def test_an_error_of_a_call_shows_the_users_line_and_none_of_ours(cells: Cells) -> None:
+    cells.run("%load_ext quivers_nb")
+    cells.run("%%qvr\nprogram p : 1 -> 1\n    sample w <- Normal(0.0, 1.0)\n    return w\nexport p")
+    _, printed = cells.fail(
+        "def score(**values):\n    return p.log_joint(None, values)\nscore(v=1.0)"
+    )
+    assert printed.splitlines() == [
+        "UserError: `v` is used by no site, let, score or index of the program; it knows `w`",
+        "  line 3: score(v=1.0)",
+        "  line 2, in score: return p.log_joint(None, values)",
+    ]
+    with capture_output() as captured:
+        cells.shell.run_line_magic("qvr_traceback", "")
+    assert "log_joint" in captured.stdout + captured.stderr

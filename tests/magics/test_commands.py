@@ -59,6 +59,8 @@ def test_types_of_expressions_and_names(full: Cells) -> None:
     error, printed = full.fail("%qvr_type g_0 >> f")
     assert type(error) is CompileError
     assert "Q0402" in printed
+    assert "\n  1 | g_0 >> f\n" in printed
+    assert "line 1, column 5\n  1 | g_0 >\n" in full.fail("%qvr_type g_0 >")[1]
     assert "write an expression" in full.fail("%qvr_type")[1]
 
 
