@@ -162,15 +162,38 @@ class LiftedTarget:
         generator: Generator | None = None,
     ) -> dict[str, Tensor]:
         """The inner target's, with the weights of each draw."""
-        own = [c for c in self.layout if c.stop <= self.weights.numel()]
-        flat = torch.cat([values[c.name].reshape((*stack, c.size)) for c in own], -1)
-        given = {slot.key: _piece(flat.to(self.dtype), slot) for slot in self.slots}
-        rest = {name: v for name, v in values.items() if name not in {c.name for c in own}}
+        given, rest = self._weights_of(values, stack)
         inner: Any = self.inner
         found: dict[str, Tensor] = inner.pointwise(
             rest, stack, parameters=given, fresh=fresh, generator=generator
         )
         return found
+
+    def classes(
+        self,
+        values: Mapping[str, Tensor],  # weights and latent sites, each (*s, *value_shape)
+        stack: tuple[int, ...],
+        *,
+        fresh: bool = False,
+        generator: Generator | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The inner target's, with the weights of each draw."""
+        given, rest = self._weights_of(values, stack)
+        inner: Any = self.inner
+        found: tuple[dict[str, Tensor], dict[str, str]] = inner.classes(
+            rest, stack, parameters=given, fresh=fresh, generator=generator
+        )
+        return found
+
+    def _weights_of(
+        self, values: Mapping[str, Tensor], stack: tuple[int, ...]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weights among ``values`` by storage key, and the rest by site."""
+        own = [c for c in self.layout if c.stop <= self.weights.numel()]
+        flat = torch.cat([values[c.name].reshape((*stack, c.size)) for c in own], -1)
+        given = {slot.key: _piece(flat.to(self.dtype), slot) for slot in self.slots}
+        names = {c.name for c in own}
+        return given, {name: v for name, v in values.items() if name not in names}
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """Weights not given are the module's; the others are the inner target's affair."""

@@ -114,7 +114,7 @@ def log_likelihood(
             f"a {type(model).__name__} has no density per observation: its target needs a method "
             "`pointwise(values, stack)`, as in quivers_nb.lower.target"
         )
-    draws, front = _draws(x, posterior, num_draws, generator)
+    draws, front = draws_of(x, posterior, num_draws, generator)
     total = prod(front)
     flat = {
         name: value.reshape((total, *value.shape[len(front) :])) for name, value in draws.items()
@@ -143,7 +143,7 @@ def log_likelihood(
     return LogLikelihood(shaped, draws, stats, _observed(model, obs, shaped))
 
 
-def _draws(
+def draws_of(
     x: Tensor | None, posterior: Any, num_draws: int | None, generator: Generator | None
 ) -> tuple[dict[str, Tensor], tuple[int, int]]:
     """Sites to draws, and how many chains and draws there are."""

@@ -31,7 +31,7 @@ from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.family_steps import FamilyCallRead, check_sizes, read_call
 from quivers_nb.lower.frame import Frame
 from quivers_nb.lower.predictive import draw_block, observed_names, unanswered_names
-from quivers_nb.lower.run import MAX_BRANCHES, Run
+from quivers_nb.lower.run import MAX_BRANCHES, Run, Tilts
 from quivers_nb.lower.scope import axis_size, lookup
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.support import Between, Counts, Support
@@ -72,10 +72,13 @@ def marginalize(
     prior = group.dist.log_prob(_on_lead(z, group.dist, run))
     if weights is not None:
         prior = prior + weights.reshape((-1, *((1,) * (prior.ndim - 1)))).to(prior.dtype)
+    tilts = run.tilts
+    if tilts is not None:
+        prior, tilts = _tilted(prior, step, group, frame, tilts)
     block = _Collected(step, group, run)
     nested = replace(
         run, stack=(len(points), *run.stack), block=block, row_terms=[], shared_terms=[],
-        recording=False,
+        recording=False, tilts=tilts,
     )  # fmt: skip
     inner = replace(frame, run=nested, compiled=frame.compiled.blocks[index])
     bound = execute(inner, {**env, step.name: z})
@@ -83,6 +86,31 @@ def marginalize(
     result, own, rows = block.fold(prior)
     _record(frame, step, result, own)
     run.add(result, rows=rows, own_rank=own, via=via_of(step, env))
+
+
+def _tilted(
+    prior: Tensor, step: ir.MarginalizeStep, group: "_Group", frame: Frame, tilts: Tilts
+) -> tuple[Tensor, Tilts | None]:
+    """The log weights with a tilt of each, and the tilts for the blocks inside."""
+    path = frame.prefix + step.name
+    if step.reduction is not ir.Reduction.LOGSUMEXP:
+        reason = f"`{step.name}` has reduction={step.reduction.value}"
+        for name in (path, *(frame.prefix + inner for inner in _summed_names(step.body))):
+            tilts.refuse(name, f"{reason}: its classes are not alternatives with probabilities")
+        return prior, None
+    if not group.dist.discrete:
+        tilts.refuse(path, f"`{step.name}` is integrated over [0, 1]: it has no classes")
+        return prior, tilts
+    lead = group.dist.lead
+    branches = prior.ndim - 1 - len(lead) - len(tilts.stack)
+    tilt = tilts.tilt(path, prior.shape[0], branches, lead)
+    return prior + tilt, tilts
+
+
+def _summed_names(steps: Sequence[ir.Step]) -> list[str]:
+    """The marginalized sites of steps and of the blocks in them."""
+    blocks = [step for step in steps if isinstance(step, ir.MarginalizeStep)]
+    return [name for step in blocks for name in (step.name, *_summed_names(step.body))]
 
 
 def _keep_responses(

@@ -29,7 +29,7 @@ def pointwise(
     one_row = act.entry.one_row
     data = Given(act.prepared.sites, rows_reported=one_row)
     draws = Given({k: v.to(act.dtype) for k, v in values.items()}, len(stack), one_row)
-    watch = _Observes((data, draws, fresh or _NoMiddles()), frozenset(act.prepared.sites))
+    watch = _Observes((data, draws, fresh or NoMiddles()), frozenset(act.prepared.sites))
     collector = _Terms(watch, stack, act)
     run = Run(
         (watch,), weights, act.entry.batch_shape, act.dtype, act.device, stack,
@@ -56,7 +56,7 @@ class _Observes:
 
 
 @dataclass(frozen=True)
-class _NoMiddles:
+class NoMiddles:
     """The last one asked: continuous middles need a value, finite ones are summed."""
 
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:

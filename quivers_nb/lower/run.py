@@ -26,6 +26,15 @@ class Block(Protocol):
     def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None: ...
 
 
+class Tilts(Protocol):
+    """Weights whose gradients are class probabilities; see `quivers_nb.lower.classes`."""
+
+    stack: tuple[int, ...]
+
+    def tilt(self, path: str, count: int, branches: int, places: tuple[int, ...]) -> Tensor: ...
+    def refuse(self, path: str, reason: str) -> None: ...
+
+
 @dataclass
 class Run:
     """See the module docstring. ``stack`` is the shape of the runtime stack of fresh draws."""
@@ -45,6 +54,7 @@ class Run:
     internal_sites: dict[str, Site] = field(default_factory=dict)
     recording: bool = False
     block: "Block | None" = None  # the marginalize block that the steps stand in
+    tilts: "Tilts | None" = None  # asks for the class probabilities of summed sites
 
     @property
     def batch_rank(self) -> int:

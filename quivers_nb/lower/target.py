@@ -27,6 +27,7 @@ from quivers_nb.lower.answers import (
     SiteKey,
     noise_density,
 )
+from quivers_nb.lower.classes import classes
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
@@ -152,6 +153,23 @@ class Opened:
         noise = FreshNoise(generator) if fresh else None
         weights = self._weights() if parameters is None else parameters
         return pointwise(self.act, weights, values, stack, noise)
+
+    def classes(
+        self,
+        values: Mapping[str, Tensor],  # latent site -> (*s, *value_shape)
+        stack: tuple[int, ...],
+        *,
+        parameters: Mapping[str, Tensor] | None = None,
+        fresh: bool = False,
+        generator: Generator | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:  # summed site -> (*s, *places, K)
+        """Probabilities of summed sites at draws of the others, and why some have none.
+
+        ``fresh`` draws internal sites that have no value from the model.
+        """
+        noise = FreshNoise(generator) if fresh else None
+        weights = self._weights() if parameters is None else parameters
+        return classes(self.act, weights, values, stack, noise)
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The model's weights in the target's dtype; the same objects as long as they stay so."""

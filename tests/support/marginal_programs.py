@@ -101,12 +101,23 @@ def contribution(block: Block) -> float:
 
 def joint_contribution(block: Block) -> float:
     """The same by every assignment of classes to all groups of all blocks at once."""
-    sites = list(_sites(block))
-    sums = [
-        _joint(block, dict(zip(sites, classes, strict=True)))
-        for classes in product(*(range(b.count) for b, _ in sites_of(block)))
-    ]
-    return reduced("logsumexp", sums)
+    return reduced("logsumexp", list(_joint_table(block).values()))
+
+
+def joint_probabilities(block: Block) -> dict[tuple[str, int], list[float]]:
+    """The probability of each class of each group of each block."""
+    sums, level = _joint_table(block), joint_contribution(block)
+    found = {(b.name, g): [0.0] * b.count for b, g in sites_of(block)}
+    for classes, value in sums.items():
+        for site, c in zip(found, classes, strict=True):
+            found[site][c] += exp(value - level)
+    return found
+
+
+def _joint_table(block: Block) -> dict[tuple[int, ...], float]:
+    sites = [(b.name, g) for b, g in sites_of(block)]
+    every = product(*(range(b.count) for b, _ in sites_of(block)))
+    return {classes: _joint(block, dict(zip(sites, classes, strict=True))) for classes in every}
 
 
 def assignments(block: Block) -> int:
@@ -119,10 +130,6 @@ def sites_of(block: Block) -> Iterator[tuple[Block, int]]:
     yield from ((block, g) for g in range(prod(block.groups)))
     for nested in block.blocks:
         yield from sites_of(nested)
-
-
-def _sites(block: Block) -> Iterator[tuple[str, int]]:
-    yield from ((b.name, g) for b, g in sites_of(block))
 
 
 def _joint(

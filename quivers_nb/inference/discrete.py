@@ -1,0 +1,136 @@
+"""What was summed out, brought back: class probabilities of marginalized sites after a fit.
+
+    found = infer_discrete(model, x, obs, result)
+    found["z"]                (chains, draws, *places, K): given each draw of the other latents
+    found.mean("z")           (*places, K): averaged over draws, the posterior probabilities
+
+Probabilities are exact given a draw: nothing is sampled, so their average over draws has less noise
+than counted draws of the classes would have (Rao-Blackwell).
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.inference.mcmc.store import available_memory
+from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.pointwise import draws_of
+
+_BLOCK = 1 << 20  # probabilities that are computed at once
+
+
+@dataclass(frozen=True)
+class ClassProbabilities(Mapping[str, Tensor]):
+    """Marginalized sites to probabilities ``(chains, draws, *places, K)``.
+
+    ``places`` is the batch of an un-indexed site, the plate of an indexed one, the groups of a
+    grouped one. Each site's are marginal: those of nested sites are summed over the outer classes.
+    """
+
+    by_site: Mapping[str, Tensor]
+
+    def __getitem__(self, site: str) -> Tensor:
+        return self.by_site[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_site)
+
+    def __len__(self) -> int:
+        return len(self.by_site)
+
+    def mean(self, site: str) -> Tensor:  # -> (*places, K)
+        """Posterior probabilities: the average over all draws."""
+        return self.by_site[site].mean((0, 1))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {tuple(p.shape)}" for name, p in self.by_site.items())
+        return f"<class probabilities (chains, draws, *places, K): {shown}>"
+
+
+def infer_discrete(
+    model: Model,
+    x: Tensor | None,
+    obs: Values | None,
+    posterior: Any,
+    *,
+    sites: Collection[str] | None = None,
+    num_draws: int | None = None,
+    generator: Generator | None = None,
+) -> ClassProbabilities:
+    """The probability of every value of every marginalized site, at every draw of ``posterior``.
+
+    ``posterior`` is an `MCMCResult` (or its samples), a guide (``num_draws`` are drawn from it) or
+    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. ``sites``
+    selects; None takes all that have probabilities. Internal sites (R3) without draws are an error,
+    unless ``generator`` draws them from the model; for a guide they always are drawn.
+
+    Raises `UserError` if the model sums no site, ``sites`` names one that is not summed or whose
+    classes are not alternatives (``reduction=sum`` or ``mean``), or memory does not suffice.
+    """
+    target: Any = model.target(x, obs, latents="all", dtype=torch.float64, freeze_masks=True)
+    if not hasattr(target, "classes"):
+        raise UserError(
+            f"a {type(model).__name__} does not know what it sums out: its target needs a method "
+            "`classes(values, stack)`, as in quivers_nb.lower.target"
+        )
+    draws, front = draws_of(x, posterior, num_draws, generator)
+    total = prod(front)
+    flat = {
+        name: value.reshape((total, *value.shape[len(front) :])) for name, value in draws.items()
+    }
+    fresh = generator is not None or hasattr(posterior, "rsample")
+
+    def block(start: int, stop: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+        some = {name: value[start:stop] for name, value in flat.items()}
+        both: tuple[dict[str, Tensor], dict[str, str]] = target.classes(
+            some, (stop - start,), fresh=fresh, generator=generator
+        )
+        return both
+
+    first, refused = block(0, 1)
+    names = _chosen(sites, first, refused)
+    per_draw = sum(first[name].numel() for name in names)
+    _refuse_too_large(total * per_draw * 8)
+    step = max(1, _BLOCK // max(1, sum(value.numel() for value in first.values())))
+    found = {name: first[name].new_empty((total, *first[name].shape[1:])) for name in names}
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        values, _ = block(start, stop)
+        for name in names:
+            found[name][start:stop] = values[name]
+    return ClassProbabilities(
+        {name: value.reshape((*front, *value.shape[1:])) for name, value in found.items()}
+    )
+
+
+def _chosen(
+    sites: Collection[str] | None, found: Mapping[str, Tensor], refused: Mapping[str, str]
+) -> list[str]:
+    """The sites asked for, or the reason why one of them cannot be had."""
+    for name in sites or ():
+        if name in refused:
+            raise UserError(refused[name])
+        if name not in found:
+            near = nearest(name, [*found, *refused])
+            hint = f"did you mean `{near}`?" if near else f"there are {', '.join(found) or 'none'}"
+            raise UserError(f"`{name}` is not a site that the model sums out; {hint}")
+    if not found:
+        reason = next(iter(refused.values()), "the model has no `marginalize` step")
+        raise UserError(f"there are no classes to infer: {reason}")
+    return [name for name in found if sites is None or name in sites]
+
+
+def _refuse_too_large(wanted: int) -> None:
+    free = available_memory()
+    if wanted > 0.8 * free:
+        raise UserError(
+            f"the class probabilities would take {wanted / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB of memory are available: choose sites=…, or give fewer draws, "
+            "as a mapping of sites to every k-th draw"
+        )
