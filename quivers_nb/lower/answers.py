@@ -26,6 +26,7 @@ from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.lower.dists import Branched, Dist
 from quivers_nb.lower.noise import fixed_noise, path_seed
 from quivers_nb.lower.parts import Parts
+from quivers_nb.spaces.support import Counts
 
 HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
 
@@ -258,6 +259,7 @@ class Discover:
     latents: str
     dtype: torch.dtype
     device: torch.device
+    proposals: Mapping[str, str] = field(default_factory=dict)  # site -> its `marginalize` step
     found: list[Coordinate] = field(default_factory=list)
     values: dict[str, Tensor] = field(default_factory=dict)
 
@@ -271,7 +273,7 @@ class Discover:
         if dist.discrete:
             if site.kind is Kind.MIDDLE:
                 return None  # summed, if it is finite
-            raise UserError(_finite_message(site, dist))
+            raise UserError(_finite_message(site, dist, self.proposals.get(site.path)))
         noise = self._noise_event(site, dist)
         event = dist.unconstrained_event() if noise is None else noise
         if site.path in self.values:
@@ -304,13 +306,20 @@ class Discover:
         return dist.constrain(zeros)[0]
 
 
-def _finite_message(site: SiteKey, dist: Dist) -> str:
+def _finite_message(site: SiteKey, dist: Dist, proposal: str | None) -> str:
     if dist.label == "PointMass":
         return (
             f"`{site.path}` is a latent that is always one point, so there is nothing to infer: "
             f"bind it with `let {site.path} = …`, or observe it"
         )
+    counts = dist.support
+    if isinstance(counts, Counts) and counts.high is None and not counts.labels:
+        return (
+            f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient and no end "
+            "to be summed to: give its value, or observe with a family that has it summed out"
+        )
+    step = proposal or f"marginalize {site.path} <- …"
     return (
         f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient: sum it out "
-        f"with `marginalize {site.path} <- …`, or observe it"
+        f"with `{step}` and the steps that use `{site.path}` indented below it, or observe it"
     )

@@ -81,11 +81,15 @@ def observe_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Obser
 
 
 def response_of(frame: Frame, name: str) -> Tensor | None:
-    """The value given for an observe site, before anybody asks for it: it decides the rows."""
+    """The value given for an observe site, before anybody asks for it: it decides the rows.
+
+    Of several on a stack, the first: they have one shape.
+    """
     for answerer in frame.run.answerers:
         values = getattr(answerer, "values", None)
         if values is not None and frame.prefix + name in values:
-            return values[frame.prefix + name]  # type: ignore[no-any-return]
+            given: Tensor = values[frame.prefix + name]
+            return given[(0,) * getattr(answerer, "stack_rank", 0)]
     return None
 
 

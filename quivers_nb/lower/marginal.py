@@ -57,10 +57,6 @@ def marginalize(
     """Run the block for all values of z at once and count what is left when z is gone."""
     run = frame.run
     call = read_call(step.source, None, frame.scope(env, step.name))
-    missing = unanswered_names(frame, index)
-    if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
-        drawn = draw_block(frame, env, index, step, missing, execute)
-        run = replace(run, answerers=(Given(drawn, len(run.stack)), *run.answerers))
     points, weights = _points(call, step)
     if len(points) > MAX_BRANCHES:
         raise UserError(
@@ -69,6 +65,10 @@ def marginalize(
         )
     group = _Group.of(step, call, frame)
     z = _z(points, step, group, run)
+    missing = unanswered_names(frame, index)
+    if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
+        drawn = draw_block(frame, env, index, step, missing, execute, z)
+        run = replace(run, answerers=(Given(drawn, len(run.stack)), *run.answerers))
     prior = group.dist.log_prob(_on_lead(z, group.dist, run))
     if weights is not None:
         prior = prior + weights.reshape((-1, *((1,) * (prior.ndim - 1)))).to(prior.dtype)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Prior
 from quivers_nb.lower.family_steps import FamilyDraw, sample_family
 from quivers_nb.lower.frame import Frame
@@ -49,34 +49,43 @@ def draw_block(
     step: ir.MarginalizeStep,
     missing: Sequence[str],
     execute: Execute,
+    every: Value,
 ) -> dict[str, Tensor]:
-    """Values of the missing responses by path; they are bound in ``env``, too."""
+    """Values of the missing responses by path; they are bound in ``env``, too.
+
+    ``every`` holds all values of z on a branch axis. The block of a grouped step is run at all of
+    them, since the class stands in no fixed place of an expression, and each row keeps what was
+    drawn at the class of its group.
+    """
     z = _draw(frame, env, step)
     run = replace(frame.run, row_terms=[], shared_terms=[], block=None, recording=False)
-    body = frame.compiled.blocks[index]
+    if step.over is not None:
+        run = replace(run, stack=(every.tensor.shape[0], *run.stack), block=_Nothing(), tilts=None)
+    inner = replace(frame, run=run, compiled=frame.compiled.blocks[index])
+    bound = execute(inner, {**env, step.name: z if step.over is None else every})
     out: dict[str, Tensor] = {}
-    if step.over is None:
-        inner = replace(frame, run=run, compiled=body)
-        bound = execute(inner, {**env, step.name: z})
-        found = {name: bound[name] for name in missing}
-    else:
-        found = {}
-        for place, each in enumerate(body.steps):
-            if isinstance(each, ir.MarginalizeStep):
-                raise UserError(
-                    f"`{each.name}` stands inside `marginalize {step.name} [over=…]`: responses of "
-                    "nested groups are not drawn; give them"
-                )
-            if isinstance(each, ir.ObserveStep) and each.name in missing:
-                steps = tuple(s for s in body.steps[:place] if isinstance(s, ir.LetStep))
-                only = replace(body, steps=(*steps, each), nodes={}, subs={}, blocks={})
-                inner = replace(frame, run=run, compiled=only)
-                rows = _class_of_rows(z, each, step, env, frame)
-                found[each.name] = execute(inner, {**env, step.name: rows})[each.name]
-    for name, value in found.items():
+    for name in missing:
+        value = bound[name]
+        if step.over is not None:
+            value = _at_class(value, _class_of_rows(z, name, step, env, frame), frame.run.stack)
         env[name] = value
         out[frame.prefix + name] = value.tensor
     return out
+
+
+class _Nothing:
+    """A block that keeps no terms: responses are drawn, not scored."""
+
+    def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None: ...
+
+
+def _at_class(value: Value, classes: Tensor, stack: tuple[int, ...]) -> Value:
+    """``(K, *s, *rows, *event)`` at ``classes`` ``(*s, R)``, R the number of rows."""
+    drawn = value.tensor
+    shape = drawn.shape[1:]
+    flat = drawn.reshape((drawn.shape[0], *stack, classes.shape[-1], -1))
+    where = classes.unsqueeze(-1).expand(flat.shape[1:]).unsqueeze(0)
+    return replace(value, tensor=flat.gather(0, where).reshape(shape))
 
 
 def _draw(frame: Frame, env: dict[str, Any], step: ir.MarginalizeStep) -> Value:
@@ -90,23 +99,41 @@ def _draw(frame: Frame, env: dict[str, Any], step: ir.MarginalizeStep) -> Value:
 
 
 def _class_of_rows(
-    z: Value,
-    observe: ir.ObserveStep,
-    step: ir.MarginalizeStep,
-    env: Mapping[str, Any],
-    frame: Frame,
-) -> Value:
-    """The class of each row of a response, by its via index."""
+    z: Value, name: str, step: ir.MarginalizeStep, env: Mapping[str, Any], frame: Frame
+) -> Tensor:  # (*s, R)
+    """The class of each row of a response: from row to group, and from groups to outer groups."""
     assert step.over is not None
-    sizes = [axis_size(axis, frame.sizes) for axis in step.over]
-    flat: Tensor | None = None
-    for name, size in zip(observe.via, sizes, strict=True):
-        index = lookup(name.name, env).tensor.long()
-        flat = index if flat is None else flat * size + index
-    assert flat is not None
+    sizes = _sizes(step, frame)
+    outer, rows = sizes, torch.arange(prod(sizes), device=z.tensor.device)
+    for inner in _path_to(name, step):
+        index = _flat([lookup(via.name, env).tensor for via in inner.via], outer)
+        rows = rows if index is None else rows[index]
+        if isinstance(inner, ir.MarginalizeStep):
+            outer = _sizes(inner, frame)
     table = z.tensor.reshape((*z.tensor.shape[: z.front], prod(sizes)))
-    names = (
-        tuple(axis.name for axis in observe.plate or ()) if flat.ndim == 1 else (None,) * flat.ndim
-    )
-    picked = table[..., flat]
-    return Value(picked, names[: flat.ndim] or (None,) * flat.ndim, False, z.batch_rank)
+    return table[..., rows]
+
+
+def _path_to(name: str, step: ir.MarginalizeStep) -> list[ir.MarginalizeStep | ir.ObserveStep]:
+    """The steps from the block of ``step`` down to the observe of ``name``."""
+    for each in step.body:
+        if isinstance(each, ir.ObserveStep) and each.name == name:
+            return [each]
+        if isinstance(each, ir.MarginalizeStep) and name in observed_names(each.body):
+            return [each, *_path_to(name, each)]
+    raise AssertionError(name)
+
+
+def _sizes(step: ir.MarginalizeStep, frame: Frame) -> tuple[int, ...]:
+    """The groups of a block, or the elements of an ungrouped one inside it."""
+    axes = step.over if step.over is not None else step.plate
+    return tuple(axis_size(axis, frame.sizes) for axis in axes or ())
+
+
+def _flat(indices: Sequence[Tensor], sizes: Sequence[int]) -> Tensor | None:
+    """Row-major numbers ``(R,)`` of indices; None where rows are the elements themselves."""
+    flat: Tensor | None = None
+    for index, size in zip(indices, sizes, strict=False):
+        rows = index.long().reshape(-1)
+        flat = rows if flat is None else flat * size + rows
+    return flat

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Generator, Tensor
 
+from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
@@ -283,9 +284,21 @@ def _shown(tensor: Tensor) -> str:
     return f"[{head}{', …' if flat.numel() > 4 else ''}]"
 
 
+def proposals(model: "Model") -> dict[str, str]:
+    """Every `sample` step of one name as the `marginalize` step it could be, by site."""
+    text = model.checked.source.text
+    found: dict[str, str] = {}
+    for step in model.program.steps:
+        if isinstance(step, ir.SampleStep):
+            written = " ".join(text[step.span.start : step.span.stop].split())
+            if written.startswith(f"sample {step.names[0]} "):
+                found[step.names[0]] = written.replace("sample", "marginalize", 1)
+    return found
+
+
 def open_target(model: "Model", act: Activation, latents: Literal["all", "declared"]) -> Opened:
     """Learn the layout by one run, checking data on the way."""
-    found = _Discovery(latents, act.dtype, act.device)
+    found = _Discovery(latents, act.dtype, act.device, proposals(model))
     sources: tuple[Answerer, ...] = (
         Given(act.prepared.sites, 0, act.entry.one_row, act.entry.advice),
         found,

@@ -95,3 +95,20 @@ def test_a_forgotten_value_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marginal, "_points", shortened)
     caught = sum(chain_error(generate_chain(seed)) > 1e-8 for seed in range(20))
     assert caught == 20
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 4))
+@pytest.mark.parametrize("make", [generate, generate_chain])
+def test_responses_are_drawn_at_every_depth_and_scored_again(seed: int, make: Any) -> None:
+    made = make(seed)
+    model, values = compiled(made.source), tensors(made.values)
+    x = None if getattr(made, "x", None) is None else tensor(made.x)
+    data = {name: value for name, value in values.items() if not name.startswith("y")}
+    run = model.trace(x, data, generator=torch.Generator().manual_seed(seed))
+    drawn = {name: s.value for name, s in run.sites.items() if not s.is_deterministic}
+    assert {name: drawn[name].shape for name in values.keys() - data.keys()} == {
+        name: torch.as_tensor(values[name]).shape for name in values.keys() - data.keys()
+    }
+    torch.testing.assert_close(model.log_joint(x, data | drawn), run.log_joint)
+    several = model.simulate(x, 3, None, data, generator=torch.Generator().manual_seed(seed))
+    assert all(several[name].shape[0] == 3 for name in values.keys() - data.keys())
