@@ -28,9 +28,14 @@ MARK = re.compile(
 )
 TYPE = re.compile(r"# type: (.*\S)")
 SITE = re.compile(r"# site: (.*\S)")
-DENSITY = re.compile(r"# density: (.*\S) at (\S.*?)( refused)?$", re.MULTILINE)
-VALUE = re.compile(r"([\w$]+)=(\[[^\]]*\]|\S+)")
-FORMULAS = {**vars(stats), **{name: getattr(np, name) for name in ("exp", "inf", "log", "sum")}}
+DENSITY = re.compile(
+    r"# density: (.*\S) at (\S.*?)(?: for input (\S.*?))?( refused)?$", re.MULTILINE
+)
+VALUE = re.compile(r"([\w$]+)=(.+?)(?=\s+[\w$]+=|$)")
+FORMULAS = {
+    **vars(stats),
+    **{name: getattr(np, name) for name in ("array", "exp", "inf", "log", "sum")},
+}
 
 
 @dataclass(frozen=True)
@@ -130,15 +135,18 @@ def in_doubles() -> Iterator[None]:
 )
 def test_a_block_has_the_density_that_its_marks_say(block: Block) -> None:
     model = loads(block.text).morphism
-    for formula, values, refused in DENSITY.findall(block.text):
-        wanted = float(eval(formula, FORMULAS))
+    for formula, values, rows, refused in DENSITY.findall(block.text):
+        wanted = np.asarray(eval(formula, FORMULAS), dtype=float)
+        x = torch.tensor(literal_eval(rows)) if rows else None
         given = {name: torch.tensor(literal_eval(value)) for name, value in VALUE.findall(values)}
         sites = {k: v.double() if v.is_floating_point() else v for k, v in given.items()}
         if refused:
             with pytest.raises(UserError, match="outside the support"):
-                model.log_joint(None, sites)
+                model.log_joint(x, sites)
         else:
-            assert float(model.log_joint(None, sites)) == pytest.approx(wanted, abs=1e-9)
+            found = model.log_joint(x, sites).detach().numpy()
+            assert found.shape == wanted.shape
+            assert found == pytest.approx(wanted, abs=1e-9)
 
 
 def test_there_are_cases() -> None:
