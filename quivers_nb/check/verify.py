@@ -145,7 +145,7 @@ def _scoping(program: Program) -> None:
     bound = {slot.name for slot in program.inputs}
     host = set(program.host_names)
     for step in all_steps(program.steps):
-        for variable in _read(step):
+        for variable in names_read(step):
             known = variable.name in host if variable.host else variable.name in bound
             _require("scoping", known, f"{program.name} reads {variable.name}")
         if isinstance(step, SampleStep | ObserveStep):
@@ -163,7 +163,8 @@ def _family_arity(step: SampleStep | ObserveStep) -> None:
         )
 
 
-def _read(step: Step) -> Iterator[Variable]:
+def names_read(step: Step) -> Iterator[Variable]:
+    """The names that a step reads; of a marginalize step, those of its own call."""
     match step:
         case SampleStep() | ObserveStep():
             for arg in step.source.args or ():

@@ -70,6 +70,8 @@ class Activation:
 
     def frame(self, run: Run) -> Frame:
         """The outermost activation."""
+        run.host = {k: v for k, v in self.host.items() if not (isinstance(v, Value) and v.rows)}
+        run.sizes = self.prepared.sizes
         return Frame(self.compiled, run, self.entry.raw, self.host, self.prepared.sizes)
 
     # --- one row given to a program that never reads its input (R1)
@@ -103,10 +105,10 @@ class Activation:
 def terms_of(run: Run) -> tuple[Tensor | None, Tensor]:
     """Row terms and shared terms of a finished run, each summed to one tensor."""
     row: Tensor | None = None
-    for term in run.row_terms:
+    for term in _folded(run.row_terms, run, run.batch_rank):
         row = term if row is None else row + term
     shared: Tensor | None = None
-    for term in run.shared_terms:
+    for term in _folded(run.shared_terms, run, 0):
         shared = term if shared is None else shared + term
     if shared is None:
         shared = torch.zeros((), dtype=run.dtype, device=run.device)
@@ -115,6 +117,22 @@ def terms_of(run: Run) -> tuple[Tensor | None, Tensor]:
     if row is None and run.batch_rank:
         row = torch.zeros(run.batch_shape, dtype=run.dtype, device=run.device)
     return row, shared
+
+
+def _folded(terms: list[Tensor], run: Run, rank: int) -> list[Tensor]:
+    """Terms of finite sites that are summed (R3) as one term without their stack axes."""
+    base = len(run.stack) - run.summed + rank
+    deep = [term for term in terms if term.ndim > base]
+    if not deep:
+        return terms
+    if run.batch_rank and not rank:
+        raise UserError(
+            "a term that all rows share depends on a finite site that is summed per row: give the "
+            "values of that site"
+        )
+    total = sum(deep[1:], start=deep[0])
+    one = torch.logsumexp(total, tuple(range(total.ndim - base)))
+    return [*(term for term in terms if term.ndim <= base), one]
 
 
 # --- static shapes for guides -------------------------------------------------------------------

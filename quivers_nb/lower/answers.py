@@ -9,11 +9,12 @@ Answerers are asked in order; the first that knows the site wins.
     FixedNoise   a middle from noise that is a function of its place (R6); no term of its own
     FreshNoise   a middle from a generator, reparameterized (variational fits); no term of its own
     Prior        a draw from the distribution itself; its density counts (traces, prediction)
-    Discover     a draw, and a note of what coordinates the site would need (opening a target)
+
+`quivers_nb.lower.discover` has the one that finds out which coordinates the sites of a run need.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from math import log, pi
 from typing import Protocol
@@ -21,12 +22,12 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from quivers_nb.diagnostics.errors import InternalError, UserError
-from quivers_nb.inference.layout import Coordinate, Layout
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.layout import Layout
 from quivers_nb.lower.dists import Branched, Dist
 from quivers_nb.lower.noise import fixed_noise, path_seed
 from quivers_nb.lower.parts import Parts
-from quivers_nb.spaces.support import Counts
+from quivers_nb.lower.timeline import Steps, numbered, piece, whole_lead
 
 HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
 
@@ -41,7 +42,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site as it is asked for. ``parts`` are the sites that a joint value stands for."""
+    """A site as it is asked for. ``parts`` are the sites that a joint value stands for.
+
+    ``steps``: inside scans, which piece of the whole sequence is asked for.
+    """
 
     path: str
     kind: Kind
@@ -49,6 +53,17 @@ class SiteKey:
     kernel: bool = False  # bound to a declared morphism rather than an inline family
     batch_rank: int = 0  # how many leading axes of the value are rows
     parts: Parts | None = None
+    steps: Steps = ()
+    summed: bool = False  # its distribution has an axis of a finite site that is being summed
+
+    @property
+    def place(self) -> str:
+        """The path at this step, for messages and values given step by step."""
+        return numbered(self.steps, self.path)
+
+    def whole(self, lead: tuple[int, ...]) -> tuple[int, ...]:
+        """The lead axes of the whole sequence."""
+        return whole_lead(self.steps, self.path, lead)
 
     @property
     def internal(self) -> bool:
@@ -57,11 +72,15 @@ class SiteKey:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A value ``(*s, *lead, *event)`` and its term ``(*s, *lead)``; None adds nothing."""
+    """A value ``(*s, *lead, *event)`` and its term ``(*s, *lead)``; None adds nothing.
+
+    ``free``: the value is a coordinate, which its term keeps proper even where it is padding.
+    """
 
     value: Tensor
     term: Tensor | None
     given: bool = False
+    free: bool = False
 
 
 class Answerer(Protocol):
@@ -86,15 +105,50 @@ class Given:
         return Answer(value, dist.log_prob(value), given=True)
 
     def _find(self, site: SiteKey, dist: Dist) -> Tensor | None:
+        if site.steps:
+            return self._at_step(site, dist)
         if site.path in self.values:
-            return self.fit(site, dist, self.values[site.path])
+            return self.fit(site, dist.lead, dist.event, self.values[site.path])
         if site.parts is None:
             return None
         return site.parts.find(self.values, self.stack_rank + len(dist.lead))
 
-    def fit(self, site: SiteKey, dist: Dist, value: Tensor) -> Tensor:
+    def _at_step(self, site: SiteKey, dist: Dist) -> Tensor | None:
+        """A piece of a whole sequence, or the value given for this one step."""
+        if site.place != site.path and site.place in self.values:
+            return self.fit(site, dist.lead, dist.event, self.values[site.place])
+        if site.parts is not None:
+            return self._parts_at_step(site, site.parts, dist)
+        if site.path not in self.values:
+            return None
+        lead = site.whole(dist.lead)
+        behind = len(dist.lead) + len(dist.event)
+        return piece(
+            site.steps,
+            (id(self), site.path),
+            lambda: self.fit(site, lead, dist.event, self.values[site.path]),
+            behind,
+            ordered=True,
+        )
+
+    def _parts_at_step(self, site: SiteKey, parts: Parts, dist: Dist) -> Tensor | None:
+        """The joint value of members of a group, each with a path of its own."""
+        places = [numbered(site.steps, path) for path in parts.paths]
+        found = parts.at(tuple(places)).find(self.values, self.stack_rank + len(dist.lead))
+        if found is not None and places != list(parts.paths):
+            return found
+        lead = self.stack_rank + len(site.whole(dist.lead))
+        whole = parts.find(self.values, lead)
+        if whole is None:
+            return None
+        behind = len(dist.lead) + len(dist.event)
+        return piece(site.steps, (id(self), site.path), lambda: whole, behind, ordered=True)
+
+    def fit(
+        self, site: SiteKey, lead: tuple[int, ...], event: tuple[int, ...], value: Tensor
+    ) -> Tensor:
         """Bring ``value`` to ``(*s, *lead, *event)`` or say what was wanted."""
-        want = dist.lead + dist.event
+        want = lead + event
         have = tuple(value.shape[self.stack_rank :])
         front = value.shape[: self.stack_rank]
         if _fits(have, want):
@@ -132,13 +186,17 @@ class Coordinates:
     noise: frozenset[str]
 
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
-        u = self.pieces.get(site.path)
-        if u is None:
+        whole = self.pieces.get(site.path)
+        if whole is None:
             return None
-        if site.path in self.noise:
+        noise = site.path in self.noise
+        event = dist.noise_event if noise else dist.unconstrained_event()
+        behind = len(dist.lead) + len(event or ())
+        u = piece(site.steps, (id(self), site.path), lambda: whole, behind)
+        if noise:
             return Answer(dist.from_noise(u), None)
         value, log_det = dist.constrain(u)
-        return Answer(value, dist.log_prob(value) + log_det)
+        return Answer(value, dist.log_prob(value) + log_det, free=True)
 
 
 def noise_density(q: Tensor, layout: Layout) -> Tensor | None:  # (*s, dim) -> (*s,)
@@ -167,25 +225,32 @@ class FixedNoise:
     draws: int = 1
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        if site.kind is not Kind.MIDDLE or dist.discrete or isinstance(dist, Branched):
+        if not _drawn_silently(site, dist):
             return None
         if dist.noise_event is None:
-            generator = Generator(device=self.device).manual_seed(path_seed(site.path) % 2**63)
+            generator = Generator(device=self.device).manual_seed(path_seed(site.place) % 2**63)
             return Answer(dist.sample(stack, generator), None)
-        return Answer(dist.from_noise(self._noise(site, dist, dist.noise_event)), None)
+        event, lead = dist.noise_event, site.whole(dist.lead)
+        behind = len(dist.lead) + len(event)
+        noise = piece(
+            site.steps, (id(self), site.path), lambda: self._noise(site, lead, event), behind
+        )
+        return Answer(dist.from_noise(noise), None)
 
-    def _noise(self, site: SiteKey, dist: Dist, event: tuple[int, ...]) -> Tensor:
+    def _noise(self, site: SiteKey, lead: tuple[int, ...], event: tuple[int, ...]) -> Tensor:
         """``([draws,] *lead, *event)``; a joint middle takes each part's own stream."""
         if self.draws == 1:
-            return self._one(site, dist, event, 0)
-        return torch.stack([self._one(site, dist, event, k) for k in range(self.draws)])
+            return self._one(site, lead, event, 0)
+        return torch.stack([self._one(site, lead, event, k) for k in range(self.draws)])
 
-    def _one(self, site: SiteKey, dist: Dist, event: tuple[int, ...], draw: int) -> Tensor:
+    def _one(
+        self, site: SiteKey, lead: tuple[int, ...], event: tuple[int, ...], draw: int
+    ) -> Tensor:
         place = {"dtype": self.dtype, "device": self.device, "draw": draw}
         if site.parts is None:
-            return fixed_noise(site.path, dist.lead + event, **place)  # type: ignore[arg-type]
+            return fixed_noise(site.path, lead + event, **place)  # type: ignore[arg-type]
         pieces = [
-            fixed_noise(path, (*dist.lead, width), **place)  # type: ignore[arg-type]
+            fixed_noise(path, (*lead, width), **place)  # type: ignore[arg-type]
             for path, width in zip(site.parts.paths, site.parts.widths, strict=True)
         ]
         return site.parts.join(pieces)
@@ -200,10 +265,17 @@ class NoiseTable:
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
         if site.kind is not Kind.MIDDLE or dist.noise_event is None:
             return None
-        if site.path in self.noise:
-            return Answer(dist.from_noise(self.noise[site.path]), None)
-        noise = None if site.parts is None else site.parts.find(self.noise, len(dist.lead))
-        return None if noise is None else Answer(dist.from_noise(noise), None)
+        if site.place in self.noise and site.place != site.path:
+            return Answer(dist.from_noise(self.noise[site.place]), None)
+        whole = self.noise.get(site.path)
+        if whole is None and site.parts is not None:
+            whole = site.parts.find(self.noise, len(site.whole(dist.lead)))
+        if whole is None:
+            return None
+        behind, found = len(dist.lead) + len(dist.noise_event), whole
+        return Answer(
+            dist.from_noise(piece(site.steps, (id(self), site.path), lambda: found, behind)), None
+        )
 
 
 @dataclass(frozen=True)
@@ -214,7 +286,7 @@ class FreshNoise:
     require_gradient: bool = False
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        if site.kind is not Kind.MIDDLE or dist.discrete or isinstance(dist, Branched):
+        if not _drawn_silently(site, dist):
             return None
         if dist.noise_event is None:
             if self.require_gradient and "VonMises" in dist.label:
@@ -223,10 +295,21 @@ class FreshNoise:
                     "draws: give its values, or use MCMC"
                 )
             return Answer(dist.sample(stack, self.generator), None)
-        like = _reference(dist)
-        shape = (*stack, *dist.lead, *dist.noise_event)
-        noise = torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+        shape = (*stack, *site.whole(dist.lead), *dist.noise_event)
+        behind = len(dist.lead) + len(dist.noise_event)
+        key = (id(self), site.path, len(stack))
+        noise = piece(site.steps, key, lambda: self._normals(shape, dist), behind)
         return Answer(dist.from_noise(noise), None)
+
+    def _normals(self, shape: tuple[int, ...], dist: Dist) -> Tensor:
+        like = _reference(dist)
+        return torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+
+
+def _drawn_silently(site: SiteKey, dist: Dist) -> bool:
+    """Whether a site is a continuous middle, whose draws have no term; observations are not."""
+    middle = site.kind is Kind.MIDDLE and not site.observe
+    return middle and not dist.discrete and not isinstance(dist, Branched)
 
 
 def _reference(dist: Dist) -> Tensor:
@@ -249,77 +332,21 @@ class Prior:
         return Answer(value, dist.log_prob(value))
 
 
-@dataclass
-class Discover:
-    """Draws every latent and notes the coordinates it needs, in program order.
-
-    ``latents``: ``"all"`` also opens middles (MCMC, R3), ``"declared"`` leaves them to fresh noise.
-    """
-
-    latents: str
-    dtype: torch.dtype
-    device: torch.device
-    proposals: Mapping[str, str] = field(default_factory=dict)  # site -> its `marginalize` step
-    found: list[Coordinate] = field(default_factory=list)
-    values: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def layout(self) -> Layout:
-        return Layout(tuple(self.found))
-
-    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        if site.kind is Kind.MIDDLE and self.latents != "all":
-            return None
-        if dist.discrete:
-            if site.kind is Kind.MIDDLE:
-                return None  # summed, if it is finite
-            raise UserError(_finite_message(site, dist, self.proposals.get(site.path)))
-        noise = self._noise_event(site, dist)
-        event = dist.unconstrained_event() if noise is None else noise
-        if site.path in self.values:
-            raise InternalError(f"two sites have the path {site.path}")
-        start = self.found[-1].stop if self.found else 0
-        self.found.append(
-            Coordinate(
-                site.path,
-                start,
-                dist.lead + event,
-                dist.lead + dist.event,
-                site.batch_rank,
-                internal=site.internal,
-                standard_normal=noise is not None,
-                support=dist.support,
-            )
-        )
-        value = self._draw(dist, stack)
-        self.values[site.path] = value
-        return Answer(value, dist.log_prob(value))
-
-    def _noise_event(self, site: SiteKey, dist: Dist) -> tuple[int, ...] | None:
-        centered = self.latents != "all" or not (site.kernel or site.kind is Kind.MIDDLE)
-        return None if centered else dist.noise_event
-
-    def _draw(self, dist: Dist, stack: tuple[int, ...]) -> Tensor:
-        """Any point of the support: values only carry shapes here, so unconstrained zeros do."""
-        shape = (*stack, *dist.lead, *dist.unconstrained_event())
-        zeros = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        return dist.constrain(zeros)[0]
+def sources(answerers: Sequence[Answerer]) -> Iterator[Answerer]:
+    """All who are asked, those behind a watcher included."""
+    for answerer in answerers:
+        yield answerer
+        yield from sources(getattr(answerer, "sources", ()))
 
 
-def _finite_message(site: SiteKey, dist: Dist, proposal: str | None) -> str:
-    if dist.label == "PointMass":
-        return (
-            f"`{site.path}` is a latent that is always one point, so there is nothing to infer: "
-            f"bind it with `let {site.path} = …`, or observe it"
-        )
-    counts = dist.support
-    if isinstance(counts, Counts) and counts.high is None and not counts.labels:
-        return (
-            f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient and no end "
-            "to be summed to: give its value, or observe with a family that has it summed out"
-        )
-    step = proposal or f"marginalize {site.path} <- …"
-    return (
-        f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient: sum it out "
-        f"with `{step}` and the steps that use `{site.path}` indented below it, or observe it"
-    )
+def draws_all(answerers: Sequence[Answerer]) -> bool:
+    """Whether every site gets a value: nothing is summed then."""
+    return any(isinstance(answerer, Prior) for answerer in sources(answerers))
+
+
+def given_for(answerers: Sequence[Answerer], path: str) -> tuple[Given, Tensor] | None:
+    """The value given under ``path``, and by whom; None if there is none."""
+    for answerer in sources(answerers):
+        if isinstance(answerer, Given) and path in answerer.values:
+            return answerer, answerer.values[path]
+    return None

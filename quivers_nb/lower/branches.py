@@ -20,10 +20,14 @@ from quivers_nb.spaces.space import Object, is_finite
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A value on its way. With ``weights`` ``(K, *s, *lead)`` the value has K branches in front."""
+    """A value on its way. With ``weights`` ``(K, *s, *lead)`` the value has K branches in front.
+
+    ``states``: the branches are the elements of a finite set, in order.
+    """
 
     value: Tensor
     weights: Tensor | None = None
+    states: bool = False
 
 
 def enumerate_middle(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
@@ -33,18 +37,27 @@ def enumerate_middle(site: SiteKey, run: Run, dist: Dist, cod: Object) -> Flow:
             f"the middle `{site.path}` is {dist.label}, which has no end: give its values "
             f"under the key `{site.path}`"
         )
-    size = int(cod.size)  # type: ignore[union-attr,arg-type]
+    return enumerated(site, run, dist, int(cod.size))  # type: ignore[union-attr,arg-type]
+
+
+def enumerated(site: SiteKey, run: Run, dist: Dist, size: int) -> Flow:
+    """The values ``0 … size - 1`` of a site as branches."""
     if size > MAX_BRANCHES:
         raise UserError(
             f"summing the middle `{site.path}` needs {size} branches, more than {MAX_BRANCHES}: "
             "give its values"
         )
-    rank = len(run.stack) + len(dist.lead)
-    values = torch.arange(size, device=run.device).reshape((size, *((1,) * rank)))
+    values = elements(size, run, len(dist.lead))
     if isinstance(dist, Branched):
         terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
-        return Flow(values, torch.logsumexp(terms, dim=1))
-    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead))
+        return Flow(values, torch.logsumexp(terms, dim=1), states=True)
+    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead), states=True)
+
+
+def elements(size: int, run: Run, lead_rank: int) -> Tensor:
+    """``0 … size - 1`` on an axis in front of the stack: ``(size, *1 stack, *1 lead)``."""
+    ones = (1,) * (len(run.stack) + lead_rank)
+    return torch.arange(size, device=run.device).reshape((size, *ones))
 
 
 def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor:
@@ -54,13 +67,23 @@ def _full(weights: Tensor, size: int, run: Run, lead: tuple[int, ...]) -> Tensor
 
 
 def merge(flows: Sequence[Flow], cods: tuple[Object, ...]) -> Flow:
-    """Values side by side; independent branches multiply out."""
+    """Values of these types side by side; independent branches multiply out."""
+    return beside(
+        [
+            Flow(flow.value.unsqueeze(-1) if is_finite(cod) else flow.value, flow.weights)
+            for flow, cod in zip(flows, cods, strict=True)
+        ]
+    )
+
+
+def beside(flows: Sequence[Flow]) -> Flow:
+    """Vectors side by side; independent branches multiply out."""
     branched = [flow for flow in flows if flow.weights is not None]
     if len(branched) > 1:
         values, weights = _cross(flows)
-        return Flow(_columns(values, cods), weights)
+        return Flow(columns(values), weights)
     weight = branched[0].weights if branched else None
-    return Flow(_columns([flow.value for flow in flows], cods), weight)
+    return Flow(columns([flow.value for flow in flows]), weight)
 
 
 def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
@@ -90,9 +113,9 @@ def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
     return values, total.flatten(0, count - 1)
 
 
-def _columns(values: Sequence[Tensor], cods: tuple[Object, ...]) -> Tensor:
-    shaped = [v.unsqueeze(-1) if is_finite(cod) else v for v, cod in zip(values, cods, strict=True)]
-    return side_by_side(shaped, [ONE_VECTOR] * len(shaped))
+def columns(vectors: Sequence[Tensor]) -> Tensor:  # (*n, d_i) -> (*n, Σ d_i)
+    """Vectors side by side, in front broadcast against each other."""
+    return side_by_side(list(vectors), [ONE_VECTOR] * len(vectors))
 
 
 class _Vector:

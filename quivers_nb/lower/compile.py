@@ -18,6 +18,7 @@ from quivers_nb.check.paths import (
     parameter_paths,
     root_segment,
 )
+from quivers_nb.lower.cells import by_time, chain_size, end_paths, outputs
 from quivers_nb.lower.frame import CompiledProgram
 from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes
 from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
@@ -173,12 +174,19 @@ class Compilation:
         init = None
         if term.learned_init:
             key = self.owners[term.owner].removesuffix(".init")
-            self.storage.place_tensor(term.owner, key, "init", torch.zeros(width(term.cod)))
+            zeros = torch.zeros(chain_size(term.cod) or width(term.cod))
+            self.storage.place_tensor(term.owner, key, "init", zeros)
             slot = self.storage.slots[term.owner]
             self._note(slot.key)
             self.paths[term.owner] = slot.key
             init = f"{slot.key}.init"
-        return Recur(inner, width(term.cod), init)
+        self.middle_paths.append(f"{path}/mask")
+        if init is not None and chain_size(term.cod):
+            self.middle_paths.append(f"{path}/init")
+        return Recur(
+            inner, path, term.dom, term.cod, init, end_paths(inner),
+            outputs(inner), by_time(inner),
+        )  # fmt: skip
 
     # --- storage
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Kind, SiteKey
+from quivers_nb.lower.branches import enumerated
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.nodes import Node
-from quivers_nb.lower.ranges import check_given
+from quivers_nb.lower.ranges import check_given, finite_size
 from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.lower.scope import Scope
 from quivers_nb.lower.values import Value
@@ -67,6 +69,8 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool, via: tuple[Tensor, .
     """Ask for a declared site, count its term and note it; the value."""
     answer = run.ask(site, dist)
     if answer is None:
+        if run.summing and dist.discrete:
+            return _summed(run, site, dist, rows=rows)
         raise unanswered(site)
     if run.checked and answer.given and (site.observe or dist.discrete):
         check_given(site, dist, answer.value)
@@ -74,11 +78,29 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool, via: tuple[Tensor, .
     term = answer.term
     if run.block is None and term is not None and own:
         term, own = term.sum(tuple(range(-own, 0))), 0
-    run.record(
-        site, run.whole(answer.value, dist.lead + dist.event), term, dist.label, given=answer.given
-    )
+    shape = dist.lead + dist.event
+    value = run.whole(answer.value, shape)
+    run.record(site, value, term, dist.label, given=answer.given, behind=len(shape))
     run.add(term, rows=rows, own_rank=own, via=via)
     return answer.value
+
+
+def _summed(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
+    """A finite site that nobody answers for: its values on a stack axis that is summed (R3)."""
+    size = finite_size(dist)
+    if size is None:
+        raise UserError(
+            f"`{site.path}` is {dist.label}, which has no end: give its values under this key"
+        )
+    if len(dist.lead) != (run.batch_rank if rows else 0):
+        raise UserError(
+            f"`{site.path}` has own axes, whose values together are too many to sum: give them "
+            "under this key"
+        )
+    branches = enumerated(site, run, dist, size)
+    run.add(branches.weights, rows=rows)
+    run.sum_over(branches.value)
+    return branches.value
 
 
 def record_deterministic(

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
+from quivers_nb.check.verify import names_read
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.answers import Prior, sources
 from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
-from quivers_nb.lower.frame import Frame, ask, record_deterministic, width_one
+from quivers_nb.lower.frame import Frame, ask, every_step, record_deterministic, width_one
 from quivers_nb.lower.marginal import via_of
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head
 from quivers_nb.lower.parts import Parts
@@ -34,11 +37,12 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
     lead = (run.batch_shape if rows else ()) + entry.left_over
     names = entry.names + _event_names(term.cod)
     if deterministic(node):
-        result = flow(node, run, Flow(entry.tensor), lead)
+        wanted = _is_read(frame, index, step)
+        result = flow(node, replace(run, wanted=wanted), Flow(entry.tensor), lead)
         if result.weights is not None:
-            raise UserError(
-                f"`{step.names[0]}` depends on a finite middle that is summed: give its values"
-            )
+            _sum_result(frame, result, step, rows=rows, lead=lead, wanted=wanted)
+            if not wanted:
+                return
         value = Value(result.value, names, rows, run.batch_rank, unit=width_one(term.cod))
         _bind_columns(step, env, value)
         record_deterministic(frame, step.names[0], value, "let")
@@ -52,6 +56,40 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
         ask(run, site, dist, rows=rows), names, rows, run.batch_rank, unit=width_one(term.cod)
     )
     _bind_columns(step, env, value)
+
+
+def _sum_result(
+    frame: Frame,
+    result: Flow,
+    step: ir.SampleStep,
+    *,
+    rows: bool,
+    lead: tuple[int, ...],
+    wanted: bool,
+) -> None:
+    """A value that depends on summed sites: one branch each on a stack axis, folded in the end."""
+    run = frame.run
+    assert result.weights is not None
+    if not wanted:
+        own = len(lead) - (run.batch_rank if rows else 0)
+        run.add(torch.logsumexp(result.weights, 0), rows=rows, own_rank=own)
+        return
+    if run.block is not None or len(lead) > (run.batch_rank if rows else 0):
+        raise UserError(
+            f"`{step.names[0]}` depends on a finite site that is summed, and is read where that "
+            "sum cannot be followed: give the values of that site"
+        )
+    run.add(result.weights, rows=rows)
+    run.sum_over(result.value)
+
+
+def _is_read(frame: Frame, index: int, step: ir.SampleStep) -> bool:
+    """Whether a later step, or a caller, reads what this step binds."""
+    later = every_step(frame.compiled.steps[index + 1 :])
+    read = {v.name for each in later for v in names_read(each)}
+    if frame.prefix or any(isinstance(a, Prior) for a in sources(frame.run.answerers)):
+        read |= {name for _, name in frame.compiled.program.returns}
+    return bool(read & set(step.names))
 
 
 def _bind_columns(step: ir.SampleStep, env: dict[str, Any], value: Value) -> None:

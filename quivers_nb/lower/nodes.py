@@ -16,15 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-import torch
 from torch import Tensor
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind, SiteKey
-from quivers_nb.lower.branches import ONE_VECTOR, Flow, enumerate_middle, merge
-from quivers_nb.lower.dists import Branched, Dist, Joint, Simple, side_by_side
+from quivers_nb.lower.branches import Flow, enumerate_middle, merge
+from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.parts import Parts
+from quivers_nb.lower.recurrence import Walk, last_head, last_state
 from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.spaces.space import Object, is_finite, width
 
@@ -82,11 +81,20 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Recur:
-    """``scan(cell)``; ``init`` is the storage key of a learned start, or None for zeros."""
+    """``scan(cell)``; ``init`` is the storage key of a learned start, or None for zeros.
+
+    ``ends``: paths of the cell's last kernels. ``outputs``: the sites whose values side by side are
+    the state, None if it is computed. ``by_time``: no step has a plate, which a step would own.
+    """
 
     cell: "Node"
-    state_width: int
+    path: str
+    dom: Object
+    state: Object
     init: str | None
+    ends: frozenset[str]
+    outputs: tuple[tuple[str, Object], ...] | None
+    by_time: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class Sub:
 class ProgramBody:
     """What `Sub` calls: runs a program on flattened inputs and returns its output vector."""
 
-    def flow(self, run: Run, x: Tensor, lead: tuple[int, ...], path: str) -> Tensor:
+    def flow(self, run: Run, x: Flow, lead: tuple[int, ...], path: str) -> Flow:
         """``(*s, *lead, d) -> (*s, *lead, width)``; the sites inside are middles under ``path``."""
         raise NotImplementedError
 
@@ -137,25 +145,24 @@ def scans(node: Node) -> bool:
 # --- head ---------------------------------------------------------------------------------------
 
 
-def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> Dist:
+def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
     """The distribution of the last kernels of ``node`` at ``x``."""
     match node:
         case Leaf():
             return _side_by_side(_kernel(node, run, x, lead))
         case Chain(parts=parts):
-            middle = _chain(parts[:-1], parts[-1], run, x, lead, t)
-            return head(parts[-1], run, middle, lead, t)
+            middle = _chain(parts[:-1], parts[-1], run, x, lead)
+            return head(parts[-1], run, middle, lead)
         case Beside():
             inputs = _split_input(x, node.doms)
-            heads = [head(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
+            heads = [head(p, run, i, lead) for p, i in zip(node.parts, inputs, strict=True)]
             return Joint(tuple(heads), lead)
         case Spread(parts=parts):
-            return Joint(tuple(head(part, run, x, lead, t) for part in parts), lead)
+            return Joint(tuple(head(part, run, x, lead) for part in parts), lead)
         case Lanes():
-            return _side_by_side(head(node.node, run, _into_lanes(node, x), lead, t))
+            return _side_by_side(head(node.node, run, _into_lanes(node, x), lead))
         case Recur():
-            last, state, length = _steps(node, run, x, lead, t)
-            return head(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
+            return last_head(node, run, x, lead, WALK)
         case _:
             raise AssertionError(node)
 
@@ -187,52 +194,37 @@ def _into_lanes(node: Lanes, x: Flow) -> Flow:
 # --- flow ---------------------------------------------------------------------------------------
 
 
-def flow(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str = "") -> Flow:
+def flow(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
     """The value of ``node`` at ``x``, its kernels answered for as middles."""
     if isinstance(node, Leaf):
-        return _draw(node, run, _kernel(node, run, x, lead), t)
+        return _draw(node, run, _kernel(node, run, x, lead))
     if isinstance(node, Sub):
-        return _through_program(node, run, x, lead, t)
-    return _flow_composite(node, run, x, lead, t)
+        return node.body.flow(run, x, lead, node.path)
+    return _flow_composite(node, run, x, lead)
 
 
-def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str) -> Flow:
+def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
     match node:
         case Chain(parts=parts):
-            middle = _chain(parts[:-1], parts[-1], run, x, lead, t)
-            return flow(parts[-1], run, middle, lead, t)
+            middle = _chain(parts[:-1], parts[-1], run, x, lead)
+            return flow(parts[-1], run, middle, lead)
         case Beside():
             inputs = _split_input(x, node.doms)
-            flows = [flow(p, run, i, lead, t) for p, i in zip(node.parts, inputs, strict=True)]
+            flows = [flow(p, run, i, lead) for p, i in zip(node.parts, inputs, strict=True)]
             return merge(flows, node.cods)
         case Lanes():
-            inner = flow(node.node, run, _into_lanes(node, x), lead, t)
+            inner = flow(node.node, run, _into_lanes(node, x), lead)
             return Flow(inner.value.flatten(-2), inner.weights)
         case Spread(parts=parts):
-            return merge([flow(part, run, x, lead, t) for part in parts], node.cods)
+            return merge([flow(part, run, x, lead) for part in parts], node.cods)
         case Recur():
-            last, state, length = _steps(node, run, x, lead, t)
-            return flow(node.cell, run, _cell_input(last, state), lead, _at(t, length - 1))
+            return last_state(node, run, x, lead, WALK)
         case _:
             return x
 
 
-def _through_program(node: Sub, run: Run, x: Flow, lead: tuple[int, ...], t: str) -> Flow:
-    if x.weights is not None:
-        raise UserError(
-            f"the program at `{node.path}` depends on a finite middle that is summed: "
-            "give the middle's values"
-        )
-    return Flow(node.body.flow(run, x.value, lead, _timed(node.path, t)))
-
-
-def _draw(leaf: Leaf, run: Run, dist: Dist, t: str) -> Flow:
-    parts = leaf.parts
-    if parts is not None and t:
-        parts = parts.at(tuple(_timed(path, t) for path in parts.paths))
-    site = SiteKey(
-        _timed(leaf.path, t), Kind.MIDDLE, kernel=True, batch_rank=run.batch_rank, parts=parts
-    )
+def _draw(leaf: Leaf, run: Run, dist: Dist) -> Flow:
+    site = SiteKey(leaf.path, Kind.MIDDLE, kernel=True, batch_rank=run.batch_rank, parts=leaf.parts)
     answer = run.ask(site, dist)
     if answer is not None and not (isinstance(dist, Branched) and answer.term is None):
         _count(run, site, dist, answer.value, answer.term, given=answer.given)
@@ -252,7 +244,8 @@ def _count(
     run: Run, site: SiteKey, dist: Dist, value: Tensor, term: Tensor | None, *, given: bool
 ) -> None:
     """Add a middle's term: rows keep theirs, left-over axes are summed."""
-    run.record(site, value, term, dist.label, given=given)
+    behind = len(dist.lead) + len(dist.event)
+    run.record(site, value, term, dist.label, given=given, behind=behind)
     extra = len(dist.lead) - run.batch_rank
     run.add(term, rows=run.batch_rank > 0, own_rank=extra)
 
@@ -260,17 +253,15 @@ def _count(
 # --- wiring -------------------------------------------------------------------------------------
 
 
-def _chain(
-    parts: Sequence[Node], last: Node, run: Run, x: Flow, lead: tuple[int, ...], t: str
-) -> Flow:
+def _chain(parts: Sequence[Node], last: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
     """Flow through ``parts``; those before a scan run once per sequence position."""
     for i, part in enumerate(parts):
         ahead = any(scans(later) for later in (*parts[i + 1 :], last))
         if ahead:
             length = _length(part, x)
-            x = flow(part, run, x, (*lead, length), t)
+            x = flow(part, run, x, (*lead, length))
         else:
-            x = flow(part, run, x, lead, t)
+            x = flow(part, run, x, lead)
     return x
 
 
@@ -306,50 +297,7 @@ def _split_input(x: Flow, doms: tuple[Object, ...]) -> list[Flow]:
     return out
 
 
-# --- recurrence ---------------------------------------------------------------------------------
-
-
-def _steps(
-    node: Recur, run: Run, x: Flow, lead: tuple[int, ...], t: str
-) -> tuple[Tensor, Flow, int]:
-    """All states but the last: the last input, the state before it, and the length."""
-    if x.weights is not None:
-        raise UserError("a scan cannot read a finite middle that is summed: give its values")
-    inputs = x.value if x.value.is_floating_point() else x.value.to(run.dtype)
-    length = int(inputs.shape[-2])
-    start = torch.zeros(node.state_width, dtype=run.dtype, device=run.device)
-    if node.init is not None:
-        start = _per_row(run.parameters[node.init], len(lead))
-    state = Flow(
-        start.expand((*inputs.shape[:-2], node.state_width)) if node.init is None else start
-    )
-    for step in range(length - 1):
-        state = flow(node.cell, run, _cell_input(inputs[..., step, :], state), lead, _at(t, step))
-    return inputs[..., length - 1, :], state, length
-
-
-def _per_row(parameter: Tensor, lead_rank: int) -> Tensor:  # (*s, d) -> (*s, 1…, d)
-    return parameter.reshape((*parameter.shape[:-1], *((1,) * lead_rank), parameter.shape[-1]))
-
-
-def _cell_input(x: Tensor, state: Flow) -> Flow:
-    """``cat(x_t, h)``; a finite state is an index and takes one column."""
-    h = state.value
-    if not h.is_floating_point():
-        h = h.to(x.dtype).unsqueeze(-1)
-    return Flow(side_by_side([x, h], [ONE_VECTOR, ONE_VECTOR]), state.weights)
-
-
-def _at(t: str, step: int) -> str:
-    return f"{t},{step}" if t else str(step)
-
-
-def _timed(path: str, t: str) -> str:
-    """Fill the ``[t]`` marks of a path from the outside in."""
-    for step in t.split(",") if t else ():
-        path = path.replace("[t]", f"[{step}]", 1)
-    return path
-
+WALK = Walk(flow, head, deterministic)
 
 __all__ = [
     "Beside",

@@ -54,6 +54,18 @@ def _check_counts(site: SiteKey, dist: Simple, support: Counts, value: Tensor) -
     _check_bounds(site, dist, float(support.low), high, value)
 
 
+def finite_size(dist: Dist) -> int | None:
+    """How many values ``0, 1, …`` a discrete site can have; None if there is no end."""
+    inner = dist.inner if isinstance(dist, Branched) else dist
+    if not isinstance(inner, Simple) or not isinstance(inner.family.support, Counts):
+        return None
+    support = inner.family.support
+    high = _number(support.high)
+    if high is not None:
+        return int(high) + 1
+    return _categories(inner) if support.labels else None
+
+
 def _categories(dist: Simple) -> int:
     for parameter, tensor in zip(dist.family.parameters, dist.params, strict=True):
         if parameter.rank == 1:

@@ -5,8 +5,8 @@ sites. It collects what the answers add: row terms, shared terms and the record 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Answer, Answerer, SiteKey
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.noise import path_seed
+from quivers_nb.lower.timeline import Kept, Steps, Timeline, joined
 
 MAX_BRANCHES = 4096
 
@@ -46,7 +47,6 @@ class Run:
     device: torch.device
     stack: tuple[int, ...] = ()
     checked: bool = True  # index ranges and host values are verified
-    masks: Mapping[str, Tensor] | None = None
     generator: torch.Generator | None = None  # for random let-builtins; None: fixed by their path
     row_terms: list[Tensor] = field(default_factory=list)  # (*s, *b)
     shared_terms: list[Tensor] = field(default_factory=list)  # (*s,)
@@ -55,6 +55,15 @@ class Run:
     recording: bool = False
     block: "Block | None" = None  # the marginalize block that the steps stand in
     tilts: "Tilts | None" = None  # asks for the class probabilities of summed sites
+    steps: Steps = ()  # of the scans that the run goes through
+    summing: bool = False  # whether finite sites that nobody answers for become stack axes
+    per_state: bool = False  # whether one stack axis holds the states of a chain being summed
+    summed: int = 0  # how many of the first stack axes are such sites (or branches that came in)
+    elements: list[Tensor] = field(default_factory=list)  # the values on those axes
+    free_terms: "list[Tensor] | None" = None  # of coordinates, apart, where steps may be padding
+    host: Mapping[str, Any] = field(default_factory=dict)  # of the outermost program
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    wanted: bool = True  # whether the value of the term being evaluated is read by anybody
 
     @property
     def batch_rank(self) -> int:
@@ -62,11 +71,36 @@ class Run:
 
     def ask(self, site: SiteKey, dist: Dist, stack: tuple[int, ...] | None = None) -> Answer | None:
         """The first answer for ``site``; None when nobody knows it."""
+        if self.steps or self.summed or self.per_state:
+            site = replace(site, steps=self.steps, summed=self.summed > 0 or self.per_state)
         for answerer in self.answerers:
             answer = answerer.answer(site, dist, self.stack if stack is None else stack)
             if answer is not None:
-                return answer
+                return self._padded(answer, dist)
         return None
+
+    def _padded(self, answer: Answer, dist: Dist) -> Answer:
+        """Terms of coordinates stand apart where steps may be padding: they count nevertheless."""
+        if self.free_terms is None or not answer.free or answer.term is None:
+            return answer
+        extra = len(dist.lead) - self.batch_rank
+        term = answer.term.sum(tuple(range(-extra, 0))) if extra else answer.term
+        self.free_terms.append(term)
+        return replace(answer, term=None)
+
+    def sum_over(self, elements: Tensor) -> None:
+        """Everything from here on has one more stack axis, which is summed in the end."""
+        alive = count = int(elements.shape[0])
+        for size in self.stack[: self.summed]:
+            alive *= size
+        if alive > MAX_BRANCHES:
+            raise UserError(
+                f"summing finite sites needs {alive} branches, more than {MAX_BRANCHES}: give the "
+                "values of one of them"
+            )
+        self.stack = (count, *self.stack)
+        self.summed += 1
+        self.elements = [elements, *self.elements]
 
     def add(
         self,
@@ -90,18 +124,41 @@ class Run:
         (self.row_terms if rows else self.shared_terms).append(term)
 
     def record(
-        self, site: SiteKey, value: Tensor, term: Tensor | None, label: str, *, given: bool
+        self,
+        site: SiteKey,
+        value: Tensor,
+        term: Tensor | None,
+        label: str,
+        *,
+        given: bool,
+        behind: int,
     ) -> None:
-        """Note a stochastic site for the trace."""
+        """Note a stochastic site for the trace; ``behind``: its axes without the stack's."""
         if not self.recording:
             return
         log_prob = torch.zeros((), dtype=self.dtype, device=self.device) if term is None else term
+        if self.steps:
+            step = self.steps[-1]
+            kept = Kept(step, site, value, log_prob, label, given, behind)
+            step.timeline.kept.setdefault(site.path, []).append(kept)
+            return
         table = self.internal_sites if site.internal else self.sites
         if site.parts is not None:
             for path, piece in site.parts.split(value):
                 table[path] = Site(piece, log_prob, given, False, label)
             return
         table[site.path] = Site(value, log_prob, given, False, label)
+
+    def show(self, line: Timeline) -> None:
+        """Record what a finished scan has kept: each site once, with all its steps."""
+        for kept in line.kept.values():
+            first = kept[0]
+            value = joined(line, [(k.step, k.value) for k in kept], first.behind)
+            terms = [line.counted(k.step, k.log_prob) for k in kept]
+            total = sum(terms[1:], start=terms[0])
+            self.record(
+                first.site, value, total, first.label, given=first.given, behind=first.behind
+            )
 
     def whole(self, value: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A value to be shown: repeated along stack axes that it does not depend on."""

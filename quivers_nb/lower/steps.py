@@ -16,6 +16,7 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind
 from quivers_nb.lower.arguments import kernel_input, read_argument
+from quivers_nb.lower.branches import Flow, columns
 from quivers_nb.lower.family_steps import FamilyDraw, observe_family, sample_family
 from quivers_nb.lower.frame import (
     CompiledProgram,
@@ -220,23 +221,75 @@ class ProgramInExpression(ProgramBody):
 
     compiled: CompiledProgram
 
-    def flow(self, run: Run, x: Tensor, lead: tuple[int, ...], path: str) -> Tensor:
-        """Run as part of an expression: every site is a middle, ``lead`` are the rows."""
-        nested = replace(run, batch_shape=lead, row_terms=[], shared_terms=[])
-        raw = Value(
-            x, (None,) * (x.ndim - max(0, x.ndim - 1)), rows=bool(lead), batch_rank=len(lead)
-        )
-        if is_finite(self.compiled.program.dom) and width(self.compiled.program.dom) == 1:
-            raw = Value(x, (), rows=bool(lead), batch_rank=len(lead))
-        frame = Frame(self.compiled, nested, raw, {}, {}, path + "/", Kind.MIDDLE)
-        env = execute(frame, bind_raw(self.compiled.program, raw))
-        extra = len(lead) - run.batch_rank
-        for term in nested.row_terms:
-            run.add(term, rows=run.batch_rank > 0, own_rank=extra)
-        run.shared_terms.extend(nested.shared_terms)
-        pieces = [_column(env[name]) for _, name in self.compiled.program.returns]
-        return (
-            torch.cat(pieces, dim=-1)
-            if len(pieces) > 1
-            else _one_output(env, self.compiled.program)
-        )
+    def flow(self, run: Run, x: Flow, lead: tuple[int, ...], path: str) -> Flow:
+        """Run as part of an expression; finite sites without a value become branches."""
+        branches = () if x.weights is None else (x.weights.shape[0],)
+        nested = replace(
+            run, batch_shape=lead, stack=(*branches, *run.stack), summed=len(branches),
+            summing=True, elements=[], row_terms=[], shared_terms=[], block=None,
+        )  # fmt: skip
+        program = self.compiled.program
+        single = is_finite(program.dom) and width(program.dom) == 1
+        raw = Value(x.value, () if single else (None,), bool(lead), len(lead))
+        host = {name: _in_rows(value, len(lead)) for name, value in run.host.items()}
+        frame = Frame(self.compiled, nested, raw, host, run.sizes, path + "/", Kind.MIDDLE)
+        env = execute(frame, bind_raw(program, raw))
+        pieces = [_column(env[name]) for _, name in program.returns]
+        several = len(pieces) > 1
+        out = columns(pieces) if several else _one_output(env, program)
+        event = 0 if is_finite(program.cod) and not several else 1
+        return _branching(run, nested, out, lead, event, path, x.weights)
+
+
+def _in_rows(value: Any, batch_rank: int) -> Any:
+    """Host data as a program inside an expression sees them, with other rows than its caller."""
+    return replace(value, batch_rank=batch_rank) if isinstance(value, Value) else value
+
+
+def _branching(
+    run: Run,
+    nested: Run,
+    out: Tensor,
+    lead: tuple[int, ...],
+    event: int,
+    path: str,
+    weights: Tensor | None,
+) -> Flow:
+    """Count the terms of a program that has run; those of summed sites become log weights."""
+    deep = _pass_on(run, nested, lead, path)
+    count = nested.summed
+    if not count:
+        return Flow(out)
+    total = sum(deep, start=torch.zeros((), dtype=run.dtype, device=run.device))
+    if weights is not None:
+        total = total + weights
+    for axis, values in enumerate(nested.elements):
+        if out is values:  # the value is a summed site itself: one branch per element will do
+            older = tuple(range(1, count - axis))
+            others = tuple(k for k in range(count) if k != axis)
+            kept = torch.logsumexp(total, others) if others else total
+            return Flow(out.squeeze(older) if older else out, kept, states=True)
+    shape = (1,) * (count + len(run.stack) + len(lead) + event - out.ndim) + tuple(out.shape)
+    value = out.reshape(shape).expand((*nested.stack[:count], *shape[count:]))
+    return Flow(value.flatten(0, count - 1), total.flatten(0, count - 1))
+
+
+def _pass_on(run: Run, nested: Run, lead: tuple[int, ...], path: str) -> list[Tensor]:
+    """Add the terms that depend on no summed site to the caller's; the others."""
+    deep, base = [], len(run.stack)
+    for term in nested.row_terms:
+        if nested.summed and term.ndim > base + len(lead):
+            deep.append(term)
+        else:
+            run.add(term, rows=run.batch_rank > 0, own_rank=len(lead) - run.batch_rank)
+    for term in nested.shared_terms:
+        if not nested.summed or term.ndim <= base:
+            run.add(term, rows=False)
+        elif not lead:
+            deep.append(term)
+        else:
+            raise UserError(
+                f"in `{path}` a term that all rows share depends on a finite site that is summed "
+                "per row: give the values of that site"
+            )
+    return deep

@@ -21,7 +21,6 @@ from quivers_nb.lower.answers import (
     Answer,
     Answerer,
     Coordinates,
-    Discover,
     FixedNoise,
     FreshNoise,
     Given,
@@ -29,6 +28,7 @@ from quivers_nb.lower.answers import (
     noise_density,
 )
 from quivers_nb.lower.classes import classes
+from quivers_nb.lower.discover import Discover
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
@@ -74,8 +74,9 @@ class Opened:
         noise = noise_density(q, self.layout)
         if noise is not None:
             shared = shared + noise
-        if tuple(shared.shape) != run.stack:
-            shared = shared.expand(run.stack)
+        stack = run.stack[run.summed :]
+        if tuple(shared.shape) != stack:
+            shared = shared.expand(stack)
         return Terms(row, shared, run.batch_rank)
 
     def constrain(
