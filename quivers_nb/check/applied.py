@@ -105,6 +105,7 @@ def _raw_input(call: tree.Call, term: Term, env: Environment) -> tuple[Remainder
 def _arguments(call: tree.Call, env: Environment, *, sequence: bool) -> list[Checked]:
     report = env.scope.report
     checked: list[Checked] = []
+    lacking: list[tree.StepArg] = []
     for arg in call.args or ():
         if isinstance(arg, tree.Number):
             report.error(
@@ -118,8 +119,10 @@ def _arguments(call: tree.Call, env: Environment, *, sequence: bool) -> list[Che
         with env.reading(sequence=sequence):
             slot, value = check_argument(arg, env)
         if sequence and value.axes is not None and not value.read_axes and not env.is_input(arg):
-            _no_sequence(arg, call, env)
+            lacking.append(arg)
         checked.append((arg, slot, value))
+    if lacking and len(lacking) == len(checked):  # one that has none is the same at every step
+        _no_sequence(lacking[0], call, env)
     return checked
 
 
@@ -156,7 +159,7 @@ def _fitted(
     if columns.fault is not None:
         _misfit(term, columns.fault, values[0][1] | values[-1][1], env)
     return columns.widths, tuple(
-        Remainder(left, span, value.rows)
+        Remainder(left[:-1] if term.sequence and left else left, span, value.rows)
         for left, (value, span) in zip(columns.left, values, strict=True)
     )
 

@@ -18,6 +18,7 @@ from quivers_nb.lower.arguments import event_of
 from quivers_nb.lower.data import Prepared
 from quivers_nb.lower.frame import CompiledProgram, Frame, bind_raw, every_step
 from quivers_nb.lower.inputs import Input
+from quivers_nb.lower.nodes import deterministic
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.values import Value, gather
@@ -150,6 +151,8 @@ def latent_shapes(
             sub = compiled.subs[index]
             out.extend(latent_shapes(sub, observed, sizes, f"{prefix}{step.names[0]}/"))
             continue
+        if index in compiled.nodes and deterministic(compiled.nodes[index]):
+            continue  # its kernels are middles, which no guide covers (R3)
         name = "_".join(step.names)
         if prefix + name in observed or all(prefix + n in observed for n in step.names):
             continue

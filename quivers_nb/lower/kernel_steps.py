@@ -10,13 +10,14 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.check.verify import names_read
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.lower.answers import Prior, sources
+from quivers_nb.lower.answers import Prior, given_for, sources
 from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
 from quivers_nb.lower.frame import Frame, ask, every_step, record_deterministic, width_one
 from quivers_nb.lower.marginal import via_of
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
+from quivers_nb.lower.timeline import numbered
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import Object, is_finite, width
 
@@ -123,12 +124,12 @@ def response_of(frame: Frame, name: str) -> Tensor | None:
 
     Of several on a stack, the first: they have one shape.
     """
-    for answerer in frame.run.answerers:
-        values = getattr(answerer, "values", None)
-        if values is not None and frame.prefix + name in values:
-            given: Tensor = values[frame.prefix + name]
-            return given[(0,) * getattr(answerer, "stack_rank", 0)]
-    return None
+    path = numbered(frame.run.steps, frame.prefix + name)
+    found = given_for(frame.run.answerers, path)
+    if found is None or "[t]" in path:
+        return None
+    answerer, given = found
+    return given[(0,) * answerer.stack_rank]
 
 
 def _on_response(

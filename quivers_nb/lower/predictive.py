@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
-from quivers_nb.lower.answers import Prior
+from quivers_nb.lower.answers import Prior, given_for
 from quivers_nb.lower.family_steps import FamilyDraw, sample_family
 from quivers_nb.lower.frame import Frame
 from quivers_nb.lower.scope import axis_size, lookup
@@ -24,11 +24,9 @@ Execute = Callable[[Frame, Mapping[str, Any]], dict[str, Any]]
 
 def unanswered_names(frame: Frame, index: int) -> list[str]:
     """The observes of a block that have no value."""
-    given: set[str] = set()
-    for answerer in frame.run.answerers:
-        given.update(getattr(answerer, "values", None) or {})
     names = observed_names(frame.compiled.blocks[index].steps)
-    return [name for name in names if frame.prefix + name not in given]
+    asked = frame.run.answerers
+    return [name for name in names if given_for(asked, frame.prefix + name) is None]
 
 
 def observed_names(steps: Sequence[ir.Step]) -> list[str]:

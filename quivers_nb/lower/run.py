@@ -153,12 +153,11 @@ class Run:
         """Record what a finished scan has kept: each site once, with all its steps."""
         for kept in line.kept.values():
             first = kept[0]
-            value = joined(line, [(k.step, k.value) for k in kept], first.behind)
+            behind = first.behind - (first.step.stop is not None)
+            value = joined(line, [(k.step, k.value) for k in kept], behind)
             terms = [line.counted(k.step, k.log_prob) for k in kept]
             total = sum(terms[1:], start=terms[0])
-            self.record(
-                first.site, value, total, first.label, given=first.given, behind=first.behind
-            )
+            self.record(first.site, value, total, first.label, given=first.given, behind=behind + 1)
 
     def whole(self, value: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A value to be shown: repeated along stack axes that it does not depend on."""

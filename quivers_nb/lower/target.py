@@ -34,6 +34,7 @@ from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
+from quivers_nb.lower.timeline import Gathered
 
 if TYPE_CHECKING:
     from quivers_nb.lower.model import Model
@@ -92,11 +93,11 @@ class Opened:
             run = self._run(q, [seen], parameters, None, fixed=True)
             execute(self.act.frame(run), self.act.inputs)
         out: dict[str, Tensor] = {}
-        stack = tuple(q.shape[:-1])
+        stack, values = tuple(q.shape[:-1]), seen.values.whole()
         for coordinate in self.layout:
             if coordinate.internal and not internal:
                 continue
-            value = seen.values[coordinate.name]
+            value = values[coordinate.name]
             full = value.expand((*stack, *value.shape[len(stack) :])) if stack else value
             shaped = full.reshape((*stack, *coordinate.value_shape))
             out.update(self._split(coordinate, shaped))
@@ -120,7 +121,7 @@ class Opened:
             )
             execute(self.act.frame(run), self.act.inputs)
         q = torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device)
-        for name, u in pinned.found.items():
+        for name, u in pinned.found.whole().items():
             c = self.layout[name]
             q[..., c.start : c.stop] = u.expand((*stack, *c.shape)).reshape((*stack, c.size))
         return q
@@ -131,8 +132,9 @@ class Opened:
         with torch.no_grad():
             run = self._run(q, [watch], None, None, fixed=True)
             execute(self.act.frame(run), self.act.inputs)
+        values = watch.values.whole()
         bad = [
-            f"`{name}` = {_shown(watch.values[name])} (log density {_shown(term)})"
+            f"`{name}` = {_shown(values[name])} (log density {_shown(term)})"
             for name, term in watch.terms.items()
             if not bool(torch.isfinite(term).all())
         ]
@@ -228,16 +230,18 @@ class _Watch:
     """Passes every question on and notes the answers."""
 
     sources: tuple[Answerer, ...] = ()
-    values: dict[str, Tensor] = field(default_factory=dict)
+    values: Gathered = field(default_factory=Gathered)
     terms: dict[str, Tensor] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         for source in self.sources:
             answer = source.answer(site, dist, stack)
             if answer is not None:
-                self.values[site.path] = answer.value
+                behind = len(dist.lead) + len(dist.event)
+                self.values.add(site.path, site.steps, answer.value, behind)
                 if answer.term is not None:
-                    self.terms[site.path] = answer.term
+                    known = self.terms.get(site.path)  # of a scan: the steps before
+                    self.terms[site.path] = answer.term if known is None else known + answer.term
                 return answer
         return None
 
@@ -249,13 +253,16 @@ class _Pinned:
     given: Given
     layout: Layout
     sources: tuple[Answerer, ...] = ()
-    found: dict[str, Tensor] = field(default_factory=dict)
+    found: Gathered = field(default_factory=Gathered)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         coordinate = next((c for c in self.layout if c.name == site.path), None)
         pinned = self.given.answer(site, dist, stack)
         if coordinate is not None and pinned is not None and not coordinate.standard_normal:
-            self.found[site.path] = dist.unconstrain(pinned.value.to(dist_dtype(pinned.value)))
+            u = dist.unconstrain(pinned.value.to(dist_dtype(pinned.value)))
+            self.found.add(
+                site.path, site.steps, u, len(dist.lead) + len(dist.unconstrained_event())
+            )
             return pinned
         for source in self.sources:
             answer = source.answer(site, dist, stack)

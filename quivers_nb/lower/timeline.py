@@ -152,3 +152,42 @@ def numbered(steps: Steps, path: str) -> str:
         mark = "[t]" if step.stop is not None else f"[{step.at}]"
         path = path.replace("[t]", "\0" if mark == "[t]" else mark, 1)
     return path.replace("\0", "[t]")
+
+
+@dataclass
+class Gathered:
+    """Values by path as they are asked for; pieces of a sequence become one."""
+
+    found: dict[str, Tensor] = field(default_factory=dict)
+    pieces: dict[str, list[tuple[Steps, Tensor, int]]] = field(default_factory=dict)
+
+    def add(self, path: str, steps: Steps, value: Tensor, behind: int) -> None:
+        """``behind``: the axes of a value without those of the stack."""
+        if steps:
+            self.pieces.setdefault(path, []).append((steps, value, behind))
+        else:
+            self.found[path] = value
+
+    def whole(self) -> dict[str, Tensor]:
+        """Every value, sequences with all their steps."""
+        out = dict(self.found)
+        for path, pieces in self.pieces.items():
+            level = pieces
+            while level[0][0]:
+                level = _one_level(level)
+            out[path] = level[0][1]
+        return out
+
+
+def _one_level(pieces: list[tuple[Steps, Tensor, int]]) -> list[tuple[Steps, Tensor, int]]:
+    """The innermost scans put together; each pass through one has a timeline of its own."""
+    lines: dict[int, list[tuple[Steps, Tensor, int]]] = {}
+    for each in pieces:
+        lines.setdefault(id(each[0][-1].timeline), []).append(each)
+    out = []
+    for group in lines.values():
+        steps, _, behind = group[0]
+        last = [(s[-1], value) for s, value, _ in group]
+        single = behind - (steps[-1].stop is not None)
+        out.append((steps[:-1], joined(steps[-1].timeline, last, single), single + 1))
+    return out
