@@ -52,7 +52,7 @@ class FamilyCallRead:
     def event_names(self) -> Names:
         return (None,) * (len(self.own_event) + len(self.family_event))
 
-    def at(self, params: Sequence[Param], lead: tuple[int, ...], own: int, *, rows: bool) -> Dist:
+    def at(self, params: Sequence[Param], lead: tuple[int, ...], own: int, *, rows: bool) -> Simple:
         """The distribution with parameters placed on ``own`` axes after the batch."""
         placed = tuple(place(p, own + len(self.own_event), rows=rows) for p in params)
         return Simple(self.family, placed, lead, self.own_event, self.family_event)

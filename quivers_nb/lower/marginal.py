@@ -27,7 +27,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Given, Kind, Prior
 from quivers_nb.lower.arguments import match_to_factors
-from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.dists import Dist, Simple
 from quivers_nb.lower.family_steps import FamilyCallRead, check_sizes, read_call
 from quivers_nb.lower.frame import Frame
 from quivers_nb.lower.predictive import draw_block, observed_names, unanswered_names
@@ -36,6 +36,7 @@ from quivers_nb.lower.scope import axis_size, lookup
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.support import Between, Counts, Support
 
+SMALLEST = 1e-38  # of a probability, before its logarithm (7.8)
 NODES = 128  # of the quadrature; LANGUAGE asks for at least 32
 Execute = Callable[[Frame, Mapping[str, Any]], dict[str, Any]]
 
@@ -69,7 +70,7 @@ def marginalize(
     if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
         drawn = draw_block(frame, env, index, step, missing, execute, z)
         run = replace(run, answerers=(Given(drawn, len(run.stack)), *run.answerers))
-    prior = group.dist.log_prob(_on_lead(z, group.dist, run))
+    prior = _log_weights(call, step, group, z, run)
     if weights is not None:
         prior = prior + weights.reshape((-1, *((1,) * (prior.ndim - 1)))).to(prior.dtype)
     tilts = run.tilts
@@ -189,6 +190,25 @@ def _z(points: Tensor, step: ir.MarginalizeStep, group: "_Group", run: Run) -> V
     return Value(shaped, names, rows, run.batch_rank)
 
 
+def _log_weights(
+    call: FamilyCallRead, step: ir.MarginalizeStep, group: "_Group", z: Value, run: Run
+) -> Tensor:  # (K, *s, *lead)
+    """log f(z) of every value. A categorical's are its parameter, the last axis put in front."""
+    assert isinstance(step.source, ir.FamilyCall)
+    rank = len(run.stack) + len(group.dist.lead)
+    if call.family.name not in {"CategoricalProbs", "CategoricalLogit"}:
+        return group.dist.log_prob(_on_lead(z, group.dist, run))
+    (given,) = group.dist.params
+    if call.family.name == "CategoricalLogit":
+        table = torch.log_softmax(given, -1)
+    else:
+        table = given.clamp_min(SMALLEST).log()
+        if step.source.untyped:  # probabilities of unknown origin sum to 1 up to rounding (R7)
+            table = table - given.sum(-1, keepdim=True).log()
+    front = table.movedim(-1, 0)
+    return front.reshape((front.shape[0], *((1,) * (rank + 1 - front.ndim)), *front.shape[1:]))
+
+
 def _on_lead(z: Value, dist: Dist, run: Run) -> Tensor:
     """z as a value of its own distribution: ``(K, *1 stack, *1 lead)``."""
     return z.tensor.reshape((z.tensor.shape[0], *((1,) * (len(run.stack) + len(dist.lead)))))
@@ -201,7 +221,7 @@ def _on_lead(z: Value, dist: Dist, run: Run) -> Tensor:
 class _Group:
     """What one z stands for: a row, an element of a plate, or a class of each group."""
 
-    dist: Dist
+    dist: Simple
     rows: bool
     over: tuple[int, ...]  # sizes of the groups; () if ungrouped
 

@@ -77,12 +77,11 @@ def rolled(*args: Any, **options: Any) -> torch.Tensor:
     return true_index(*args, **options).roll(1)
 
 
-def shortened(*args: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    points, weights = true_points(*args)
-    return points[: max(1, len(points) - 1)], weights
+def exchanged(*args: Any) -> torch.Tensor:
+    return true_weights(*args).roll(1, 0)
 
 
-true_index, true_points = marginal._flat_index, marginal._points
+true_index, true_weights = marginal._flat_index, marginal._log_weights
 
 
 def test_rows_in_the_wrong_group_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +90,8 @@ def test_rows_in_the_wrong_group_are_caught(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught >= 12  # one group, and sums over classes, do not tell groups apart
 
 
-def test_a_forgotten_value_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marginal, "_points", shortened)
+def test_weights_of_the_wrong_values_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marginal, "_log_weights", exchanged)
     caught = sum(chain_error(generate_chain(seed)) > 1e-8 for seed in range(20))
     assert caught == 20
 

@@ -11,6 +11,8 @@ from quivers_nb.kernels.families.numeric import (
     draw_exponential,
     draw_uniform,
     log1mexp,
+    log_pick,
+    minus_outside,
     pick,
     where_inside,
 )
@@ -51,12 +53,12 @@ def _label(y: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def categorical_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:  # (*n,), (*n, k) -> (*n,)
     """The log probability of index ``y`` under softmax(logits)."""
     inside, index = _label(y, logits.shape[-1])
-    return where_inside(inside, pick(torch.log_softmax(logits, -1), index))
+    return minus_outside(inside, pick(torch.log_softmax(logits, -1), index))
 
 
 def _categorical_probs_log_prob(y: Tensor, probs: Tensor) -> Tensor:
     inside, index = _label(y, probs.shape[-1])
-    return where_inside(inside, pick(probs, index).log() - probs.sum(-1).log())
+    return minus_outside(inside, log_pick(probs, index))
 
 
 def race(params: Params, shape: Shape, generator: Generator | None) -> Tensor:

@@ -50,6 +50,11 @@ def where_inside(inside: Tensor, log_density: Tensor) -> Tensor:
     return torch.where(inside, log_density, -INF)
 
 
+def minus_outside(inside: Tensor, log_density: Tensor) -> Tensor:
+    """As `where_inside` where the density is finite: cheaper, if the mask has fewer axes."""
+    return log_density + torch.where(inside, 0.0, -INF)
+
+
 def non_negative(y: Tensor, param: Tensor) -> tuple[Tensor, Tensor]:
     """Where ``y`` is inside the closed half line, and ``y`` with 0 put in elsewhere."""
     inside = (y >= 0) & (y < INF)
@@ -62,12 +67,44 @@ def is_count(y: Tensor) -> Tensor:
 
 
 def pick(table: Tensor, index: Tensor) -> Tensor:  # (*n, k), (*m,) -> broadcast of *n, *m
-    """Entry ``index`` of the last axis."""
+    """Entry ``index`` of the last axis.
+
+    Where no axis of ``index`` meets an axis of ``table`` (classes against rows, in a marginalized
+    mixture), columns are selected, and the table is never spread over the rows of the index.
+    """
     if table.dim() == 1:
         return table[index]
     shape = broadcast(table.shape[:-1], index.shape)
+    own = (1,) * (len(shape) + 1 - table.dim()) + tuple(table.shape[:-1])
+    other = (1,) * (len(shape) - index.dim()) + tuple(index.shape)
+    if len(shape) > 1 and not any(a > 1 and b > 1 for a, b in zip(own, other, strict=True)):
+        return _columns(table, index, own, other)
     rows = table.expand(*shape, table.shape[-1])
     return rows.gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
+
+
+def _columns(table: Tensor, index: Tensor, own: Shape, other: Shape) -> Tensor:
+    """``(*own, k)`` at ``(*other)``, axes of the two nowhere longer than 1 together."""
+    picked = table.reshape(-1, table.shape[-1]).index_select(-1, index.reshape(-1))
+    long = [n for n in own if n > 1], [n for n in other if n > 1]
+    places = [i for i, n in enumerate(own) if n > 1] + [i for i, n in enumerate(other) if n > 1]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    apart = picked.reshape((*long[0], *long[1])).permute(order)
+    return apart.reshape([max(a, b) for a, b in zip(own, other, strict=True)])
+
+
+def log_pick(probs: Tensor, index: Tensor) -> Tensor:  # (*n, k), (*m,) -> broadcast of *n, *m
+    """The logarithm of `pick` of weights, normalized; before picking where the table is smaller.
+
+    Entries that are 0 are kept away from the logarithm: their slope is infinite, and entries that
+    are not picked must not contribute 0 times infinity to a gradient.
+    """
+    total = probs.sum(-1)
+    if probs.numel() >= math.prod(broadcast(probs.shape[:-1], index.shape)):
+        return pick(probs, index).log() - total.log()
+    some = probs > 0
+    logs = torch.where(some, torch.where(some, probs, 1.0).log(), -INF)
+    return pick(logs - total.log().unsqueeze(-1), index)
 
 
 # --- special functions -------------------------------------------------------------------------
