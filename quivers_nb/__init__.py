@@ -30,6 +30,7 @@ _HOME = {
     "Session": "quivers_nb.session",
     "fit_nuts": "quivers_nb.session.fits",
     "fit_svi": "quivers_nb.session.fits",
+    "panel": "quivers_nb.panels",
 }
 _SUBMODULES = frozenset({"compat", "dsl", "inference"})
 

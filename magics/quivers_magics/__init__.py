@@ -11,6 +11,7 @@ from IPython.core.magic import Magics
 
 from quivers_magics.commands import QvrCommands
 from quivers_magics.completion import Matcher, add_matcher, remove_matcher
+from quivers_magics.fitting import QvrFitting
 from quivers_magics.magic import QvrMagics
 from quivers_magics.rich import register_cards, unregister_cards
 from quivers_magics.threads import Threads, leave_a_core
@@ -29,21 +30,23 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """
     if _loaded(shell) is None:
         cells = QvrMagics(shell, _SESSIONS.setdefault(shell, Session()))
-        shell.register_magics(cells, QvrCommands(shell, cells))
+        shell.register_magics(cells, QvrCommands(shell, cells), QvrFitting(shell, cells))
         register_cards(shell)
         _MATCHERS[shell] = add_matcher(shell, cells.session)
-        _THREADS[shell] = leave_a_core()
+        if cells.leave_a_core:
+            _THREADS[shell] = leave_a_core()
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take back what `load_ipython_extension` did, and nothing else."""
     if _loaded(shell) is None:
         return
-    for kind in (QvrMagics, QvrCommands):
+    for kind in (QvrMagics, QvrCommands, QvrFitting):
         _take_back(shell, shell.magics_manager.registry.pop(kind.__name__))
     unregister_cards(shell)
     remove_matcher(shell, _MATCHERS.pop(shell))
-    _THREADS.pop(shell).take_back()
+    if shell in _THREADS:
+        _THREADS.pop(shell).take_back()
 
 
 def _take_back(shell: InteractiveShell, magics: Magics) -> None:

@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
+import traitlets
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -17,12 +18,28 @@ from quivers_nb.session.namespace import Refusal
 
 @magics_class
 class QvrMagics(Magics):
-    """`%%qvr` compiles a cell; `%qvr` shows what cells have made."""
+    """`%%qvr` compiles a cell; `%qvr` shows what cells have made.
+
+    `%config QvrMagics` shows what can be set.
+    """
 
     shell: InteractiveShell
+    panel = traitlets.Enum(
+        ("auto", "widget", "static", "text"),
+        "auto",
+        help="What %qvr_fit shows: a live panel, a picture, or a sentence and the code; 'auto' is "
+        "a live panel in notebooks and text in a terminal.",
+    ).tag(config=True)
+    method = traitlets.Enum(("svi", "nuts"), "svi", help="The form that %qvr_fit shows first.").tag(
+        config=True
+    )
+    leave_a_core = traitlets.Bool(
+        True,
+        help="Whether torch leaves one core to the notebook; read when the extension is loaded.",
+    ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
-        super().__init__(shell)
+        super().__init__(shell, parent=shell)
         self.session = session
 
     @magic_arguments()

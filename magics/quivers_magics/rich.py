@@ -1,4 +1,4 @@
-"""Modules, programs and morphisms show their cards wherever a notebook displays them.
+"""Modules, programs, morphisms and results show their cards wherever a notebook displays them.
 
 The formatters are registered with the shell rather than written into the classes, so that nothing
 below the notebook surface knows that there is one.
@@ -8,6 +8,7 @@ from IPython.core.formatters import MimeBundleFormatter
 from IPython.core.interactiveshell import InteractiveShell
 
 from quivers_nb.session.card import SHOWN, card
+from quivers_nb.session.report import REPORTED, report
 
 
 def register_cards(shell: InteractiveShell) -> None:
@@ -15,12 +16,14 @@ def register_cards(shell: InteractiveShell) -> None:
     formatter = _formatter(shell)
     for kind in SHOWN:
         formatter.for_type(kind, lambda value: card(value)._repr_mimebundle_())
+    for result in REPORTED:
+        formatter.for_type(result, lambda value: report(value)._repr_mimebundle_())
 
 
 def unregister_cards(shell: InteractiveShell) -> None:
     """Leave these objects to their `repr` again."""
     formatter = _formatter(shell)
-    for kind in SHOWN:
+    for kind in (*SHOWN, *REPORTED):
         formatter.pop(kind, None)
 
 

@@ -25,6 +25,7 @@ from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.result import SVIResult
 from quivers_nb.inference.vi.svi import SVI, Objective, Schedule
+from quivers_nb.session.batches import batches
 from quivers_nb.session.jobs import NutsJob, SviJob
 from quivers_nb.session.rules import StopRule
 from quivers_nb.session.run import Run
@@ -56,14 +57,16 @@ def fit_nuts(
     thin: int = 1,
     until: StopRule | None = None,
     after: Run[Any] | None = None,
+    threads: int | None = None,
     block: bool = False,
 ) -> Run[MCMCResult]:
     """Draw from the posterior of ``model`` at ``x`` given ``data``: a started run.
 
     ``guide``: chains start at draws of it. ``init`` is "uniform", "prior" or "value" (with
     ``init_values``). ``until`` is a stop rule, looked at between transitions. ``after``: the run
-    begins when that one is over, and fails if it has no result. See `MCMC` and `NUTSKernel` for
-    the other options.
+    begins when that one is over, and fails if it has no result. ``threads`` is torch's number of
+    them while the chains move (native chains have one each, on all cores but one). See `MCMC` and
+    `NUTSKernel` for the other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
@@ -81,7 +84,8 @@ def fit_nuts(
         tier=tier,
         init_values=init_values,
     )
-    job = NutsJob(model, x, data, mcmc, guide, Selection(keep, keep_internal, thin))
+    selection = Selection(keep, keep_internal, thin)
+    job = NutsJob(model, x, data, mcmc, guide, selection, _threads(threads))
     return _begun(Run(job, until=until), after, block=block)
 
 
@@ -97,16 +101,19 @@ def fit_svi(
     scheduler: Schedule | None = None,
     steps: int = 2000,
     total_rows: int | None = None,
+    minibatch: int | None = None,
     seed: int | None = None,
     until: StopRule | None = None,
+    threads: int | None = None,
     block: bool = False,
 ) -> "SviRun":
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
 
     ``guide`` is one, or makes one of the model and the observed names (as a class of guides does);
     None is `AutoNormalGuide`. ``optimizer`` is one, or makes one of the parameters of guide and
-    model; None is Adam with learning rate ``lr``. ``objective`` None is `ELBO`. See `SVI` for the
-    other options; `SviRun.then_nuts` goes on with draws.
+    model; None is Adam with learning rate ``lr``. ``objective`` None is `ELBO`. ``minibatch`` is
+    the number of rows that a step sees, in an order that depends on ``seed`` alone. ``threads`` is
+    torch's number of them. See `SVI` for the other options; `SviRun.then_nuts` goes on with draws.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
@@ -114,14 +121,17 @@ def fit_svi(
     if steps < 1 or not lr > 0.0:
         raise UserError(f"steps={steps}, lr={lr}: must be positive")
     made = _guide(model, frozenset(data or ()), guide)
-    generator = Generator().manual_seed(own_seed(seed))
+    seeded = own_seed(seed)
+    generator = Generator().manual_seed(seeded)
+    some = None if minibatch is None else batches(model, x, data or {}, minibatch, seeded)
+    whole = total_rows if total_rows is not None or some is None else some.rows
 
     def prepare() -> SVI:
         chosen = _optimizer(optimizer, [*_parameters(made), *model.parameters()], lr)
         loss = ELBO() if objective is None else objective
-        return SVI(model, made, chosen, loss, total_rows, generator, scheduler)
+        return SVI(model, made, chosen, loss, whole, generator, scheduler)
 
-    job = SviJob(model, x, data, made, steps, prepare)
+    job = SviJob(model, x, data, made, steps, prepare, some, _threads(threads))
     return _begun(SviRun(job, until=until), None, block=block)
 
 
@@ -145,6 +155,12 @@ class SviRun(Run[SVIResult]):
 def own_seed(seed: int | None) -> int:
     """``seed``, or one from torch's global generator; taken here, in the caller's thread."""
     return int(torch.randint(2**62, ())) if seed is None else int(seed)
+
+
+def _threads(threads: int | None) -> int | None:
+    if threads is not None and threads < 1:
+        raise UserError(f"threads={threads} must be at least 1")
+    return threads
 
 
 def _begun(run: AnyRun, after: Run[Any] | None, *, block: bool) -> AnyRun:

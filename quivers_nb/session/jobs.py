@@ -1,7 +1,9 @@
 """What the two kinds of fit do in a run's worker: draws by NUTS, and steps of an optimiser."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,11 @@ from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values
-from quivers_nb.inference.target import flat
+from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.vi.guide import Guide
-from quivers_nb.inference.vi.result import SVIResult
+from quivers_nb.inference.vi.result import SVIResult, settled
 from quivers_nb.inference.vi.svi import SVI
+from quivers_nb.session.batches import Batches
 from quivers_nb.session.log import DrawLog, LossLog
 from quivers_nb.session.state import Control
 
@@ -52,6 +55,7 @@ class NutsJob:
     mcmc: MCMC
     guide: Guide | None
     selection: Selection
+    threads: int | None = None
     name: str = "NUTS"
     log: DrawLog = field(init=False)
 
@@ -65,16 +69,17 @@ class NutsJob:
 
     def work(self, control: Control) -> MCMCResult:
         chosen = self.selection
-        result = self.mcmc.run(
-            self.model,
-            self.x,
-            self.data,
-            self.guide,
-            keep_internal=chosen.keep_internal,
-            keep=chosen.keep,
-            thin=chosen.thin,
-            watch=_Watching(self.log, control),
-        )
+        with _torch_threads(self.threads):
+            result = self.mcmc.run(
+                self.model,
+                self.x,
+                self.data,
+                self.guide,
+                keep_internal=chosen.keep_internal,
+                keep=chosen.keep,
+                thin=chosen.thin,
+                watch=_Watching(self.log, control),
+            )
         # A stop rule that is met ends a run early, but does not interrupt it.
         return replace(result, interrupted=result.interrupted and control.cut_short)
 
@@ -88,10 +93,13 @@ class NutsJob:
             raise UserError(
                 "draws of this size are kept once only: stop the run and take its result"
             )
-        mcmc = self.mcmc
-        opened = self.model.target(self.x, self.data, latents="all", dtype=mcmc.dtype)
         kept = torch.from_numpy(positions[:, self.selection.thin - 1 :: self.selection.thin])
-        return Samples(self.selection.values(flat(opened), kept))
+        return Samples(self.selection.values(self.target, kept))
+
+    @cached_property
+    def target(self) -> Target:
+        """What the chains move on."""
+        return flat(self.model.target(self.x, self.data, latents="all", dtype=self.mcmc.dtype))
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,8 @@ class SviJob:
     guide: Guide
     total: int
     prepare: Callable[[], SVI]
+    batches: Batches | None = None
+    threads: int | None = None
     name: str = "SVI"
     log: LossLog = field(default_factory=LossLog)
 
@@ -120,10 +130,28 @@ class SviJob:
             return not control.checkpoint()
 
         try:
-            result = svi.run(self.x, self.data, self.total, progress=progress)
+            with _torch_threads(self.threads):
+                result = self._run(svi, progress)
         except UserError as error:
             raise UserError(self._fault(error, fitted, good)) from error
         return replace(result, interrupted=result.interrupted and control.cut_short)
+
+    def _run(self, svi: SVI, progress: Callable[[int, float], bool]) -> SVIResult:
+        if self.batches is None:
+            return svi.run(self.x, self.data, self.total, progress=progress)
+        for step in range(self.total):
+            x, data = self.batches.at(step)
+            if not progress(step + 1, svi.step(x, data)):
+                break
+        losses = self.partial()
+        moved = {id(p) for group in svi.optim.param_groups for p in group["params"]}
+        named = _named(self.model, self.guide)
+        return SVIResult(
+            losses,
+            {name: p.detach().clone() for name, p in named if id(p) in moved},
+            converged=settled(losses.tolist(), 100, 1e-3),
+            interrupted=len(losses) < self.total,
+        )
 
     def _fault(self, error: UserError, fitted: "_Tensors", good: "_Tensors") -> str:
         """Name the step and what is not finite; put what is not back to its last good values."""
@@ -144,6 +172,18 @@ class SviJob:
     def partial(self) -> Tensor:
         """The losses so far, (steps,)."""
         return torch.from_numpy(self.log.losses(self.log.counts))
+
+
+@contextmanager
+def _torch_threads(number: int | None) -> Iterator[None]:
+    """Within it, torch has so many threads; None leaves them."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _Tensors = dict[str, Tensor]

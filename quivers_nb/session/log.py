@@ -184,6 +184,15 @@ class DrawLog:
             return None
         return np.stack([np.stack(rows[:number]) for rows in self._positions])
 
+    def positions_of(self, chain: int, start: int, stop: int) -> list[Floats]:
+        """Some positions of a chain after warm-up, each (coordinates,)."""
+        return self._positions[chain][start:stop]
+
+    def energies(self, counts: Counts) -> Floats:  # -> (chains, draws)
+        """Energies at the start of the transitions after warm-up that every chain has made."""
+        stop = self._warmup + self.num_draws(counts)
+        return np.array([[s.energy for s in rows[self._warmup : stop]] for rows in self._stats])
+
     def num_draws(self, counts: Counts) -> int:
         return max(min(counts, default=0) - self._warmup, 0)
 

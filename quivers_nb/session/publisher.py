@@ -9,7 +9,7 @@ the largest value of each stretch, so that no spike is lost.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +57,28 @@ class Message:
 Subscriber = Callable[[Message], object]
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A subscriber that says when it is ready for the next message; the last one comes anyway."""
+
+    def ready(self) -> bool: ...
+    def __call__(self, message: Message, /) -> object: ...
+
+
 @dataclass
 class _Subscription:
     subscriber: Subscriber
+    first_rows: int = GREATEST_ROWS
     sequence: int = 0
     told: dict[str, int] = field(default_factory=dict)  # rows of each column
+
+    @property
+    def waits(self) -> bool:
+        return isinstance(self.subscriber, Patient) and not self.subscriber.ready()
+
+    @property
+    def rows(self) -> int:
+        return GREATEST_ROWS if self.sequence else self.first_rows
 
 
 class Publisher:
@@ -79,9 +96,11 @@ class Publisher:
         self.idle = Event()  # nobody is to be told anything any more
         self._thread: Thread | None = None
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(
+        self, subscriber: Subscriber, *, first_rows: int = GREATEST_ROWS
+    ) -> Callable[[], None]:
         """Have it called from the publisher's thread. Returns what ends the subscription."""
-        subscription = _Subscription(subscriber)
+        subscription = _Subscription(subscriber, first_rows)
         with self._lock:
             self._subscriptions.append(subscription)
             if self._thread is None:
@@ -100,6 +119,8 @@ class Publisher:
             subscriptions = tuple(self._subscriptions)
         progress = self._progress()
         for subscription in subscriptions:
+            if not last and subscription.waits:
+                continue  # what it misses comes with a later message
             message = _message(subscription, progress, last=last)
             try:
                 subscription.subscriber(message)
@@ -133,11 +154,12 @@ def _message(subscription: _Subscription, progress: Progress, *, last: bool) -> 
     news = [name for name, length in lengths.items() if length > told.get(name, 0)]
     # If there are more columns than rows, those with most to tell come first; the others wait.
     news.sort(key=lambda name: told.get(name, 0) - lengths[name])
-    news = news[: GREATEST_ROWS // 2]
+    rows = subscription.rows
+    news = news[: rows // 2]
     first, data = {}, {}
     for name in news:
         first[name] = told.get(name, 0)
-        data[name] = thinned(columns[name][first[name] : lengths[name]], GREATEST_ROWS // len(news))
+        data[name] = thinned(columns[name][first[name] : lengths[name]], rows // len(news))
         told[name] = lengths[name]
     message = Message(subscription.sequence, progress, first, data, last)
     subscription.sequence += 1

@@ -19,7 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.session.live import claim, release
 from quivers_nb.session.log import Progress
-from quivers_nb.session.publisher import Publisher, Subscriber
+from quivers_nb.session.publisher import GREATEST_ROWS, Publisher, Subscriber
 from quivers_nb.session.rules import StopRule
 from quivers_nb.session.state import Event, Job, State
 
@@ -237,16 +237,24 @@ class Run(Generic[R]):
     def name(self) -> str:
         return self._job.name
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    @property
+    def job(self) -> Job[R]:
+        """What the run does."""
+        return self._job
+
+    def subscribe(
+        self, subscriber: Subscriber, *, first_rows: int = GREATEST_ROWS
+    ) -> Callable[[], None]:
         """Have ``subscriber`` called with a `Message` at most ten times a second, and at the end.
 
-        It is called from a thread of its own. Returns what ends the subscription.
+        It is called from a thread of its own. The first message tells what there is already, in at
+        most ``first_rows`` rows. Returns what ends the subscription.
         """
         with self._lock:
             if self._publisher is None:
                 self._publisher = Publisher(lambda: self.progress, self._note)
                 self.call_at_end(self._publisher.finish)
-            return self._publisher.subscribe(subscriber)
+            return self._publisher.subscribe(subscriber, first_rows=first_rows)
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Wait until the subscribers of a finished run have had their last message."""

@@ -1,37 +1,20 @@
-"""The first notebook in a real JupyterLab, driven in headless Chromium.
+"""The first notebook in a real JupyterLab, driven in headless Chromium."""
 
-Chromium is a package of the system (``apt-get install chromium fonts-dejavu-core``, or
-``chromium-browser``): it is the one thing that this test needs and that ``make`` does not install.
-
-The pictures of every screen go to the test's own folder, or to ``QUIVERS_SHOTS`` to be looked at.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.jupyterlab_driver import (
-    REPOSITORY,
     Watch,
     execute,
     notebook_page,
     run_all,
     saved_outputs,
-    server,
 )
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NOTEBOOK = "01-first-model.ipynb"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-]
+pytestmark = pytest.mark.browser
 
 # Every run of text in our cards and errors must stand out from what is painted behind it: the
 # contrast ratio of WCAG 2, whose recommendation for text of normal size is 4.5.
@@ -74,34 +57,11 @@ COLOURED = """() => [...document.querySelectorAll('.jp-CodeCell')].map(cell => (
 }))"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A server over a copy of the notebooks, so that saving one changes nothing here."""
-    root = tmp_path / "notebooks"
-    shutil.copytree(REPOSITORY / "notebooks", root)
-    home = tmp_path / "home"
-    home.mkdir()
-    with server(root, home) as address:
-        yield address, root
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_first_notebook_runs_shows_its_cards_and_asks_nobody(
-    lab: tuple[str, Path], browser: object, dark: bool, tmp_path: Path
+    lab: tuple[str, Path], browser: object, dark: bool, shots: Path
 ) -> None:
     address, root = lab
-    shots = Path(os.environ.get("QUIVERS_SHOTS", tmp_path))
     with notebook_page(browser, address, NOTEBOOK, dark=dark) as (page, watch):
         run_all(page)
         _shoot(page, shots, "dark" if dark else "light")

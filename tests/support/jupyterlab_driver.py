@@ -183,3 +183,30 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(0.2)
     raise TimeoutError(f"no answer from {url}:\n{log.read_text()}")
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    """A notebook of code cells that have not been run."""
+    made = [
+        {"cell_type": "code", "id": f"cell-{k}", "metadata": {}, "source": text,
+         "outputs": [], "execution_count": None}
+        for k, text in enumerate(cells)
+    ]  # fmt: skip
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    whole = {"cells": made, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(whole), encoding="utf-8")
+
+
+def run_cell(page: Page, number: int, *, wait: bool = True) -> None:
+    """Run one cell, and wait until it is done."""
+    select = "number => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = number; }"
+    page.evaluate(select, number)
+    script = "() => { window.jupyterapp.commands.execute('notebook:run-cell'); }"
+    page.evaluate(script)
+    if wait:
+        done = """number => {
+            const { content, context } = window.jupyterapp.shell.currentWidget;
+            const idle = context.sessionContext.session.kernel.status === 'idle';
+            return idle && [...content.model.cells][number].executionCount !== null;
+        }"""
+        page.wait_for_function(done, arg=number, timeout=1000 * RUN)

@@ -1,0 +1,26 @@
+"""The widget of live curves and buttons: what the browser is told by value, and where its code is.
+
+Curves do not go this way: they are sent as messages (`quivers_nb.panels.feed`). What is here is
+small, and it is what a page has when it is loaded again: the open tab, the chosen parameter.
+"""
+
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+HERE = Path(__file__).parent
+
+
+class RunView(anywidget.AnyWidget):
+    """Buttons, curves and tables of one panel."""
+
+    _esm = HERE / "view.js"
+    _css = HERE / "view.css"
+    info = traitlets.Dict().tag(sync=True)
+    tab = traitlets.Unicode("curves").tag(sync=True)
+    parameter = traitlets.Unicode("").tag(sync=True)
+    smoothing = traitlets.Float(0.9).tag(sync=True)
+    log_scale = traitlets.Bool(False).tag(sync=True)
+    as_table = traitlets.Bool(False).tag(sync=True)
+    show_code = traitlets.Bool(False).tag(sync=True)

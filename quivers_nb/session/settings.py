@@ -1,0 +1,208 @@
+"""The settings of a fit as a form has them: text in, values or a reason out.
+
+A `Setting` reads one field; `read` reads a form and checks what concerns several fields together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.suggest import nearest
+
+Value = str | int | float | None
+
+GUIDES = (
+    "AutoNormalGuide",
+    "AutoMultivariateNormal",
+    "AutoLowRankMultivariateNormal",
+    "AutoNormalizingFlow",
+    "AutoDelta",
+    "AmortizedNormalGuide",
+)
+ESTIMATORS: Mapping[str, tuple[str, ...]] = {  # that an objective takes
+    "ELBO": ("Reparameterized", "StickingTheLanding", "ClosedFormEntropy", "ScoreFunction"),
+    "IWAE": ("Reparameterized", "DoublyReparameterized"),
+    "Renyi": ("Reparameterized",),
+}
+ALL_ESTIMATORS = tuple(dict.fromkeys(name for names in ESTIMATORS.values() for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field. ``low`` and ``high`` are allowed themselves, ``above`` and ``below`` are not."""
+
+    name: str
+    label: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+    whole: bool = False
+    empty: str = ""  # what an empty field means, if it may be empty
+    low: float | None = None
+    above: float | None = None
+    below: float | None = None
+    high: float | None = None
+
+    def read(self, text: str) -> Value:
+        """The value of a field. Raises `UserError` with what would be right."""
+        text = text.strip()
+        if self.choices:
+            return self._choice(text)
+        if not text and self.empty:
+            return None
+        number = self._number(text)
+        if not self._within(number):
+            raise UserError(f"{self.label} {text} must be {self._range()}")
+        return number
+
+    def _choice(self, text: str) -> str:
+        if text in self.choices:
+            return text
+        meant = nearest(text, self.choices)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise UserError(f"{self.label} {text!r} is not one of {', '.join(self.choices)}{hint}")
+
+    def _number(self, text: str) -> int | float:
+        kind = "whole number" if self.whole else "number"
+        try:
+            number = int(text.replace("_", "")) if self.whole else float(text)
+        except ValueError:
+            what = repr(text) if text else "is empty: it"
+            raise UserError(f"{self.label} {what} must be a {kind}, {self._range()}") from None
+        if not isfinite(number):
+            raise UserError(f"{self.label} {text} must be finite")
+        return number
+
+    def _within(self, number: float) -> bool:
+        return (
+            (self.low is None or number >= self.low)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+            and (self.high is None or number <= self.high)
+        )
+
+    def _range(self) -> str:
+        words = (
+            ("at least", self.low),
+            ("above", self.above),
+            ("below", self.below),
+            ("at most", self.high),
+        )
+        said = [f"{word} {limit:g}" for word, limit in words if limit is not None]
+        return " and ".join(said) or "any number"
+
+
+_SEED = Setting(
+    "seed", "Seed", "", "empty: one is drawn, and shown in the code", whole=True, empty="random",
+    low=0, below=2**63,
+)  # fmt: skip
+_THREADS = Setting(
+    "threads", "Threads", "", "of torch; empty: one less than there are cores", whole=True,
+    empty="automatic", low=1, high=1024,
+)  # fmt: skip
+
+SVI_SETTINGS = (
+    Setting("guide", "Guide", GUIDES[0], "the family of densities that is fitted", GUIDES),
+    Setting(
+        "objective", "Objective", "ELBO", "the bound that is raised; Renyi: alpha 0.5",
+        tuple(ESTIMATORS),
+    ),
+    Setting(
+        "estimator", "Estimator", "Reparameterized", "how its gradient is found", ALL_ESTIMATORS
+    ),
+    Setting("particles", "Particles", "1", "draws of the guide per step", whole=True, low=1),
+    Setting("lr", "Learning rate", "0.01", "of the optimizer", above=0),
+    Setting(
+        "schedule", "Schedule", "constant", "of the learning rate, down to a hundredth of it",
+        ("constant", "cosine", "exponential"),
+    ),
+    Setting(
+        "optimizer", "Optimizer", "Adam", "of torch.optim", ("Adam", "AdamW", "RMSprop", "SGD")
+    ),
+    Setting("steps", "Steps", "2000", "of the optimizer", whole=True, low=1),
+    Setting(
+        "minibatch", "Minibatch", "", "rows per step; empty: all of them", whole=True,
+        empty="all rows", low=1,
+    ),
+    _SEED,
+    _THREADS,
+)  # fmt: skip
+
+NUTS_SETTINGS = (
+    Setting("chains", "Chains", "4", "independent ones", whole=True, low=1),
+    Setting("warmup", "Warm-up", "1000", "transitions per chain that are thrown away",
+            whole=True, low=0),
+    Setting("draws", "Draws", "1000", "per chain, after warm-up", whole=True, low=1),
+    Setting("target_accept", "Target acceptance", "0.8", "higher: smaller steps, fewer divergences",
+            above=0, below=1),
+    Setting("max_tree_depth", "Tree depth", "10", "a trajectory has at most 2^depth steps",
+            whole=True, low=1, high=20),
+    Setting("mass_matrix", "Mass matrix", "diagonal", "what warm-up learns of the scales",
+            ("diagonal", "dense", "identity")),
+    Setting("tier", "Tier", "auto", "what computes the gradient",
+            ("auto", "native", "traced", "eager")),
+    _SEED,
+    _THREADS,
+)  # fmt: skip
+
+SETTINGS: Mapping[str, tuple[Setting, ...]] = {"svi": SVI_SETTINGS, "nuts": NUTS_SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A form that was read: values by name, and by name what is wrong."""
+
+    values: Mapping[str, Value]
+    problems: Mapping[str, str]
+
+    @property
+    def good(self) -> bool:
+        return not self.problems
+
+
+def defaults(method: str) -> dict[str, str]:
+    """The texts that a fresh form has."""
+    return {setting.name: setting.default for setting in SETTINGS[method]}
+
+
+def read(method: str, texts: Mapping[str, str], rows: int | None) -> Reading:
+    """Read a form. ``rows`` is the number of rows of the input, None if the model has none.
+
+    Raises `UserError` if there is no such setting.
+    """
+    known = {setting.name: setting for setting in SETTINGS[method]}
+    for name in texts:
+        if name not in known:
+            meant = nearest(name, known)
+            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"
+            raise UserError(f"{name} is not a setting of {method.upper()}: {hint}")
+    values: dict[str, Value] = {}
+    problems: dict[str, str] = {}
+    for name, text in {**defaults(method), **texts}.items():
+        try:
+            values[name] = known[name].read(text)
+        except UserError as error:
+            problems[name] = str(error)
+    if method == "svi" and not problems:
+        problems = _together(values, rows)
+    return Reading(values, problems)
+
+
+def _together(values: Mapping[str, Value], rows: int | None) -> dict[str, str]:
+    """What is wrong between the fields of a variational fit."""
+    found: dict[str, str] = {}
+    objective, estimator = str(values["objective"]), str(values["estimator"])
+    minibatch, particles = values["minibatch"], values["particles"]
+    taken = ESTIMATORS[objective]
+    if estimator not in taken:
+        found["estimator"] = f"{objective} takes {' or '.join(taken)}, not {estimator}"
+    elif estimator == "ScoreFunction" and particles == 1:
+        found["particles"] = "ScoreFunction compares particles: take at least 2"
+    if isinstance(minibatch, int) and rows is None:
+        found["minibatch"] = "Minibatch must be empty: the input of this model has no rows"
+    elif isinstance(minibatch, int) and rows is not None and minibatch > rows:
+        found["minibatch"] = f"Minibatch {minibatch} must be at most {rows}, the number of rows"
+    if values["guide"] == "AmortizedNormalGuide" and rows is None:
+        found["guide"] = "AmortizedNormalGuide reads the input: it needs a model with rows"
+    return found
