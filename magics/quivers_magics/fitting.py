@@ -1,6 +1,7 @@
 """The magics about fits and versions: `%qvr_fit` shows a panel, `%qvr_diff` compares."""
 
 import ast
+import re
 from collections.abc import Mapping
 from difflib import unified_diff
 from pathlib import Path
@@ -11,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
+from IPython.utils._process_common import arg_split
 
 from quivers_magics.magic import QvrMagics, read_options
 from quivers_nb.check.describe import outline
@@ -21,6 +23,8 @@ from quivers_nb.lower.module import Module
 from quivers_nb.panels import Panel
 from quivers_nb.syntax.parser import parse
 from quivers_nb.syntax.printer import print_module
+
+_PAIR = re.compile(r"[a-z_]+=(?!=)")
 
 
 @magics_class
@@ -50,13 +54,14 @@ class QvrFitting(Magics):
         Quote an expression that has spaces: `-d '{"y": y}'`. The panel is also the cell's value:
         `p = %qvr_fit line`.
         """
-        options = read_options(self.qvr_fit, line)
+        words, pairs = _settings(line)
+        options = read_options(self.qvr_fit, words)
         model = self._model(options.name)
         given, data_text = self._data(model, options.data)
         input_text = "None" if options.input is None else _unquoted(options.input)
         x = None if options.input is None else self._value(input_text, "--input")
         names = (options.name, input_text, data_text)
-        settings = dict(map(_pair, options.settings))
+        settings = dict(map(_pair, [*pairs, *options.settings]))
         made = Panel(model, x, given, options.method or self.cells.method, names, settings)
         return self._shown(made)
 
@@ -144,6 +149,17 @@ def _unquoted(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
+
+
+def _settings(line: str) -> tuple[str, list[str]]:
+    """The line without its ``name=value`` words, and these: argparse wants them in one place."""
+    rest: list[str] = []
+    pairs: list[str] = []
+    for word in arg_split(line, strict=False):
+        is_value = bool(rest) and rest[-1] in ("-x", "--input", "-d", "--data", "-m", "--method")
+        is_pair = _PAIR.match(word) is not None and not is_value
+        (pairs if is_pair else rest).append(word)
+    return " ".join(rest), pairs
 
 
 def _pair(word: str) -> tuple[str, str]:

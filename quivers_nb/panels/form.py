@@ -16,7 +16,7 @@ _WRONG = "2px solid #d33f3f"
 class Form:
     """The fields of both methods; those of the chosen one are shown.
 
-    ``changed`` is called after every change. Raises `UserError` if ``texts`` names no setting.
+    ``changed`` is called after every change. Raises `UserError` if a name or a choice is unknown.
     """
 
     def __init__(
@@ -59,9 +59,12 @@ class Form:
         return {name: str(f.value) for name, f in self._fields[method or self.method].items()}
 
     def fill(self, method: str, texts: Mapping[str, str]) -> None:
-        """Write into fields. Raises `UserError` if ``texts`` names no setting."""
+        """Write into fields. Raises `UserError` if a name or a choice is unknown."""
         read(method, texts, self._rows)
+        known = {setting.name: setting for setting in SETTINGS[method]}
         for name, text in texts.items():
+            if known[name].choices:  # a list cannot show what is not in it
+                known[name].read(text)
             self._fields[method][name].value = text
 
     def reading(self, method: str | None = None) -> Reading:
@@ -89,11 +92,11 @@ def _field(setting: Setting, text: str) -> Any:
         "value": text,
         "description": setting.label,
         "tooltip": setting.help,
-        "description_tooltip": setting.help,
         "style": {"description_width": "11em"},
         "layout": {"width": "auto"},
     }
     if setting.choices:
+        options["value"] = setting.read(text)
         return widgets.Dropdown(options=setting.choices, **options)
     return widgets.Text(placeholder=setting.empty, continuous_update=True, **options)
 

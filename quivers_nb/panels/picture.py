@@ -5,10 +5,10 @@ neither scripts nor links. In HTML it is an image by data address: a notebook th
 stripped of inline SVG, but keeps images. Its greys read on light and on dark ground.
 """
 
-from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from quivers_nb.session.run import Run
 from quivers_nb.session.text_progress import sentence
 
 WIDTH, HEIGHT, ROW_HEIGHT = 720, 240, 110
-ROWS, SHOWN, POINTS, GRID = 12, 4, 220, 150  # points of all chains together
+ROWS, SHOWN, LINES, POINTS, GRID = 12, 4, 16, 300, 170  # points of all chains together
 INK = "#7d7d7d"  # a contrast above four on white and on the dark of notebooks
 CHAINS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("", "6 2", "2 2", "8 2 2 2", "4 4", "1 3")
@@ -38,9 +38,9 @@ def mimebundle(run: Run[Any] | None, about: str, code: str) -> dict[str, str]:
         return {"text/plain": words, "text/html": to_html(Stack((_line(words), _code(code))))}
     words = f"{about}: {_conclusion(run)}"
     picture = svg(run, words)
-    image = b64encode(picture.encode()).decode()
+    image = quote(picture, safe=" =/:,;()+-.!~*?@'")  # shorter than base64: it is mostly digits
     head = to_html(_line(words))
-    shown = f'<img alt="{escape(words)}" src="data:image/svg+xml;base64,{image}">'
+    shown = f'<img alt="{escape(words)}" src="data:image/svg+xml;utf8,{image}">'
     return {
         "text/plain": words,
         "image/svg+xml": picture,
@@ -93,7 +93,7 @@ def svg(run: Run[Any], words: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'viewBox="0 0 {WIDTH} {height}" role="img" font-family="sans-serif" font-size="11">'
-        f"<title>{escape(words)}</title>{body}</svg>"
+        f'<title>{escape(words)}</title><g fill="none" stroke-width="1.4">{body}</g></svg>'
     )
 
 
@@ -126,7 +126,7 @@ def _log_density(run: Run[Any]) -> tuple[str, int]:
 def _posterior(look: Look) -> tuple[str, int]:
     """One line per parameter: densities of the chains left, their traces right."""
     parts = []
-    shown = look.names[:SHOWN]
+    shown = look.names[: min(SHOWN, max(1, LINES // len(look.values)))]
     for row, name in enumerate(shown):
         values, top = look.of(name), 18 + row * ROW_HEIGHT
         low, high = _range(values, 0.002)
@@ -190,12 +190,11 @@ class Box:
         finite = pairs[np.isfinite(pairs).all(1)]
         x = self.left + (finite[:, 0] - x0) / (x1 - x0) * self.width
         y = self.top + (1 - np.clip((finite[:, 1] - y0) / (y1 - y0), 0, 1)) * self.height
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        return (
-            f'<polyline fill="none" stroke="{colour}" stroke-width="{width}" '
-            f'opacity="{opacity}"{dashes} points="{points}"/>'
-        )
+        points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        options = {"stroke-dasharray": dash, "opacity": opacity, "stroke-width": width}
+        usual = {"stroke-dasharray": "", "opacity": 1.0, "stroke-width": 1.4}
+        said = "".join(f' {k}="{v}"' for k, v in options.items() if v != usual[k])
+        return f'<polyline stroke="{colour}"{said} points="{points}"/>'
 
     def frame(self, x_title: str, y_title: str, *, y_ticks: bool = True) -> str:
         """The lower and left edge with three numbers each."""

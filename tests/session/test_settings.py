@@ -69,7 +69,7 @@ def forms():
     yield {"minibatch": "3", "threads": "1", "lr": "0.003"}
 
 
-@pytest.mark.parametrize("texts", forms(), ids=str)
+@pytest.mark.parametrize("texts", list(forms()), ids=str)
 def test_every_form_of_svi_runs_and_its_code_repeats_it_bit_for_bit(texts):
     reading = read("svi", {**SVI_SHORT, **texts}, len(X))
     assert reading.good
