@@ -17,13 +17,13 @@ from torch import Generator
 from quivers_nb.panels import looks
 from quivers_nb.session.growing import Growing, Look, guide_look
 from quivers_nb.session.jobs import NutsJob, SviJob
-from quivers_nb.session.publisher import Message
+from quivers_nb.session.publisher import GREATEST_ROWS, Message
 from quivers_nb.session.run import Run
 from quivers_nb.session.state import State
 
 PATIENCE = 0.5  # seconds without an acknowledgement after which a view is sent something anyway
 UNSEEN = 2  # messages that may be under way
-HISTORY = 4000  # rows of the first message, which tells a new view what there is
+HISTORY = 4000  # rows for a view that is new or has missed something, once
 LOOK_PERIOD, LOOK_SHARE = 1.0, 30.0
 TABS = ("curves", "trace", "rank", "density", "predictive")
 
@@ -44,12 +44,12 @@ class Feed:
         self._generator = Generator().manual_seed(0)
         self._growing = Growing(run.job) if isinstance(run.job, NutsJob) else None
 
-    def begin(self) -> None:
-        """Tell the view everything, from the beginning: it is new, or it has missed something."""
+    def begin(self, rows: int = GREATEST_ROWS) -> None:
+        """Tell the view everything from the beginning; the first message has so many ``rows``."""
         self.leave()
         self._sent = self._seen = 0
         self._next_look = 0.0
-        self._unsubscribe = self._run.subscribe(self, first_rows=HISTORY)
+        self._unsubscribe = self._run.subscribe(self, first_rows=rows)
 
     def leave(self) -> None:
         """Send no more."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, Values, refuse_nothing
-from quivers_nb.panels.feed import TABS, Feed
+from quivers_nb.panels.feed import HISTORY, TABS, Feed
 from quivers_nb.panels.form import Form
 from quivers_nb.panels.picture import mimebundle
 from quivers_nb.panels.view import RunView
@@ -220,7 +220,7 @@ class Panel:
         if content.get("verb") in VERBS:
             self._obey(content["verb"])
         elif feed is not None and "need" in content:
-            feed.begin()
+            feed.begin(HISTORY)
         elif feed is not None and "seen" in content:
             feed.seen(int(content["seen"]))
         elif "look" in content:
