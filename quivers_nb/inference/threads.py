@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from quivers_nb.inference.native.run import default_threads
+from quivers_nb.inference.native.chains import default_threads
 
 
 @contextmanager

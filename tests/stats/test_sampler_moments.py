@@ -22,7 +22,13 @@ COVARIANCE = CORRELATION * SCALES[:, None] * SCALES
 RUNS = {
     "native": (NUTSKernel(), "native", 1000),
     "traced": (NUTSKernel(), "traced", 500),
+    "native, dense": (NUTSKernel(mass_matrix="dense"), "native", 1000),
+    "native, low rank": (NUTSKernel(mass_matrix="low_rank"), "native", 1000),
+    "native, gradients": (NUTSKernel(adapt_from="gradients"), "native", 1000),
+    "native, hmc": (HMCKernel(num_steps=5), "native", 1000),
+    "native, dense hmc": (HMCKernel(num_steps=5, mass_matrix="dense"), "native", 1000),
     "eager, dense": (NUTSKernel(mass_matrix="dense"), "eager", 300),
+    "traced, low rank": (NUTSKernel(mass_matrix="low_rank"), "traced", 300),
     "traced, hmc": (HMCKernel(num_steps=5), "traced", 500),
     "traced, depth 2": (NUTSKernel(max_tree_depth=2), "traced", 500),
 }

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
+from quivers_nb.inference.mcmc.adaptation import metric_kind
 from quivers_nb.inference.mcmc.integrator import Drift, Phase, Point, drift, kick, phase
 from quivers_nb.inference.mcmc.kernel import Kernel, Stats, Trajectory
-from quivers_nb.inference.mcmc.metric import Vector, metric_kind
+from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.warmup import Tuning, Warmup, initial_tuning, schedule
 
 # A step size is too large while a single step loses more than this in acceptance (Stan's choice).
@@ -57,7 +58,7 @@ class Transition:
 
     @classmethod
     def of(cls, kernel: Kernel, num_warmup: int) -> "Transition":
-        kind = metric_kind(kernel.mass_matrix)
+        kind = metric_kind(kernel.mass_matrix, kernel.adapt_from)
         warmup = Warmup(
             schedule(num_warmup),
             kind,
@@ -67,13 +68,19 @@ class Transition:
         )
         return cls(kernel, warmup)
 
-    def init(self, points: tuple[Point, ...], rngs: tuple[Generator, ...]) -> tuple[Chain, ...]:
+    def init(
+        self,
+        points: tuple[Point, ...],
+        rngs: tuple[Generator, ...],
+        scales: Vector | None = None,  # (C, D)
+    ) -> tuple[Chain, ...]:
         """Chains at ``points``, each about to make its first leapfrog."""
-        return tuple(self._init_one(*pair) for pair in zip(points, rngs, strict=True))
+        known = [None] * len(points) if scales is None else list(scales)
+        return tuple(self._init_one(*each) for each in zip(points, rngs, known, strict=True))
 
-    def _init_one(self, point: Point, rng: Generator) -> Chain:
+    def _init_one(self, point: Point, rng: Generator, scale: Vector | None) -> Chain:
         kind = self.warmup.kind
-        tuning = initial_tuning(self.kernel.step_size, kind, point.q.size, point.q.dtype)
+        tuning = initial_tuning(self.kernel.step_size, kind, point.q.size, point.q.dtype, scale)
         if self.kernel.adapt_step_size:
             return self._search(point, tuning, 0, None, rng)
         return self._begin(point, tuning, 0, None, rng)
@@ -111,9 +118,9 @@ class Transition:
         stats = work.stats(chain.tuning.step_size)
         point, tuning, draw = work.chosen.point, chain.tuning, chain.draws
         if draw < self.warmup.schedule.num_warmup:
-            tuning = self.warmup.learn(tuning, draw, point.q, stats.acceptance)
+            tuning = self.warmup.learn(tuning, draw, point.q, point.grad, stats.acceptance)
             if self.warmup.closes(draw):
-                tuning = self.warmup.renew(tuning)
+                tuning = self.warmup.renew(tuning, point.q)
                 if self.kernel.adapt_step_size:
                     return self._search(point, tuning, draw + 1, stats, rng)
         return self._begin(point, tuning, draw + 1, stats, rng)

@@ -23,12 +23,12 @@ from quivers_nb.inference.mcmc.kernel import Kernel, Stats
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.store import Store
 from quivers_nb.inference.native import (
+    ChainSettings,
     Draws,
+    NativeChains,
     NativeTarget,
-    NutsChains,
-    NutsSettings,
     Unavailable,
-    nuts_settings,
+    chain_settings,
     prepare,
 )
 from quivers_nb.inference.target import Target
@@ -78,6 +78,7 @@ class Task:
     rngs: tuple[Generator, ...]
     store: Store
     watch: Watch | None
+    scales: Vector | None = None  # (C, dim): posterior sds as far as they are known
 
     @property
     def total(self) -> int:
@@ -137,7 +138,7 @@ def _native(
     native = prepare(target, example[0])
     if isinstance(native, Unavailable):
         return native
-    settings = nuts_settings(kernel, num_warmup)
+    settings = chain_settings(kernel, num_warmup)
     if isinstance(settings, Unavailable):
         why = f"only the gradient is native: {settings.reason}"
         return PythonEngine(Gradient(native.evaluate, "native", why))
@@ -161,7 +162,7 @@ class PythonEngine:
     def run(self, task: Task) -> Outcome:
         transition = Transition.of(task.kernel, task.num_warmup)
         evaluate = on_arrays(self.gradient.evaluate)
-        chains = list(transition.init(task.points, task.rngs))
+        chains = list(transition.init(task.points, task.rngs, task.scales))
         active = list(range(len(chains)))
         stopped = False
         try:
@@ -196,13 +197,15 @@ class NativeEngine:
     """Chains on threads of compiled code, in pieces that fit into memory."""
 
     native: NativeTarget
-    settings: NutsSettings
+    settings: ChainSettings
     tier: str = "native"
     reason: str = ""
 
     def run(self, task: Task) -> Outcome:
         starts = np.stack([point.q for point in task.points]).astype(np.float64, copy=False)
-        chains = self.native.chains(self.settings, starts, task.seed, task.numbers)
+        chains = self.native.chains(
+            self.settings, starts, task.seed, task.numbers, scales=task.scales
+        )
         first = 0 if task.watch is not None else task.num_warmup
         piece = _WATCHED_PIECE if task.watch is not None else task.store.block
         until = first if first else min(piece, task.total)
@@ -217,7 +220,7 @@ class NativeEngine:
             stopped = True
         return Outcome(tuple(chains.positions()), stopped)
 
-    def _advance(self, task: Task, chains: NutsChains, until: int, first: int) -> bool:
+    def _advance(self, task: Task, chains: NativeChains, until: int, first: int) -> bool:
         """One piece; True if the run was interrupted or is to stop."""
         before = chains.progress().transitions
         stopped = False
@@ -233,8 +236,8 @@ class NativeEngine:
         return stopped
 
 
-def _poll(watch: object, chains: NutsChains) -> Callable[[object], bool] | None:
-    """What `NutsChains.advance` is to ask ten times a second: chains rest where they are."""
+def _poll(watch: object, chains: NativeChains) -> Callable[[object], bool] | None:
+    """What `NativeChains.advance` is to ask ten times a second: chains rest where they are."""
     if not isinstance(watch, Attentive):
         return None
     attentive: Attentive = watch

@@ -49,6 +49,7 @@ class HMCKernel:
     divergence_threshold: float = 1000.0
     adapt_step_size: bool = True
     adapt_mass_matrix: bool = True
+    adapt_from: str = "draws"
 
     def __post_init__(self) -> None:
         check_options(

@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 from numpy.random import Generator
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.mcmc.adaptation import metric_kind
 from quivers_nb.inference.mcmc.integrator import Phase
-from quivers_nb.inference.mcmc.metric import metric_kind
 
 
 class Stats(NamedTuple):
@@ -48,13 +48,15 @@ class Kernel(Protocol):
     def adapt_step_size(self) -> bool: ...
     @property
     def adapt_mass_matrix(self) -> bool: ...
+    @property
+    def adapt_from(self) -> str: ...
     def begin(self, start: Phase, rng: Generator) -> Trajectory: ...
     def extend(self, trajectory: Trajectory, state: Phase, rng: Generator) -> Trajectory: ...
 
 
 def check_options(kernel: Kernel, whole: dict[str, int], positive: dict[str, float]) -> None:
     """Refuse options outside their range, naming the value."""
-    metric_kind(kernel.mass_matrix)
+    metric_kind(kernel.mass_matrix, kernel.adapt_from)
     for name, number in {"step_size": kernel.step_size, **positive}.items():
         if not number > 0.0:
             raise UserError(f"{name}={number!r} must be positive")

@@ -1,16 +1,13 @@
 """Metrics: the inverse mass matrix, which should resemble the posterior covariance.
 
-Momenta are N(0, M); `velocity` is M⁻¹ p. `estimate` follows Stan (Reference Manual, "Automatic
-parameter tuning"): the sample covariance shrunk towards 10⁻³ with the weight of five draws.
+Momenta are N(0, M); `velocity` is M⁻¹ p. How a metric is learned: `adaptation`.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from quivers_nb.diagnostics.errors import UserError
 
 Vector = NDArray[np.floating[Any]]  # (D,) unless said otherwise
 
@@ -55,15 +52,16 @@ class Diagonal:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A full covariance (D, D). ``whitening`` is L⁻ᵀ with covariance = L Lᵀ."""
+    """A full covariance (D, D) = L Lᵀ; ``factor`` is L, ``whitening`` is L⁻ᵀ."""
 
     covariance: Vector
+    factor: Vector
     whitening: Vector
 
     @classmethod
     def of(cls, covariance: Vector) -> "Dense":
         factor = np.linalg.cholesky(covariance)
-        return cls(covariance, np.linalg.inv(factor).T.copy())
+        return cls(covariance, factor, np.linalg.inv(factor).T.copy())
 
     def velocity(self, p: Vector) -> Vector:
         return np.asarray(self.covariance @ p)
@@ -75,51 +73,26 @@ class Dense:
         return np.sqrt(np.diagonal(self.covariance))
 
 
-class Moments(NamedTuple):
-    """Running mean and centred second moment of draws (Welford 1962); `m2` (D,) or (D, D)."""
-
-    size: int
-    mean: Vector
-    m2: Vector
-
-    def add(self, q: Vector) -> "Moments":
-        size = self.size + 1
-        delta = q - self.mean
-        mean = self.mean + delta / size
-        rest = q - mean
-        product = delta * rest if self.m2.ndim == 1 else np.outer(delta, rest)
-        return Moments(size, mean, self.m2 + product)
-
-
 @dataclass(frozen=True, slots=True)
-class MetricKind:
-    """A family of metrics by name: what it collects, how it is estimated."""
+class LowRank:
+    """Scales S and a few stretched directions: S (1 + Uᵀ (Λ - 1) U) S.
 
-    name: str
+    ``directions`` U is (k, D) with orthonormal rows, ``stretch`` Λ the variances along them (k,).
+    All products cost O(k D).
+    """
 
-    def moments(self, dim: int, dtype: Any) -> Moments:
-        shape = (dim, dim) if self.name == "dense" else (dim,)
-        return Moments(0, np.zeros(dim, dtype), np.zeros(shape, dtype))
+    scale: Vector
+    directions: Vector
+    stretch: Vector
 
-    def estimate(self, moments: Moments) -> Metric:
-        """The metric of a finished window of at least two draws."""
-        n = moments.size
-        weight, floor = n / (n + 5.0), 1e-3 * 5.0 / (n + 5.0)
-        covariance = weight * (moments.m2 / (n - 1))
-        if covariance.ndim == 1:
-            return Diagonal(covariance + floor)
-        return Dense.of(covariance + floor * np.eye(len(covariance), dtype=covariance.dtype))
+    def velocity(self, p: Vector) -> Vector:
+        return self.scale * self._stretched(self.scale * p, self.stretch)
 
-    @property
-    def adapts(self) -> bool:
-        return self.name != "identity"
+    def momentum(self, noise: Vector) -> Vector:
+        return self._stretched(noise, 1.0 / np.sqrt(self.stretch)) / self.scale
 
+    def scales(self) -> Vector:
+        return np.asarray(self.scale * np.sqrt(1.0 + (self.stretch - 1.0) @ self.directions**2))
 
-METRICS = {name: MetricKind(name) for name in ("identity", "diagonal", "dense")}
-
-
-def metric_kind(name: str) -> MetricKind:
-    """The kind called ``name``; an unknown name is a `UserError` that lists the others."""
-    if name not in METRICS:
-        raise UserError(f"mass_matrix={name!r} is not one of {', '.join(map(repr, METRICS))}")
-    return METRICS[name]
+    def _stretched(self, x: Vector, by: Vector) -> Vector:
+        return np.asarray(x + ((by - 1.0) * (self.directions @ x)) @ self.directions)

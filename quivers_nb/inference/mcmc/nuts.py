@@ -73,6 +73,7 @@ class NUTSKernel:
     divergence_threshold: float = 1000.0
     adapt_step_size: bool = True
     adapt_mass_matrix: bool = True
+    adapt_from: str = "draws"
 
     def __post_init__(self) -> None:
         check_options(

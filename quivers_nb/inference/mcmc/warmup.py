@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Any, NamedTuple
 
-from quivers_nb.inference.mcmc.metric import Identity, Metric, MetricKind, Moments, Vector
+from quivers_nb.inference.mcmc.adaptation import MetricKind, Window
+from quivers_nb.inference.mcmc.metric import Diagonal, Identity, Metric, Vector
 
 INITIAL, WINDOW, FINAL = 75, 25, 50
 SHORT = 20  # a warm-up below this adapts the step size alone; a final phase below it, cautiously
@@ -87,17 +88,15 @@ class Tuning(NamedTuple):
     step_size: float
     metric: Metric
     averaging: DualAveraging
-    moments: Moments
+    window: Window
 
 
-def initial_tuning(step_size: float, kind: MetricKind, dim: int, dtype: Any) -> Tuning:
-    """Before the first draw."""
-    return Tuning(
-        step_size,
-        Identity(),
-        DualAveraging.start(step_size),
-        kind.moments(dim, dtype),
-    )
+def initial_tuning(
+    step_size: float, kind: MetricKind, dim: int, dtype: Any, scale: Vector | None = None
+) -> Tuning:
+    """Before the first draw. ``scale``: the posterior sds as far as they are known, (D,)."""
+    metric = Identity() if scale is None else Diagonal((scale**2).astype(dtype, copy=False))
+    return Tuning(step_size, metric, DualAveraging.start(step_size), kind.window(dim, dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +109,17 @@ class Warmup:
     adapt_step_size: bool
     adapt_metric: bool
 
-    def learn(self, tuning: Tuning, draw: int, q: Vector, acceptance: float) -> Tuning:
-        """After warm-up draw number ``draw`` (from 0) with this position and acceptance."""
+    def learn(
+        self, tuning: Tuning, draw: int, q: Vector, grad: Vector, acceptance: float
+    ) -> Tuning:
+        """After warm-up draw number ``draw`` (from 0) at this position and gradient."""
         if self.adapt_step_size:
             averaging = tuning.averaging.update(acceptance, self.target_accept)
             last = draw + 1 == self.schedule.num_warmup
             log_step = averaging.log_average - log(self._caution) if last else averaging.log_step
             tuning = tuning._replace(averaging=averaging, step_size=_step(log_step))
         if self.adapt_metric and self.schedule.first <= draw < self.schedule.stop:
-            tuning = tuning._replace(moments=tuning.moments.add(q))
+            tuning = tuning._replace(window=tuning.window.add(q, grad))
         return tuning
 
     @property
@@ -135,10 +136,10 @@ class Warmup:
         """Whether a window ends with this draw, so that `renew` is due."""
         return self.adapt_metric and draw + 1 in self.schedule.ends
 
-    def renew(self, tuning: Tuning) -> Tuning:
+    def renew(self, tuning: Tuning, q: Vector) -> Tuning:
         """A new metric from the finished window, which is then forgotten."""
-        moments = self.kind.moments(len(tuning.moments.mean), tuning.moments.mean.dtype)
-        return tuning._replace(metric=self.kind.estimate(tuning.moments), moments=moments)
+        empty = self.kind.window(len(q), q.dtype)
+        return tuning._replace(metric=tuning.window.metric(), window=empty)
 
 
 def _step(log_step: float) -> float:

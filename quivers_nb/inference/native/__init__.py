@@ -1,4 +1,4 @@
-"""The native tier: a target's value and gradient as compiled C, and NUTS that runs on it.
+"""The native tier: a target's value and gradient as compiled C, and samplers that run on it.
 
 Two calls serve the rest of inference. Either may answer `Unavailable`, whose ``reason`` is a
 clause for people ("there is no C compiler ..."); the next tier then serves.
@@ -6,7 +6,7 @@ clause for people ("there is no C compiler ..."); the next tier then serves.
     native = prepare(target, example)           # example: (dim,) tensor, finite density there
     native.evaluate(q)                          # (C, dim) -> (C,), (C, dim): a `ValueAndGrad`
 
-    settings = nuts_settings(kernel, num_warmup)            # from a NUTSKernel
+    settings = chain_settings(kernel, num_warmup)            # from a NUTSKernel or HMCKernel
     chains = native.chains(settings, starts, seed, numbers) # starts: (C, dim) float64 numpy
     while chains.progress().transitions[0] < total:         # in pieces, or all at once
         whole = chains.advance(until, first, on_poll)       # blocks; releases the GIL
@@ -31,31 +31,32 @@ from torch import Tensor
 
 from quivers_nb.inference.gradient import disagreement, eager, record_value_and_grad
 from quivers_nb.inference.graph import RecordingError
+from quivers_nb.inference.mcmc.adaptation import metric_kind
+from quivers_nb.inference.mcmc.hmc import HMCKernel
 from quivers_nb.inference.mcmc.kernel import Kernel
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.mcmc.warmup import schedule
-from quivers_nb.inference.native.program import Refusal
-from quivers_nb.inference.native.run import (
+from quivers_nb.inference.native.chains import (
+    ChainSettings,
     Draws,
     Floats,
-    NativeFunction,
-    NutsChains,
-    NutsSettings,
+    NativeChains,
     Progress,
-    compile_graph,
 )
+from quivers_nb.inference.native.function import NativeFunction, compile_graph
+from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.target import Target
 
 __all__ = [
+    "ChainSettings",
     "Draws",
+    "NativeChains",
     "NativeFunction",
     "NativeTarget",
-    "NutsChains",
-    "NutsSettings",
     "Progress",
     "Unavailable",
+    "chain_settings",
     "compile_graph",
-    "nuts_settings",
     "prepare",
 ]
 
@@ -80,16 +81,17 @@ class NativeTarget:
 
     def chains(
         self,
-        settings: NutsSettings,
+        settings: ChainSettings,
         starts: Floats,  # (C, dim)
         seed: int,
         numbers: Sequence[int],
         *,
         threads: int | None = None,
-    ) -> NutsChains:
-        """Chains at ``starts``; nothing runs before `NutsChains.advance`."""
+        scales: Floats | None = None,  # (C, dim)
+    ) -> NativeChains:
+        """Chains at ``starts``; nothing runs before `NativeChains.advance`."""
         points = np.ascontiguousarray(starts, dtype=np.float64)
-        return NutsChains(self.function, settings, points, seed, numbers, threads)
+        return NativeChains(self.function, settings, points, seed, numbers, threads, scales)
 
 
 def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
@@ -111,22 +113,28 @@ def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
     return native if difference is None else Unavailable(difference)
 
 
-def nuts_settings(kernel: Kernel, num_warmup: int) -> NutsSettings | Unavailable:
+def chain_settings(kernel: Kernel, num_warmup: int) -> ChainSettings | Unavailable:
     """How the driver is to run a kernel, with the warm-up windows of every other tier."""
-    if not isinstance(kernel, NUTSKernel):
-        return Unavailable(f"{type(kernel).__name__} has no native driver")
-    if kernel.mass_matrix == "dense":
-        return Unavailable("the native driver has no dense mass matrix")
+    match kernel:
+        case NUTSKernel(max_tree_depth=depth):
+            path = 0
+        case HMCKernel(num_steps=path):
+            depth = 1
+        case _:
+            return Unavailable(f"{type(kernel).__name__} has no native driver")
     windows = schedule(num_warmup)
-    return NutsSettings(
+    kind = metric_kind(kernel.mass_matrix, kernel.adapt_from)
+    return ChainSettings(
         num_warmup=num_warmup,
         first=windows.first,
         stop=windows.stop,
         window_ends=tuple(sorted(windows.ends)),
         step_size=kernel.step_size,
-        max_tree_depth=kernel.max_tree_depth,
+        max_tree_depth=depth,
+        path=path,
         target_accept=kernel.target_accept,
         divergence_threshold=kernel.divergence_threshold,
         adapt_step_size=kernel.adapt_step_size,
-        adapt_metric=kernel.adapt_mass_matrix and kernel.mass_matrix == "diagonal",
+        adapt_metric=kernel.adapt_mass_matrix and kind.adapts,
+        kind=kind,
     )

@@ -8,7 +8,7 @@ from quivers_nb.inference.gradient import eager
 from quivers_nb.inference.mcmc import integrator
 from quivers_nb.inference.mcmc.engine import on_arrays
 from quivers_nb.inference.mcmc.integrator import Phase, Point, axpy, dot, drift, kick, phase
-from quivers_nb.inference.mcmc.metric import Dense, Diagonal, Identity, Metric
+from quivers_nb.inference.mcmc.metric import Dense, Diagonal, Identity, LowRank, Metric
 from quivers_nb.inference.target import flat
 from tests.support.targets import F64, HandTarget, eight_schools
 
@@ -17,7 +17,13 @@ EVALUATE = on_arrays(eager(flat(eight_schools())))
 RNG = np.random.default_rng(0)
 SPREAD = RNG.uniform(0.5, 2.0, DIM)
 FULL = np.diag(SPREAD) + 0.1 * np.ones((DIM, DIM))
-METRICS = {"identity": Identity(), "diagonal": Diagonal(SPREAD), "dense": Dense.of(FULL)}
+TURN, _ = np.linalg.qr(RNG.standard_normal((DIM, 2)))
+METRICS = {
+    "identity": Identity(),
+    "diagonal": Diagonal(SPREAD),
+    "dense": Dense.of(FULL),
+    "low rank": LowRank(SPREAD, TURN.T.copy(), np.array([4.0, 0.2])),
+}
 
 
 def at(q: np.ndarray, p: np.ndarray, metric: Metric) -> Phase:
@@ -75,6 +81,7 @@ def test_momenta_have_the_inverse_of_the_metric_as_covariance(name):
     columns = np.stack([metric.momentum(e) for e in np.eye(DIM)], axis=1)
     inverse = np.stack([metric.velocity(e) for e in np.eye(DIM)], axis=1)
     np.testing.assert_allclose(columns @ columns.T, np.linalg.inv(inverse), atol=1e-12)
+    np.testing.assert_allclose(metric.scales() ** 2 * np.ones(DIM), np.diagonal(inverse))
 
 
 def test_an_energy_that_is_not_a_number_is_infinite():

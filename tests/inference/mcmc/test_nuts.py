@@ -138,6 +138,7 @@ def test_log_add_takes_infinities():
         {"max_tree_depth": 0},
         {"target_accept": 1.0},
         {"mass_matrix": "full"},
+        {"adapt_from": "hessians"},
         {"divergence_threshold": -1.0},
     ],
 )

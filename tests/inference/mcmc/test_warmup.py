@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quivers_nb.inference.mcmc.metric import METRICS, metric_kind
+from quivers_nb.inference.mcmc.adaptation import metric_kind
 from quivers_nb.inference.mcmc.warmup import DualAveraging, Warmup, initial_tuning, schedule
 
 
@@ -64,14 +64,14 @@ def test_the_first_update_is_the_papers_by_hand():
 
 @pytest.mark.parametrize("name", ["diagonal", "dense"])
 def test_moments_and_shrinkage_are_those_of_the_whole_window(name):
-    kind = METRICS[name]
+    kind = metric_kind(name)
     x = np.random.default_rng(1).standard_normal((30, 3)) * [1.0, 10.0, 0.1]
-    moments = kind.moments(3, np.float64)
+    window = kind.window(3, np.float64)
     for q in x:
-        moments = moments.add(q)
+        window = window.add(q, -q)
     covariance = np.cov(x.T)
     wanted = 30 / 35 * covariance + 1e-3 * 5 / 35 * np.eye(3)
-    metric = kind.estimate(moments)
+    metric = window.metric()
     if name == "diagonal":
         np.testing.assert_allclose(metric.variance, np.diagonal(wanted), rtol=1e-12)
     else:
@@ -83,7 +83,7 @@ def test_the_last_warm_up_draw_sets_the_averaged_step_size(draws, caution):
     warmup = Warmup(schedule(draws), metric_kind("diagonal"), 0.8, True, True)
     tuning = initial_tuning(0.1, warmup.kind, 2, np.float64)
     for draw in range(draws):
-        tuning = warmup.learn(tuning, draw, np.zeros(2), 0.75)
+        tuning = warmup.learn(tuning, draw, np.zeros(2), np.zeros(2), 0.75)
     assert tuning.step_size == pytest.approx(np.exp(tuning.averaging.log_average) / caution)
     assert tuning.step_size != pytest.approx(np.exp(tuning.averaging.log_step))
 
@@ -94,7 +94,8 @@ def test_a_window_forgets_the_one_before():
     rng = np.random.default_rng(0)
     for draw in range(200):
         scale = 100.0 if draw < 100 else 1.0
-        tuning = warmup.learn(tuning, draw, scale * rng.standard_normal(1), 0.8)
+        q = scale * rng.standard_normal(1)
+        tuning = warmup.learn(tuning, draw, q, -q, 0.8)
         if warmup.closes(draw):
-            tuning = warmup.renew(tuning)
+            tuning = warmup.renew(tuning, np.zeros(1))
     assert 0.3 < float(tuning.metric.variance[0]) < 3.0

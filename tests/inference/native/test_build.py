@@ -12,9 +12,9 @@ import torch
 
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
-from quivers_nb.inference.native import NativeTarget, Unavailable, build, prepare, run
+from quivers_nb.inference.native import NativeTarget, Unavailable, build, function, prepare
+from quivers_nb.inference.native.function import toolchain
 from quivers_nb.inference.native.program import Refusal
-from quivers_nb.inference.native.run import toolchain
 from quivers_nb.inference.target import Target
 
 POINT = torch.zeros(3, dtype=torch.float64)
@@ -247,9 +247,9 @@ def test_the_ziglang_wheel_serves_where_there_is_no_other_compiler(cache, tmp_pa
 
 
 def test_what_would_take_too_long_or_too_much_is_refused(cache, monkeypatch):
-    monkeypatch.setattr(run, "GREATEST_GRAPH", 1)
+    monkeypatch.setattr(function, "GREATEST_GRAPH", 1)
     assert "too long to compile" in _reason(_prepared())
     monkeypatch.undo()
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(cache.parent))
-    monkeypatch.setattr(run, "GREATEST_SCRATCH", 1)
+    monkeypatch.setattr(function, "GREATEST_SCRATCH", 1)
     assert "of scratch" in _reason(_prepared())

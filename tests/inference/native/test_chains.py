@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.native import (
-    NutsChains,
-    NutsSettings,
+    ChainSettings,
+    NativeChains,
     Unavailable,
-    nuts_settings,
-    run,
+    chain_settings,
+)
+from quivers_nb.inference.native import (
+    function as compiled_functions,
 )
 from quivers_nb.inference.native.emit import header
 from quivers_nb.inference.native.program import Refusal
@@ -26,9 +29,9 @@ def _normal(q):
     return -0.5 * ((q / SCALES) ** 2).sum()
 
 
-def _settings(warmup=200, **options) -> NutsSettings:
-    found = nuts_settings(NUTSKernel(**options), warmup)
-    assert isinstance(found, NutsSettings)
+def _settings(warmup=200, **options) -> ChainSettings:
+    found = chain_settings(NUTSKernel(**options), warmup)
+    assert isinstance(found, ChainSettings)
     return found
 
 
@@ -47,13 +50,13 @@ def function():
     return compile_graph(simplify(record(both, torch.rand(DIM, dtype=torch.float64))))
 
 
-def _chains(function, *, count=3, seed=1, settings=None, **options) -> NutsChains:
+def _chains(function, *, count=3, seed=1, settings=None, **options) -> NativeChains:
     starts = np.random.default_rng(0).uniform(-1.0, 1.0, (count, DIM))
     numbers = range(count)
-    return NutsChains(function, settings or _settings(), starts, seed, numbers, **options)
+    return NativeChains(function, settings or _settings(), starts, seed, numbers, **options)
 
 
-def _positions(chains: NutsChains) -> np.ndarray:
+def _positions(chains: NativeChains) -> np.ndarray:
     return np.stack([chains.draws(c).position for c in range(len(chains.starts))])
 
 
@@ -72,7 +75,7 @@ def test_the_same_seed_gives_the_same_draws_whatever_the_threads(function):
 def test_a_chain_draws_the_same_alone_and_among_others(function):
     together = _chains(function)
     together.advance(300)
-    alone = NutsChains(function, _settings(), together.starts[2:], 1, [2])
+    alone = NativeChains(function, _settings(), together.starts[2:], 1, [2])
     alone.advance(300)
     assert np.array_equal(alone.draws(0).position, together.draws(2).position)
 
@@ -85,7 +88,7 @@ def test_a_run_in_pieces_is_the_run_in_one(function):
         assert pieces.advance(until)
         parts.append(_positions(pieces))
     assert np.array_equal(np.concatenate(parts, axis=1), _positions(whole))
-    assert np.array_equal(pieces.metrics(), whole.metrics())
+    assert np.array_equal(pieces.scale_vectors(), whole.scale_vectors())
 
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(function):
@@ -187,10 +190,11 @@ def test_the_moments_of_a_normal_are_found(function):
     assert _moments_are_right(function)
 
 
+SOURCES = ("random.h", "chain.h", "trajectory.h", "warmup.h")
 MUTANTS = {
     "states weigh the same": ("*log_weight = gain;", "*log_weight = 0.0;"),
     "the far half is always taken": ("< exp(new_weight - log_weight)", "< 2.0"),
-    "the energy forgets the metric": ("kinetic += p[i] * p[i] * m[i]", "kinetic += p[i] * p[i]"),
+    "the energy forgets a part": ("kinetic += p[i] * p[i]", "kinetic += 0.8 * p[i] * p[i]"),
     "subtrees prefer their end": ("< exp(second - *log_weight)", "< 2.0"),
     "momenta are too small": ("radius * cos(angle)", "0.9 * radius * cos(angle)"),
 }
@@ -200,8 +204,10 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_sampler_is_caught_by_its_moments(function, name, tmp_path, monkeypatch):
     right, wrong = MUTANTS[name]
-    assert header("driver.c").count(right) + header("random.h").count(right) == 1
-    monkeypatch.setattr(run, "header", lambda file: header(file).replace(right, wrong))
+    assert "".join(map(header, SOURCES)).count(right) == 1
+    monkeypatch.setattr(
+        compiled_functions, "header", lambda file: header(file).replace(right, wrong)
+    )
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(tmp_path))
     assert not _moments_are_right(function)
 
@@ -209,7 +215,7 @@ def test_a_broken_sampler_is_caught_by_its_moments(function, name, tmp_path, mon
 def test_the_metric_is_that_of_the_target(function):
     chains = _chains(function, count=4, settings=_settings(500))
     chains.advance(500)
-    ratio = chains.metrics() / SCALES.numpy() ** 2
+    ratio = (chains.scale_vectors() / SCALES.numpy()) ** 2
     assert (ratio > 0.4).all()
     assert (ratio < 2.5).all()
 
@@ -219,7 +225,7 @@ def test_a_fixed_step_size_stays(function):
     chains = _chains(function, settings=settings)
     chains.advance(100)
     assert np.all(chains.draws(0).stats["step_size"] == 0.05)
-    assert np.all(chains.metrics() == 1.0)
+    assert np.all(chains.scale_vectors() == 1.0)
 
 
 def test_the_tree_is_no_deeper_than_asked(function):
@@ -236,7 +242,7 @@ def test_a_step_far_too_long_diverges_and_leaves_the_chain_where_it_was(compiled
     steep = compiled(lambda q: -((1e3 * q) ** 4).sum(), torch.full((2,), 1e-3, dtype=torch.float64))
     settings = _settings(0, step_size=10.0, adapt_step_size=False)
     start = np.full((1, 2), 1e-3)
-    chains = NutsChains(steep, settings, start, 1, [0])
+    chains = NativeChains(steep, settings, start, 1, [0])
     chains.advance(50)
     draws = chains.draws(0)
     assert draws.stats["diverged"].all()
@@ -246,14 +252,14 @@ def test_a_step_far_too_long_diverges_and_leaves_the_chain_where_it_was(compiled
 
 def test_a_start_without_a_density_is_named(compiled):
     log = compiled(lambda q: torch.log(q).sum() - q.sum(), torch.ones(2, dtype=torch.float64))
-    chains = NutsChains(log, _settings(), np.full((1, 2), -1.0), 1, [0])
+    chains = NativeChains(log, _settings(), np.full((1, 2), -1.0), 1, [0])
     assert not chains.advance(10)
     assert "not finite" in str(chains.failures()[0])
 
 
 def test_a_density_with_nan_regions_is_sampled_where_it_is_finite(compiled):
     log = compiled(lambda q: torch.log(q).sum() - q.sum(), torch.ones(2, dtype=torch.float64))
-    chains = NutsChains(log, _settings(500), np.ones((2, 2)), 1, [0, 1])
+    chains = NativeChains(log, _settings(500), np.ones((2, 2)), 1, [0, 1])
     assert chains.advance(4500, 500)
     draws = _positions(chains)  # Gamma(2, 1), without the Jacobian
     assert (draws > 0).all()
@@ -263,10 +269,13 @@ def test_a_density_with_nan_regions_is_sampled_where_it_is_finite(compiled):
 def test_single_precision_is_left_to_other_tiers(compiled):
     single = compiled(lambda q: -(q * q).sum(), torch.zeros(2))
     with pytest.raises(Refusal, match="float64"):
-        NutsChains(single, _settings(), np.zeros((1, 2)), 1, [0])
+        NativeChains(single, _settings(), np.zeros((1, 2)), 1, [0])
 
 
 def test_kernels_that_the_driver_lacks_are_named():
-    dense = nuts_settings(NUTSKernel(mass_matrix="dense"), 100)
-    assert isinstance(dense, Unavailable)
-    assert "dense" in dense.reason
+    class Slice(SimpleNamespace):
+        mass_matrix, adapt_from = "identity", "draws"
+
+    refused = chain_settings(Slice(), 100)
+    assert isinstance(refused, Unavailable)
+    assert "Slice has no native driver" in refused.reason

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
-from quivers_nb.inference.native import NutsChains, NutsSettings, nuts_settings
+from quivers_nb.inference.native import ChainSettings, NativeChains, chain_settings
 
 DOUBLE = torch.float64
 
@@ -136,10 +136,10 @@ def test_gradients_agree_with_autograd(model, compiled, reference, error):
 
 
 def _draws(native, dim, *, warmup=1000, draws=4000, chains=4, seed=1) -> np.ndarray:
-    settings = nuts_settings(NUTSKernel(target_accept=0.9), warmup)
-    assert isinstance(settings, NutsSettings)
+    settings = chain_settings(NUTSKernel(target_accept=0.9), warmup)
+    assert isinstance(settings, ChainSettings)
     starts = np.random.default_rng(seed).uniform(-1.0, 1.0, (chains, dim))
-    run = NutsChains(native, settings, starts, seed, range(chains))
+    run = NativeChains(native, settings, starts, seed, range(chains))
     assert run.advance(warmup + draws, warmup)
     return np.stack([run.draws(c).position for c in range(chains)])
 

@@ -1,8 +1,6 @@
-"""Compiled densities, and chains of the no-U-turn sampler over them.
+"""Chains of a compiled density: one per thread, with the interpreter lock released.
 
-`compile_graph` turns a recorded graph into a `NativeFunction`. `NutsChains` runs chains of it, one
-per thread, with the interpreter lock released; it can be advanced in pieces, and a chain's draws
-do not depend on the pieces.
+They can be advanced in pieces, and a chain's draws do not depend on the pieces.
 """
 
 import ctypes
@@ -10,147 +8,30 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
-from quivers_nb.inference.graph import Graph
-from quivers_nb.inference.native.build import Compiler, load, open_cache, probe
-from quivers_nb.inference.native.emit import emit, header
-from quivers_nb.inference.native.fuse import fuse
-from quivers_nb.inference.native.lowering import lower
+from quivers_nb.inference.mcmc.adaptation import MetricKind
+from quivers_nb.inference.mcmc.metric import Dense, Diagonal, LowRank, Metric
+from quivers_nb.inference.native.function import NativeFunction, aligned, toolchain
 from quivers_nb.inference.native.program import Refusal
 
 Floats = NDArray[np.float64]
-REAL = {torch.float64: "double", torch.float32: "float"}
-_NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
 RUN, PAUSE, STOP = range(3)
-DONE, STOPPED, BAD_START, NO_STEP_SIZE = range(4)
+DONE, STOPPED, BAD_START, NO_STEP_SIZE, WINDOW = range(5)
+DIAGONAL, DENSE, LOW_RANK = range(3)
+STATE_VECTORS = 6
 POLL_SECONDS = 0.1
-GREATEST_SCRATCH = 2**27  # numbers
-GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
-_DRIVER = ("chain_run", "chain_start", "state_bytes", "scratch_doubles")
-
-
-@cache
-def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL] | Refusal:
-    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
-    del environment  # part of the key: a changed $CC is looked at again
-    parts = ("scalar.h", "vector.h", "probe.h", "random.h", "driver.c")
-    try:
-        compiler, driver = probe("".join(map(header, parts)), _DRIVER)
-    except Refusal as refusal:
-        return refusal
-    whole, address = ctypes.c_int64, ctypes.c_void_p
-    driver.chain_run.restype = driver.state_bytes.restype = driver.scratch_doubles.restype = whole
-    driver.chain_run.argtypes = [address] * 4 + [whole] + [address] * 4
-    driver.chain_start.argtypes = [address, address, ctypes.c_double]
-    driver.chain_start.restype = None
-    driver.state_bytes.argtypes = [whole]
-    driver.scratch_doubles.argtypes = [whole, whole]
-    return compiler, driver
-
-
-def toolchain() -> tuple[Compiler, ctypes.CDLL]:
-    """The compiler that works here and the compiled sampler. Raises `Refusal` if there is none."""
-    open_cache()
-    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
-    found = _toolchain(tuple(map(os.environ.get, names)))
-    if isinstance(found, Refusal):
-        raise Refusal(str(found))
-    return found
-
-
-def _aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:
-    """Zeros that begin on a cache line."""
-    size = np.dtype(dtype).itemsize
-    raw = np.zeros(count * size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * size].view(dtype)
-
-
-# --- densities ---
-
-
-@dataclass(frozen=True)
-class NativeFunction:
-    """A compiled value and gradient of one point, with the data it was traced with.
-
-    Safe to call from several threads: scratch is made per call, or passed to the driver.
-    """
-
-    dim: int
-    dtype: torch.dtype
-    scratch: int
-    source: str
-    library: ctypes.CDLL
-    data: tuple[NDArray[Any], ...]  # literals first
-
-    @property
-    def address(self) -> int:
-        """Where the function is, for the driver."""
-        return ctypes.cast(self.library.density, ctypes.c_void_p).value or 0
-
-    def pointers(self) -> Any:
-        """The data as C wants it; keep the result alive as long as it is in use."""
-        return (ctypes.c_void_p * len(self.data))(*(a.ctypes.data for a in self.data))
-
-    def value_and_grad(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Log density and gradient, one point after the other: (*s, dim) -> (*s,), (*s, dim)."""
-        if q.shape[-1] != self.dim or q.dtype is not self.dtype:
-            raise ValueError(f"q {tuple(q.shape)} {q.dtype} is not (..., {self.dim}) {self.dtype}")
-        points = q.detach().reshape(q.shape[:-1].numel(), self.dim).contiguous()
-        values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
-        work = _aligned(self.scratch, _NUMPY[self.dtype])
-        step, pointers = self.dim * points.element_size(), self.pointers()
-        density = self.library.density
-        for row in range(points.shape[0]):
-            at = row * step
-            values[row] = density(
-                ctypes.c_void_p(points.data_ptr() + at),
-                ctypes.c_void_p(grads.data_ptr() + at),
-                pointers,
-                ctypes.c_void_p(work.ctypes.data),
-            )
-        return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
-
-
-def compile_graph(graph: Graph) -> NativeFunction:
-    """Compile a graph of ``q (dim,) -> log density (), gradient (dim,)``, or find it in the cache.
-
-    Raises `Refusal` where an operation has no native form, or no compiler works here.
-    """
-    if len(graph.nodes) > GREATEST_GRAPH:
-        raise Refusal(f"{len(graph.nodes)} operations would take too long to compile")
-    compiler, _ = toolchain()
-    dtype = graph.inputs[0].dtype
-    if dtype not in REAL:
-        raise Refusal(f"there is no native code for {dtype}")
-    program = lower(graph)
-    source = emit(program, fuse(program), real=REAL[dtype])
-    if source.scratch > GREATEST_SCRATCH:
-        raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
-    library = load(source.text, compiler, ("density",))
-    library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
-    literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
-    return NativeFunction(
-        graph.inputs[0].shape[0], dtype, source.scratch, source.text, library,
-        (literals, *program.arrays),
-    )  # fmt: skip
-
-
-# --- chains ---
 
 
 @dataclass(frozen=True, slots=True)
-class NutsSettings:
-    """How chains move. Moments of warm-up transitions ``first <= i < stop`` make the metric;
-    ``window_ends`` counts the transitions after which it is renewed. A diagonal metric only.
+class ChainSettings:
+    """How chains move. Warm-up transitions ``first <= i < stop`` make the metric; ``window_ends``
+    counts the transitions after which it is renewed. ``path`` 0 is NUTS, else HMC of that length.
     """
 
     num_warmup: int
@@ -159,22 +40,37 @@ class NutsSettings:
     window_ends: tuple[int, ...]
     step_size: float = 0.1
     max_tree_depth: int = 10
+    path: int = 0
     target_accept: float = 0.8
     divergence_threshold: float = 1000.0
     adapt_step_size: bool = True
     adapt_metric: bool = True
+    kind: MetricKind = MetricKind("diagonal")
+
+    @property
+    def longest_window(self) -> int:
+        """Draws in the window that has most."""
+        edges = (self.first, *self.window_ends)
+        return max((b - a for a, b in pairwise(edges)), default=0)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether metrics are made of the rows of a window, not of running moments."""
+        return self.adapt_metric and not self.kind.by_moments
 
 
 class _Settings(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("dim", "warmup", "max_depth")),
-        *((name, ctypes.c_int64) for name in ("adapt_step_size", "adapt_metric")),
+        *((name, ctypes.c_int64) for name in ("dim", "warmup", "max_depth", "path")),
+        *((name, ctypes.c_int64) for name in ("adapt_step_size", "adapt_metric", "use_gradients")),
         *((name, ctypes.c_int64) for name in ("first", "stop", "windows")),
         ("window_ends", ctypes.c_void_p),
         ("target_accept", ctypes.c_double),
         ("max_energy_error", ctypes.c_double),
         ("seed", ctypes.c_uint64),
         ("chain", ctypes.c_uint64),
+        *((name, ctypes.c_int64) for name in ("metric", "rank")),
+        *((name, ctypes.c_void_p) for name in ("factor", "weight", "window")),
     )
 
 
@@ -230,6 +126,8 @@ class _Chain:
     scratch: Floats
     work: Floats
     draws: Draws
+    window: Floats  # (longest window, 2, dim): positions and gradients, if metrics need them
+    factors: tuple[Floats, ...] = ()  # what `settings` points to
     first: int = 0
     status: int = DONE
 
@@ -248,16 +146,16 @@ class Progress:
 
 
 @dataclass(slots=True)
-class NutsChains:
+class NativeChains:
     """Chains of one density. ``starts`` ``(C, dim)`` must have finite densities and gradients."""
 
     function: NativeFunction
-    settings: NutsSettings
+    settings: ChainSettings
     starts: Floats
     seed: int
     numbers: Sequence[int]  # each chain's stream is a function of the seed and its number
     threads: int | None = None
-    inverse_metric: Floats | None = None
+    scales: Floats | None = None  # (C, dim): posterior sds as far as they are known
     _chains: list[_Chain] = field(init=False)
     _ends: NDArray[np.int64] = field(init=False)
     _driver: ctypes.CDLL = field(init=False)
@@ -269,23 +167,26 @@ class NutsChains:
             raise Refusal(f"max_tree_depth={self.settings.max_tree_depth} is not below 64")
         _, self._driver = toolchain()
         self._ends = np.array(sorted(self.settings.window_ends), dtype=np.int64)
-        pairs = zip(self.numbers, self.starts, strict=True)
-        self._chains = [self._chain(number, start) for number, start in pairs]
+        scales = np.ones_like(self.starts) if self.scales is None else self.scales
+        each = zip(self.numbers, self.starts, scales, strict=True)
+        self._chains = [self._chain(*one) for one in each]
 
-    def _chain(self, number: int, start: Floats) -> _Chain:
+    def _chain(self, number: int, start: Floats, scale: Floats) -> _Chain:
         s, dim = self.settings, self.function.dim
+        window = np.empty((s.longest_window if s.by_rows else 0, 2, dim))
         settings = _Settings(
-            dim, s.num_warmup, s.max_tree_depth, s.adapt_step_size, s.adapt_metric, s.first,
-            s.stop, len(self._ends), self._ends.ctypes.data, s.target_accept,
-            s.divergence_threshold, self.seed % 2**64, number,
+            dim, s.num_warmup, s.max_tree_depth, s.path, s.adapt_step_size, s.adapt_metric,
+            s.kind.source == "gradients", s.first, s.stop, len(self._ends),
+            self._ends.ctypes.data, s.target_accept, s.divergence_threshold, self.seed % 2**64,
+            number, DIAGONAL, 0, None, None, window.ctypes.data if s.by_rows else None,
         )  # fmt: skip
-        state = _aligned(self._driver.state_bytes(dim), np.uint8)
-        vectors = state[-4 * dim * 8 :].view(np.float64).reshape(4, dim)
-        vectors[0], vectors[1] = start, 1.0 if self.inverse_metric is None else self.inverse_metric
+        state = aligned(self._driver.state_bytes(dim), np.uint8)
+        vectors = _vectors(state, dim)
+        vectors[0], vectors[1] = start, scale
         self._driver.chain_start(ctypes.addressof(settings), state.ctypes.data, s.step_size)
-        scratch = _aligned(self._driver.scratch_doubles(dim, s.max_tree_depth))
-        work = _aligned(self.function.scratch)
-        return _Chain(settings, _Control(), state, scratch, work, Draws.empty(0, dim))
+        scratch = aligned(self._driver.scratch_doubles(dim, s.max_tree_depth))
+        work = aligned(self.function.scratch)
+        return _Chain(settings, _Control(), state, scratch, work, Draws.empty(0, dim), window)
 
     def advance(
         self, until: int, first: int = 0, on_poll: Callable[[Progress], bool | None] | None = None
@@ -327,11 +228,39 @@ class NutsChains:
         pointers = [stats[name].ctypes.data for name in (*names, "diverged")]
         out = _Outputs(chain.first, draws.position.ctypes.data, *pointers)
         data = self.function.pointers()
-        chain.status = self._driver.chain_run(
-            self.function.address, ctypes.addressof(data), chain.work.ctypes.data,
-            ctypes.addressof(chain.settings), until, chain.state.ctypes.data,
-            chain.scratch.ctypes.data, ctypes.addressof(chain.control), ctypes.addressof(out),
-        )  # fmt: skip
+        chain.status = WINDOW
+        while chain.status == WINDOW:
+            chain.status = self._driver.chain_run(
+                self.function.address, ctypes.addressof(data), chain.work.ctypes.data,
+                ctypes.addressof(chain.settings), until, chain.state.ctypes.data,
+                chain.scratch.ctypes.data, ctypes.addressof(chain.control), ctypes.addressof(out),
+            )  # fmt: skip
+            if chain.status == WINDOW:
+                self._renew(chain)
+
+    def _renew(self, chain: _Chain) -> None:
+        """A new metric from the rows of a window that has closed."""
+        state = chain.state.ctypes.data
+        rows = chain.window[: self._driver.window_rows(state)]
+        self._use(chain, self.settings.kind.estimate(rows[:, 0], rows[:, 1]))
+        self._driver.window_close(state)
+
+    def _use(self, chain: _Chain, metric: Metric) -> None:
+        settings, scale = chain.settings, _vectors(chain.state, self.function.dim)[1]
+        match metric:
+            case Dense():
+                chain.factors = (np.ascontiguousarray(metric.factor),)
+                settings.metric, scale[:] = DENSE, metric.scales()
+            case LowRank():
+                weight = np.sqrt(metric.stretch) - 1.0
+                chain.factors = (np.ascontiguousarray(metric.directions), weight)
+                settings.metric, scale[:] = LOW_RANK, metric.scale
+                settings.rank, settings.weight = len(weight), weight.ctypes.data
+            case Diagonal():
+                chain.factors = ()
+                settings.metric, scale[:] = DIAGONAL, np.sqrt(metric.variance)
+        if chain.factors:
+            settings.factor = chain.factors[0].ctypes.data
 
     # --- from any thread, at any time ---
 
@@ -369,15 +298,13 @@ class NutsChains:
 
     def positions(self) -> Floats:
         """Where the chains are, ``(C, dim)``."""
-        return np.stack([self._vectors(chain)[0] for chain in self._chains])
-
-    def metrics(self) -> Floats:
-        """The diagonals of the inverse mass matrices, ``(C, dim)``."""
-        return np.stack([self._vectors(chain)[1] for chain in self._chains])
-
-    def _vectors(self, chain: _Chain) -> Floats:
         dim = self.function.dim
-        return chain.state[-4 * dim * 8 :].view(np.float64).reshape(4, dim)
+        return np.stack([_vectors(chain.state, dim)[0] for chain in self._chains])
+
+    def scale_vectors(self) -> Floats:
+        """The scales of the metrics, ``(C, dim)``; of a low-rank one without its directions."""
+        dim = self.function.dim
+        return np.stack([_vectors(chain.state, dim)[1] for chain in self._chains])
 
     def failures(self) -> tuple[str | None, ...]:
         """Per chain, why it could not go on; None if nothing is wrong."""
@@ -386,6 +313,12 @@ class NutsChains:
             NO_STEP_SIZE: "no step size is small enough: the density is not continuous there",
         }
         return tuple(reasons.get(chain.status) for chain in self._chains)
+
+
+def _vectors(state: NDArray[np.uint8], dim: int) -> Floats:  # -> (STATE_VECTORS, dim), a view
+    """Position, scales, and the moments of a window."""
+    size = STATE_VECTORS * dim * 8
+    return state[len(state) - size :].view(np.float64).reshape(STATE_VECTORS, dim)
 
 
 def default_threads() -> int:

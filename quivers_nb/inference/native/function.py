@@ -1,0 +1,140 @@
+"""Compiled densities: `compile_graph` turns a recorded graph into a `NativeFunction`."""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
+from quivers_nb.inference.graph import Graph
+from quivers_nb.inference.native.build import Compiler, load, open_cache, probe
+from quivers_nb.inference.native.emit import emit, header
+from quivers_nb.inference.native.fuse import fuse
+from quivers_nb.inference.native.lowering import lower
+from quivers_nb.inference.native.program import Refusal
+
+REAL = {torch.float64: "double", torch.float32: "float"}
+_NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
+GREATEST_SCRATCH = 2**27  # numbers
+GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
+_SAMPLER = (
+    "scalar.h", "vector.h", "probe.h", "random.h", "chain.h", "trajectory.h", "warmup.h",
+    "driver.c",
+)  # fmt: skip
+_DRIVER = (
+    "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
+)  # fmt: skip
+
+
+@cache
+def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL] | Refusal:
+    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
+    del environment  # part of the key: a changed $CC is looked at again
+    try:
+        compiler, driver = probe("".join(map(header, _SAMPLER)), _DRIVER)
+    except Refusal as refusal:
+        return refusal
+    whole, address = ctypes.c_int64, ctypes.c_void_p
+    driver.chain_run.restype = driver.state_bytes.restype = driver.scratch_doubles.restype = whole
+    driver.chain_run.argtypes = [address] * 4 + [whole] + [address] * 4
+    driver.chain_start.argtypes = [address, address, ctypes.c_double]
+    driver.chain_start.restype = None
+    driver.state_bytes.argtypes = [whole]
+    driver.scratch_doubles.argtypes = [whole, whole]
+    driver.window_rows.restype, driver.window_rows.argtypes = whole, [address]
+    driver.window_close.restype, driver.window_close.argtypes = None, [address]
+    return compiler, driver
+
+
+def toolchain() -> tuple[Compiler, ctypes.CDLL]:
+    """The compiler that works here and the compiled sampler. Raises `Refusal` if there is none."""
+    open_cache()
+    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
+    found = _toolchain(tuple(map(os.environ.get, names)))
+    if isinstance(found, Refusal):
+        raise Refusal(str(found))
+    return found
+
+
+def aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:
+    """Zeros that begin on a cache line."""
+    size = np.dtype(dtype).itemsize
+    raw = np.zeros(count * size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count * size].view(dtype)
+
+
+# --- densities ---
+
+
+@dataclass(frozen=True)
+class NativeFunction:
+    """A compiled value and gradient of one point, with the data it was traced with.
+
+    Safe to call from several threads: scratch is made per call, or passed to the driver.
+    """
+
+    dim: int
+    dtype: torch.dtype
+    scratch: int
+    source: str
+    library: ctypes.CDLL
+    data: tuple[NDArray[Any], ...]  # literals first
+
+    @property
+    def address(self) -> int:
+        """Where the function is, for the driver."""
+        return ctypes.cast(self.library.density, ctypes.c_void_p).value or 0
+
+    def pointers(self) -> Any:
+        """The data as C wants it; keep the result alive as long as it is in use."""
+        return (ctypes.c_void_p * len(self.data))(*(a.ctypes.data for a in self.data))
+
+    def value_and_grad(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Log density and gradient, one point after the other: (*s, dim) -> (*s,), (*s, dim)."""
+        if q.shape[-1] != self.dim or q.dtype is not self.dtype:
+            raise ValueError(f"q {tuple(q.shape)} {q.dtype} is not (..., {self.dim}) {self.dtype}")
+        points = q.detach().reshape(q.shape[:-1].numel(), self.dim).contiguous()
+        values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
+        work = aligned(self.scratch, _NUMPY[self.dtype])
+        step, pointers = self.dim * points.element_size(), self.pointers()
+        density = self.library.density
+        for row in range(points.shape[0]):
+            at = row * step
+            values[row] = density(
+                ctypes.c_void_p(points.data_ptr() + at),
+                ctypes.c_void_p(grads.data_ptr() + at),
+                pointers,
+                ctypes.c_void_p(work.ctypes.data),
+            )
+        return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
+
+
+def compile_graph(graph: Graph) -> NativeFunction:
+    """Compile a graph of ``q (dim,) -> log density (), gradient (dim,)``, or find it in the cache.
+
+    Raises `Refusal` where an operation has no native form, or no compiler works here.
+    """
+    if len(graph.nodes) > GREATEST_GRAPH:
+        raise Refusal(f"{len(graph.nodes)} operations would take too long to compile")
+    compiler, _ = toolchain()
+    dtype = graph.inputs[0].dtype
+    if dtype not in REAL:
+        raise Refusal(f"there is no native code for {dtype}")
+    program = lower(graph)
+    source = emit(program, fuse(program), real=REAL[dtype])
+    if source.scratch > GREATEST_SCRATCH:
+        raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
+    library = load(source.text, compiler, ("density",))
+    library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
+    literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
+    return NativeFunction(
+        graph.inputs[0].shape[0], dtype, source.scratch, source.text, library,
+        (literals, *program.arrays),
+    )  # fmt: skip
