@@ -3,6 +3,7 @@
 # make test             the gate: format, lint, import contracts, types, tests, notebooks, wheel
 # make verify           everything: the slow tests too, and Binder's steps in a bare environment
 # make bench            the benchmarks, as JSON lines
+# make peers            other systems to compare with, in an environment of their own, .peers
 #
 # PYTHON=       the interpreter that creates the environment (3.11 or later)
 # TORCH_INDEX=  an extra wheel index, used for torch alone
@@ -21,7 +22,7 @@ SANITIZE := --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: lab test verify bench lint system clean
+.PHONY: lab test verify bench peers lint system clean
 
 lab: $(READY)
 ifeq ($(HEADLESS),)
@@ -37,7 +38,13 @@ verify: lint system
 	$(PYTEST) -m "" $(SANITIZE) tests notebooks
 
 bench: $(READY)
-	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in seed diagrams inference; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+# Pyro runs on our torch, so it comes without what it requires.
+peers: $(READY)
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip --disable-pip-version-check install -r benchmarks/peers/requirements.txt
+	$(PIP) install --no-deps --target .peers/pyro-site -r benchmarks/peers/pyro.txt
 
 lint: $(READY)
 	$(BIN)/ruff format --check

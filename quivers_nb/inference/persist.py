@@ -42,6 +42,7 @@ from quivers_nb.inference.origin import Origin, origin_of
 FORMAT = 1
 KINDS = ("draws", "weights", "guide")
 _FACTS = ("num_warmup", "max_tree_depth", "dim", "tier", "tier_reason", "interrupted", "seed")
+_LATER = ("gradients",)  # facts that older files lack
 _NOUNS = {"draws": "the draws of a run", "weights": "the weights of a model", "guide": "a guide"}
 Location = str | PathLike[str]
 
@@ -150,7 +151,7 @@ def _contents(obj: Any) -> Saved:
         tensors = {f"samples/{name}": value for name, value in obj.samples.items()}
         tensors |= {f"stats/{name}": value for name, value in obj.stats.items()}
         tensors |= {"start_log_densities": obj.start_log_densities, "stationary": obj.stationary}
-        facts = {name: getattr(obj, name) for name in _FACTS}
+        facts = {name: getattr(obj, name) for name in (*_FACTS, *_LATER)}
         facts["order"] = [list(obj.samples), list(obj.stats)]
         return Saved(kind, tensors, facts, origin_of(obj))
     places = _places(obj)
@@ -175,7 +176,7 @@ def _places(obj: Any) -> dict[str, Tensor]:
 
 
 def _result(where: Path, saved: Saved) -> MCMCResult:
-    facts = {name: value for name, value in saved.facts.items() if name in _FACTS}
+    facts = {name: value for name, value in saved.facts.items() if name in (*_FACTS, *_LATER)}
     try:
         samples, stats = saved.facts["order"]
         return MCMCResult(

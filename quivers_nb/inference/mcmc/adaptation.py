@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.mcmc.metric import Dense, Diagonal, LowRank, Metric, Vector
@@ -118,9 +119,10 @@ class MetricKind:
             return low_rank(q, grad)
         if self.source == "gradients":
             return dense(q, grad)
-        n, covariance = len(q), np.cov(q.T).reshape(q.shape[1], -1)
-        ridge = 1e-3 * 5.0 / (n + 5.0) * np.eye(q.shape[1])
-        return Dense.of((n / (n + 5.0) * covariance + ridge).astype(q.dtype, copy=False))
+        n, draws = len(q), torch.from_numpy(q)
+        covariance = draws.mT.cov().reshape(q.shape[1], -1) * (n / (n + 5.0))
+        ridge = 1e-3 * 5.0 / (n + 5.0) * torch.eye(q.shape[1], dtype=draws.dtype)
+        return Dense.of((covariance + ridge).numpy())
 
 
 def metric_kind(name: str, source: str = "draws") -> MetricKind:
@@ -162,12 +164,21 @@ def dense(q: Vector, grad: Vector) -> Dense:
 def low_rank(q: Vector, grad: Vector) -> LowRank:
     """The diagonal, and the directions that it leaves stretched by more than `STRETCHED`."""
     scale, q, grad = _standardised(q, grad)
-    spans = [np.linalg.svd(x, full_matrices=False) for x in (q, grad)]
-    rows = [vectors[sizes > 1e-10 * sizes.max(initial=0.0)] for _, sizes, vectors in spans]
-    basis, _ = np.linalg.qr(np.concatenate(rows).T)  # (D, m)
+    basis = _span(q, grad)
     values, vectors = _balance_matrix(q @ basis, grad @ basis)
     kept = (values > STRETCHED) | (values < 1.0 / STRETCHED)
     return LowRank(scale, np.ascontiguousarray((basis @ vectors[:, kept]).T), values[kept])
+
+
+# Matrices are factored by torch: its threads are those of `threads.spare_core`, where numpy's would
+# be as many as there are cores, for every chain.
+
+
+def _span(*rows: Vector) -> Vector:  # (n, D) each -> (D, m)
+    """An orthonormal basis of what the rows span."""
+    spans = [torch.linalg.svd(torch.from_numpy(x), full_matrices=False) for x in rows]
+    kept = [vectors[sizes > 1e-10 * sizes.max()] for _, sizes, vectors in spans]
+    return np.asarray(torch.linalg.qr(torch.cat(kept).mT)[0].numpy())
 
 
 def _balance_matrix(q: Vector, grad: Vector) -> tuple[Vector, Vector]:
@@ -176,11 +187,13 @@ def _balance_matrix(q: Vector, grad: Vector) -> tuple[Vector, Vector]:
     With Cov(g) = R Rᵀ it is R⁻ᵀ (Rᵀ Cov(q) R)^½ R⁻¹ (Bhatia 2007, "Positive definite matrices",
     section 4.1).
     """
-    n, dim = q.shape
-    ridge = _RIDGE * np.eye(dim)
-    factor = np.linalg.cholesky(grad.T @ grad / n + ridge)
-    middle = factor.T @ (q.T @ q / n + ridge) @ factor
-    sizes, turns = np.linalg.eigh(0.5 * (middle + middle.T))
-    half = np.linalg.solve(factor.T, turns * sizes.clip(1e-300) ** 0.25)
-    values, vectors = np.linalg.eigh(half @ half.T)
-    return values, vectors
+    draws, gradients = torch.from_numpy(q), torch.from_numpy(grad)
+    n, dim = draws.shape
+    ridge = _RIDGE * torch.eye(dim, dtype=draws.dtype)
+    factor = torch.linalg.cholesky(gradients.mT @ gradients / n + ridge)
+    middle = factor.mT @ (draws.mT @ draws / n + ridge) @ factor
+    sizes, turns = torch.linalg.eigh(0.5 * (middle + middle.mT))
+    scaled = turns * sizes.clamp_min(1e-300) ** 0.25
+    half = torch.linalg.solve_triangular(factor.mT, scaled, upper=True)
+    values, vectors = torch.linalg.eigh(half @ half.mT)
+    return values.numpy(), vectors.numpy()

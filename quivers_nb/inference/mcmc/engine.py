@@ -25,6 +25,7 @@ from quivers_nb.inference.mcmc.store import Store
 from quivers_nb.inference.native import (
     ChainSettings,
     Draws,
+    Floats,
     NativeChains,
     NativeTarget,
     Unavailable,
@@ -96,10 +97,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where the chains ended, and whether they were stopped before their time."""
+    """Where the chains ended, and whether they were stopped before their time.
+
+    ``gradients`` counts those of all transitions, of warm-up too, and of step size searches only
+    where chains run in Python.
+    """
 
     ends: tuple[Vector, ...]
     stopped: bool
+    gradients: int = 0
 
 
 class Engine(Protocol):
@@ -164,16 +170,17 @@ class PythonEngine:
         evaluate = on_arrays(self.gradient.evaluate)
         chains = list(transition.init(task.points, task.rngs, task.scales))
         active = list(range(len(chains)))
-        stopped = False
+        stopped, gradients = False, 0
         try:
             while active and not stopped:
                 some = tuple(task.rngs[i] for i in active)
                 moved = transition.step(tuple(chains[i] for i in active), evaluate, some)
+                gradients += len(active)
                 stopped = _settle(task, chains, active, moved) or _held(task.watch)
                 active = [i for i in active if chains[i].draws < task.total]
         except KeyboardInterrupt:
             stopped = True
-        return Outcome(tuple(chain.point.q for chain in chains), stopped)
+        return Outcome(tuple(chain.point.q for chain in chains), stopped, gradients)
 
 
 def _held(watch: object) -> bool:
@@ -204,7 +211,7 @@ class NativeEngine:
     def run(self, task: Task) -> Outcome:
         starts = np.stack([point.q for point in task.points]).astype(np.float64, copy=False)
         chains = self.native.chains(
-            self.settings, starts, task.seed, task.numbers, scales=task.scales
+            self.settings, starts, task.seed, task.numbers, scales=_doubles(task.scales)
         )
         first = 0 if task.watch is not None else task.num_warmup
         piece = _WATCHED_PIECE if task.watch is not None else task.store.block
@@ -218,7 +225,7 @@ class NativeEngine:
                 until = min(until + piece, task.total)
         except KeyboardInterrupt:
             stopped = True
-        return Outcome(tuple(chains.positions()), stopped)
+        return Outcome(tuple(chains.positions()), stopped, sum(chains.progress().leapfrogs))
 
     def _advance(self, task: Task, chains: NativeChains, until: int, first: int) -> bool:
         """One piece; True if the run was interrupted or is to stop."""
@@ -234,6 +241,10 @@ class NativeEngine:
         for i, start in enumerate(before):
             stopped |= _collect(task, i, max(first, start), chains.draws(i))
         return stopped
+
+
+def _doubles(scales: Vector | None) -> Floats | None:
+    return None if scales is None else scales.astype(np.float64, copy=False)
 
 
 def _poll(watch: object, chains: NativeChains) -> Callable[[object], bool] | None:
@@ -259,6 +270,12 @@ def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
 
     An `Attentive` watch is told of them all: it has had its say while they were made.
     """
+    if task.watch is None:
+        kept = slice(max(task.num_warmup - start, 0), None)
+        stats = {name: values[kept] for name, values in draws.stats.items()}
+        first = max(start - task.num_warmup, 0)
+        task.store.extend(i, first, draws.position[kept], stats)
+        return False
     columns = [draws.stats[name].tolist() for name in Stats._fields]
     told = (
         task.finished(i, start + row, draws.position[row], Stats(*values))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Vector = NDArray[np.floating[Any]]  # (D,) unless said otherwise
@@ -60,8 +61,10 @@ class Dense:
 
     @classmethod
     def of(cls, covariance: Vector) -> "Dense":
-        factor = np.linalg.cholesky(covariance)
-        return cls(covariance, factor, np.linalg.inv(factor).T.copy())
+        factor = torch.linalg.cholesky(torch.from_numpy(covariance))
+        eye = torch.eye(len(factor), dtype=factor.dtype)
+        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+        return cls(covariance, factor.contiguous().numpy(), inverse.mT.contiguous().numpy())
 
     def velocity(self, p: Vector) -> Vector:
         return np.asarray(self.covariance @ p)

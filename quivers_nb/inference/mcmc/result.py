@@ -41,6 +41,7 @@ class MCMCResult:
     tier_reason: str = ""
     interrupted: bool = False
     seed: int = 0
+    gradients: int = 0  # made by all chains, in warm-up too
     origin: Origin | None = None  # of the model; None for a density written by hand
 
     @property

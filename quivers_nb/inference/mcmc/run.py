@@ -266,6 +266,7 @@ def _result(mcmc: MCMC, target: Target, seed: int, parts: Sequence[Part]) -> MCM
         tier_reason=_reason(parts),
         interrupted=any(part.outcome.stopped for part in parts),
         seed=seed,
+        gradients=sum(part.outcome.gradients for part in parts),
     )
 
 

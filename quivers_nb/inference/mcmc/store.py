@@ -5,7 +5,7 @@ but ``keep``) never take memory for the whole run.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,22 @@ class Store:
         self.counts[chain] = place + 1
         if len(self._blocks[chain]) == self.block:
             self._flush(chain)
+
+    def extend(self, chain: int, draw: int, q: Vector, stats: Mapping[str, NDArray[Any]]) -> None:
+        """Draws from number ``draw`` on at once: positions ``(n, dim)``, statistics ``(n,)``."""
+        thin = self.selection.thin
+        chosen = slice((-draw - 1) % thin, None, thin)
+        start = -(-(draw + 1) // thin) - 1
+        rows = q[chosen][: max(self.draws - start, 0)]
+        self._flush(chain)
+        for block in range(0, len(rows), self.block):
+            part = rows[block : block + self.block]
+            place = slice(start + block, start + block + len(part))
+            for name, values in self.selection.values(self.target, torch.from_numpy(part)).items():
+                self.sites[name][chain, place] = values
+        for name, column in stats.items():
+            self.stats[name][chain, start : start + len(rows)] = column[chosen][: len(rows)]
+        self.counts[chain] = max(self.counts[chain], start + len(rows))
 
     def finish(self) -> None:
         """Write what is pending."""

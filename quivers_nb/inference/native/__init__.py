@@ -50,6 +50,7 @@ from quivers_nb.inference.target import Target
 __all__ = [
     "ChainSettings",
     "Draws",
+    "Floats",
     "NativeChains",
     "NativeFunction",
     "NativeTarget",

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from quivers_nb.inference.mcmc.adaptation import MetricKind
-from quivers_nb.inference.mcmc.metric import Dense, Diagonal, LowRank, Metric
+from quivers_nb.inference.mcmc.metric import Dense, LowRank, Metric
 from quivers_nb.inference.native.function import NativeFunction, aligned, toolchain
 from quivers_nb.inference.native.program import Refusal
 
@@ -45,7 +45,7 @@ class ChainSettings:
     divergence_threshold: float = 1000.0
     adapt_step_size: bool = True
     adapt_metric: bool = True
-    kind: MetricKind = MetricKind("diagonal")
+    kind: MetricKind = field(default_factory=lambda: MetricKind("diagonal"))
 
     @property
     def longest_window(self) -> int:
@@ -241,7 +241,7 @@ class NativeChains:
     def _renew(self, chain: _Chain) -> None:
         """A new metric from the rows of a window that has closed."""
         state = chain.state.ctypes.data
-        rows = chain.window[: self._driver.window_rows(state)]
+        rows = chain.window[: self._driver.window_rows(state)].copy()
         self._use(chain, self.settings.kind.estimate(rows[:, 0], rows[:, 1]))
         self._driver.window_close(state)
 
@@ -256,9 +256,9 @@ class NativeChains:
                 chain.factors = (np.ascontiguousarray(metric.directions), weight)
                 settings.metric, scale[:] = LOW_RANK, metric.scale
                 settings.rank, settings.weight = len(weight), weight.ctypes.data
-            case Diagonal():
+            case _:
                 chain.factors = ()
-                settings.metric, scale[:] = DIAGONAL, np.sqrt(metric.variance)
+                settings.metric, scale[:] = DIAGONAL, metric.scales()
         if chain.factors:
             settings.factor = chain.factors[0].ctypes.data
 

@@ -52,6 +52,13 @@ GATHERS = {
     "two indices": lambda a: a[ROWS, torch.tensor([0, 1, 2, 4, -1, 2])],
     "index behind a slice": lambda a: a[:, ROWS[:4]].exp(),
     "grid of indices": lambda a: a[GRID] * 2,
+    "equal steps": lambda a: (
+        a[torch.tensor([0, 2]), :2] * a[torch.arange(2), torch.tensor([[4], [1]])]
+    ),
+    "steps back": lambda a: a[:, torch.tensor([3, 2, 1, 0])].exp() * a[torch.tensor([1, 1, 1])][:1],
+    "added in steps": lambda a: a.index_put(
+        (torch.arange(0, 4, 2),), a[:2].exp(), accumulate=True
+    ).index_add(1, torch.tensor([2, 2, 2]), a[:, :3]),
     "mask": lambda a: a[MASK] * a[MASK].sum(),
     "split indices": lambda a: a.view(4, 5, 1)[ROWS[:3], :, torch.zeros(3, dtype=torch.int64)],
     "index_select": lambda a: a.index_select(1, ROWS.clamp_min(0)).exp(),

@@ -35,7 +35,7 @@ def places(work: Lowering, index: Any, size: int) -> Dense:
         key = (index.index, size) if isinstance(index, Ref) else (id(tensor), size)
         if key not in work.derived:
             wrapped = torch.where(tensor < 0, tensor + size, tensor).to(torch.int64)
-            work.derived[key] = work.constant(wrapped)
+            work.derived[key] = _steps(work, wrapped) or work.constant(wrapped)
         return work.derived[key]
     found, x = work.keep(work.value(index)), work.algebra
 
@@ -45,6 +45,27 @@ def places(work: Lowering, index: Any, size: int) -> Dense:
         return x.where(below, x.add(place, x.integer(size)), place)
 
     return Lazy(found.shape, "int", wrapped_at)
+
+
+def _steps(work: Lowering, places: Tensor) -> Lazy | None:
+    """Places in equal steps along every axis, as arithmetic: nothing is gathered then."""
+    if places.numel() < 2:
+        return None
+    first = int(places.flatten()[0])
+    steps = [
+        int(places.select(d, 1).flatten()[0]) - first if n > 1 else 0
+        for d, n in enumerate(places.shape)
+    ]
+    whole = torch.full((), first)
+    for n, step in zip(places.shape, steps, strict=True):
+        whole = whole.unsqueeze(-1) + step * torch.arange(n)
+    if not torch.equal(whole, places):
+        return None
+
+    def at(index: Index) -> Any:
+        return work.algebra.affine(first, zip(index, steps, strict=True))
+
+    return Lazy(tuple(places.shape), "int", at)
 
 
 def _one_per_axis(

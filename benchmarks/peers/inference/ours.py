@@ -1,0 +1,200 @@
+"""This project's side of the inference benchmark. See `protocol`."""
+
+import ctypes
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import quivers_nb.lower  # noqa: F401  (imports are timed on their own)
+from benchmarks.peers.inference.data import DATA, logreg
+from benchmarks.peers.inference.models import LOGREG, PROGRAMS, host_data
+from benchmarks.peers.inference.protocol import Result, cpu, serve
+from quivers_nb.dsl import loads
+from quivers_nb.inference import ELBO, MCMC, SVI, AutoNormalGuide, NUTSKernel
+from quivers_nb.inference.native import NativeTarget, prepare
+from quivers_nb.inference.native.build import load
+from quivers_nb.inference.native.emit import header
+from quivers_nb.inference.native.function import toolchain
+from quivers_nb.inference.target import flat
+
+FLOOR = Path(__file__).with_name("floor.c")
+FUNCTIONS = ("eight", "logreg", "radon")
+
+
+@cache
+def program(model: str) -> Any:
+    """The model, checked once, as the functions of the peers are."""
+    return loads(PROGRAMS[model]).morphism
+
+
+def nuts(
+    model: str, seed: int, warmup: int, draws: int, chains: int, options: dict[str, Any]
+) -> tuple[dict[str, Any], Result]:
+    """From a program to draws: tracing is inside the clock, as it is for the peers."""
+    mcmc = MCMC(NUTSKernel(**options), warmup, draws, num_chains=chains, seed=seed)
+    result = mcmc.run(program(model), None, host_data(DATA[model]()))
+    facts = {
+        "gradients": result.gradients,
+        "divergences": int(result.divergence_counts.sum()),
+        "tier": result.tier,
+        "reason": result.tier_reason,
+    }
+    return dict(result.samples), facts
+
+
+def first_draw(model: str) -> tuple[dict[str, Any], Result]:
+    """One draw of one chain without warm-up: all that comes before the first leapfrog, and it."""
+    draws, facts = nuts(model, 0, 0, 1, 1, {"step_size": 0.01, "adapt_step_size": False})
+    return draws, facts
+
+
+def svi(model: str, particles: int, steps: int, seed: int) -> tuple[dict[str, Any], Result]:
+    """``steps`` steps of a mean-field guide with Adam 0.01, a tenth of them before the clock."""
+    fitted = program(model)
+    data = {k: torch.as_tensor(v) for k, v in host_data(DATA[model]()).items()}
+    guide = AutoNormalGuide(fitted, fitted.observed_names)
+    optim = torch.optim.Adam(guide.parameters(), lr=0.01)
+    generator = torch.Generator().manual_seed(seed)
+    fit = SVI(fitted, guide, optim, ELBO(particles), generator=generator)
+    first = fit.run(None, data, max(steps // 10, 1))
+    wall, used = time.time(), cpu()
+    result = fit.run(None, data, steps)
+    taken = {"wall": time.time() - wall, "cpu": cpu() - used}
+    facts = {"steps": steps, "loss": float(result.losses[-steps // 10 :].mean())}
+    return {}, facts | taken | {"tier": result.tier, "reason": first.tier_reason}
+
+
+# --- the gradient alone ---
+
+
+@cache
+def hand_written() -> ctypes.CDLL:
+    """The same densities written by hand, compiled with the flags of our own code."""
+    compiler, _ = toolchain()
+    text = FLOOR.read_text(encoding="utf-8")
+    return load(header("vector.h") + text, compiler, FUNCTIONS)
+
+
+def _per_call(library: Any, name: str, dim: int, data: Any, scratch: int) -> float:
+    """CPU seconds of one call, the least of five timings."""
+    q, g, w = np.full(dim, 0.1), np.empty(dim), np.zeros(scratch + 64)
+    function = getattr(library, name)
+    function.restype = ctypes.c_double
+    arguments = [ctypes.c_void_p(array.ctypes.data) for array in (q, g)]
+    arguments += [data, ctypes.c_void_p(w.ctypes.data + (-w.ctypes.data % 64))]
+    repeat = library_repeat()
+    address = ctypes.cast(function, ctypes.c_void_p)
+    count, spent = 1, 0.0
+    while spent < 0.05:
+        count *= 2
+        before = time.process_time()
+        repeat(address, *arguments, ctypes.c_int64(count))
+        spent = time.process_time() - before
+    times = []
+    for _ in range(5):
+        before = time.process_time()
+        repeat(address, *arguments, ctypes.c_int64(count))
+        times.append((time.process_time() - before) / count)
+    return min(times)
+
+
+@cache
+def library_repeat() -> Any:
+    """A C loop around a density: calls from Python would cost more than the gradient."""
+    compiler, _ = toolchain()
+    text = """#include <stdint.h>
+    typedef double (*density_fn)(const double *, double *, const void *const *, double *);
+    void repeat(density_fn f, const double *q, double *g, const void *const *d, double *w,
+                int64_t n) { for (int64_t i = 0; i < n; i++) ((double *)q)[0] = 0.1 + 1e-9 *
+                f(q, g, d, w) / (1.0 + 1e9); }
+    """
+    function = load(text, compiler, ("repeat",)).repeat
+    function.restype = None
+    return function
+
+
+def _native(source: str, data: dict[str, Any]) -> NativeTarget:
+    target = flat(loads(source).morphism.target(None, data, dtype=torch.float64))
+    native = prepare(target, torch.full((target.dim,), 0.1, dtype=torch.float64))
+    assert isinstance(native, NativeTarget), native
+    return native
+
+
+def gradient(model: str) -> tuple[dict[str, Any], Result]:
+    """Our emitted gradient beside one written by hand, at the same point, with their difference."""
+    raw = DATA[model]()
+    native = _native(PROGRAMS[model], host_data(raw))
+    function = native.function
+    ours = _per_call(
+        function.library, "density", function.dim, function.pointers(), function.scratch
+    )
+    facts: Result = {"ours_ns": ours * 1e9, "dim": function.dim}
+    if model in FUNCTIONS:
+        arrays = [np.ascontiguousarray(v) for v in raw.values() if isinstance(v, np.ndarray)]
+        pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
+        rows = max(len(array) for array in arrays)
+        floor = _per_call(hand_written(), model, function.dim, pointers, 4 * rows + 1000)
+        facts |= {"hand_ns": floor * 1e9, "ratio": ours / floor}
+        facts["gradient_error"] = _difference(native, model, pointers, rows)
+    return {}, facts
+
+
+def _difference(native: NativeTarget, model: str, pointers: Any, rows: int) -> float:
+    q = np.linspace(-0.3, 0.3, native.function.dim)
+    g, w = np.empty_like(q), np.zeros(4 * rows + 1000)
+    places = [ctypes.c_void_p(array.ctypes.data) for array in (q, g)]
+    getattr(hand_written(), model)(*places, pointers, ctypes.c_void_p(w.ctypes.data))
+    _, ours = native.evaluate(torch.from_numpy(q))
+    return float(np.abs(ours.numpy() - g).max() / np.abs(g).max())
+
+
+def scaling(rows: int) -> tuple[dict[str, Any], Result]:
+    """Seconds per gradient of logistic regression with 20 predictors and this many rows."""
+    source = LOGREG.replace("FinSet 1000", f"FinSet {rows}")
+    function = _native(source, logreg(n=rows)).function
+    seconds = _per_call(
+        function.library, "density", function.dim, function.pointers(), function.scratch
+    )
+    return {}, {"rows": rows, "seconds": seconds}
+
+
+def scalar_sites(sites: int) -> tuple[dict[str, Any], Result]:
+    """The same regression with every coefficient a site of its own, ``sites`` of them."""
+    lines = [f"    sample b{k} <- Normal(0.0, 1.0)\n" for k in range(sites)]
+    total = " + ".join(f"b{k} * x{k}" for k in range(sites))
+    source = f"""object Row : FinSet 1000
+program p : Row -> Row
+{"".join(lines)}    let eta = {total}
+    observe y : Row <- BernoulliLogit(eta)
+    return b0
+export p
+"""
+    raw = logreg(d=sites)
+    data = {"y": raw["y"], **{f"x{k}": raw["x"][:, k].copy() for k in range(sites)}}
+    apart = _native(source, data).function
+    plates = LOGREG.replace("FinSet 20", f"FinSet {sites}")
+    joined = _native(plates, raw).function
+    one, other = (
+        _per_call(f.library, "density", f.dim, f.pointers(), f.scratch) for f in (apart, joined)
+    )
+    return {}, {"sites": sites, "apart_ns": one * 1e9, "joined_ns": other * 1e9}
+
+
+def memory(model: str) -> tuple[dict[str, Any], Result]:
+    """Nothing but the run, for the peak of the resident set."""
+    return nuts(model, 0, 1000, 1000, 4, {})
+
+
+JOBS = {
+    "nuts": nuts, "first_draw": first_draw, "svi": svi, "gradient": gradient,
+    "scaling": scaling, "scalar_sites": scalar_sites, "memory": memory,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(10_000)
+    serve(JOBS)
