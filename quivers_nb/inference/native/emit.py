@@ -26,6 +26,9 @@ _FORMS = {op: f"({{0}} {sign} {{1}})" for op, sign in _INFIX.items()} | {
 }  # fmt: skip
 _C_TYPE = {"real": "real", "int": "int64_t", "bool": "int"}
 _STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
+# Masks are as wide as they can be without widening the loop: a vector of bytes would ask for 64
+# rows at a time, and leave up to 63 to scalar code.
+_DATA_TYPE = _STORED_TYPE | {"bool": "int32_t"}
 _LEAVES = frozenset({"literal", "variable"})
 ALIGN = 8  # elements of scratch; 64 bytes of doubles
 
@@ -211,6 +214,8 @@ class _Printer:
             self.lines.append("}")
             self.lines.extend(block.after[level])
         self.lines.append("}")
+        sums = {k.writes: None for k in nest.kernels if k.store.fold != "set" and depth}
+        self.lines.extend(f"SETTLED({b.name})" for b in sums if b.is_variable and b.kind == "real")
 
     def begin(self, kernel: Kernel) -> None:
         """The start value of a buffer that is folded into before it is set."""
@@ -240,7 +245,7 @@ class _Printer:
         """Local names for everything the statements mention."""
         lines = ["const real *restrict k = data[0];"]
         for number, buffer in enumerate(self.program.data, start=1):
-            ctype = _STORED_TYPE[buffer.kind]
+            ctype = _DATA_TYPE[buffer.kind]
             lines.append(f"const {ctype} *restrict {buffer.name} = data[{number}];")
         offset = 0
         for buffer in scratch:
@@ -291,5 +296,11 @@ _PREFACE = """
 #define INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define INDEPENDENT
+#endif
+/* What follows a sum, a sign say, must not be drawn into its loop: gcc then gives up vectors. */
+#if defined(__GNUC__)
+#define SETTLED(x) __asm__("" : "+r"(x));
+#else
+#define SETTLED(x)
 #endif
 """

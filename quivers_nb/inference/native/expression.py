@@ -124,7 +124,20 @@ class Algebra:
             return a
         if a.op == b.op == "literal":
             return self.number(a.detail + b.detail, a.kind)
-        return self.node("add", (a, b), a.kind)
+        return self._two_halves(a, b) or self.node("add", (a, b), a.kind)
+
+    def _two_halves(self, a: Expression, b: Expression) -> Expression | None:
+        """``(c ? x : 0) + (c ? 0 : y)`` as ``c ? x : y``, also where the second is negated.
+
+        Gradients of choices are sums like that, which compilers do not vectorise when added up.
+        """
+        half = b.args[0] if b.op == "neg" else b
+        if not (a.op == half.op == "where" and a.args[0] is half.args[0]):
+            return None
+        if not (_is(a.args[2], 0) and _is(half.args[1], 0)):
+            return None
+        other = self.neg(half.args[2]) if b.op == "neg" else half.args[2]
+        return self.where(a.args[0], a.args[1], other)
 
     def sub(self, a: Expression, b: Expression) -> Expression:
         a, b = self.common(a, b, least="int")
@@ -166,6 +179,8 @@ class Algebra:
 
     def where(self, test: Expression, a: Expression, b: Expression) -> Expression:
         a, b = self.common(a, b)
+        if test.op == "literal":
+            return a if test.detail else b
         return a if a is b else self.node("where", (self.cast(test, "bool"), a, b), a.kind)
 
     def call(self, function: str, *args: Expression) -> Expression:

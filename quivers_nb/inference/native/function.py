@@ -92,6 +92,10 @@ class NativeFunction:
         """Where the function is, for the driver."""
         return ctypes.cast(self.library.density, ctypes.c_void_p).value or 0
 
+    def memory(self, count: int) -> NDArray[Any]:
+        """Zeros of the function's type that begin on a cache line."""
+        return aligned(count, _NUMPY[self.dtype])
+
     def pointers(self) -> Any:
         """The data as C wants it; keep the result alive as long as it is in use."""
         return (ctypes.c_void_p * len(self.data))(*(a.ctypes.data for a in self.data))

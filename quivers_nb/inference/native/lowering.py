@@ -105,7 +105,7 @@ class Lowering:
     def array(self, tensor: Tensor) -> Strided:
         """Data as an argument of the compiled function."""
         kind = kind_of(tensor.dtype)
-        dtype = {"real": self.dtype, "int": torch.int64, "bool": torch.uint8}[kind]
+        dtype = {"real": self.dtype, "int": torch.int64, "bool": torch.int32}[kind]
         buffer = Buffer(f"c{len(self.data)}", tensor.numel(), kind, "data")
         self.data.append(buffer)
         shape = tuple(tensor.shape)

@@ -13,7 +13,8 @@ class SVIResult:
     ``params`` has the guide's parameters by name and the model's, if they were fitted, as
     ``model.<storage key>``. ``converged`` is the verdict of `settled`; ``interrupted`` says that
     the run was stopped from outside. ``eager_reason`` says why steps were not traced ("" if they
-    were, or if there were too few).
+    were, or if there were too few). ``tier`` is what made the last steps, "eager", "traced" or
+    "native", and ``tier_reason`` why nothing faster did.
     """
 
     losses: Tensor  # (steps,)
@@ -21,6 +22,8 @@ class SVIResult:
     converged: bool
     interrupted: bool = False
     eager_reason: str = ""
+    tier: str = "eager"
+    tier_reason: str = ""
 
     @property
     def num_steps(self) -> int:

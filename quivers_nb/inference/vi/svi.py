@@ -1,22 +1,26 @@
 """Stochastic variational inference: one optimiser step per call, or a run of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.threads import spare_core
+from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.result import SVIResult, settled
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 
 SEARCHED = 100  # draws of the guide among which a message looks for the fault
 TRACE_AFTER = 2  # steps on the same data before it pays to record one
+BATCH, WATCHED_BATCH = 100, 10  # compiled steps between two looks, if nobody watches, or somebody
+TIERS = ("auto", "eager", "traced", "native")
 
 
 class Objective(Protocol):
@@ -44,6 +48,11 @@ class SVI:
     for this optimiser, or a function from the number of steps made to a factor on the learning
     rates. A stock Adam or SGD that did not choose an implementation is switched to the fused one,
     which does the same arithmetic in one pass.
+
+    ``tier`` forces how steps are made: "eager" by autograd, "traced" by replaying a recorded step,
+    "native" in compiled code, which only `run` has; "auto" takes the fastest that pays. In the
+    native tier numbers are drawn in batches, so a seed repeats a run but gives other draws than
+    the same seed step by step.
     """
 
     def __init__(
@@ -55,7 +64,10 @@ class SVI:
         total_rows: int | None = None,
         generator: Generator | None = None,
         scheduler: Schedule | None = None,
+        tier: str = "auto",
     ) -> None:
+        if tier not in TIERS:
+            raise UserError(f"tier={tier!r} is not one of {TIERS}")
         if total_rows is not None and total_rows < 1:
             raise UserError(f"total_rows={total_rows} must be at least 1")
         self.model, self.guide, self.optim, self.objective = model, guide, optim, objective
@@ -64,6 +76,7 @@ class SVI:
         self._bound = guide  # to the input of the opened target
         self._repeats = 0  # steps made on the opened data
         self._traced: TracedLoss | None = None
+        self.tier = tier
         self.eager_reason = ""  # why steps on repeated data are not traced
         use_fused(optim)
         self.scheduler = _scheduler(scheduler, optim)
@@ -102,13 +115,23 @@ class SVI:
             )
         losses: list[float] = []
         interrupted = False
+        native: CompiledFit | None = None
+        reason = ""
         try:
             with spare_core():
-                while len(losses) < num_steps:
-                    losses.append(self._step(x, obs))
-                    if progress is not None and progress(len(losses), losses[-1]) is False:
-                        interrupted = True
-                        break
+                fit = self._compiled(x, obs, num_steps)
+                native, reason = (None, fit) if isinstance(fit, str) else (fit, "")
+                batch = 1 if native is None else BATCH if progress is None else WATCHED_BATCH
+                while len(losses) < num_steps and not interrupted:
+                    # A batch ends with its window, where the loss may be found to have settled.
+                    size = min(batch, num_steps - len(losses), window - len(losses) % window)
+                    new = (
+                        [self._step(x, obs)]
+                        if native is None
+                        else self._batch(native, size, x, obs)
+                    )
+                    losses += new
+                    interrupted = not _tell(progress, len(losses) - len(new), new)
                     done = stop_early and len(losses) % window == 0
                     if done and settled(losses, window, tolerance):
                         break
@@ -120,7 +143,38 @@ class SVI:
             converged=settled(losses, window, tolerance),
             interrupted=interrupted,
             eager_reason=self.eager_reason,
+            tier="native" if native is not None else "traced" if self._traced else "eager",
+            tier_reason="; ".join(filter(None, (reason, self.eager_reason))),
         )
+
+    def _compiled(self, x: Tensor | None, obs: Values | None, steps: int) -> CompiledFit | str:
+        """Compiled steps on these data, or why there are none."""
+        if self.tier in ("eager", "traced"):
+            return f"tier={self.tier!r} was asked for"
+        if self.tier == "auto" and steps < NATIVE_STEPS:
+            return f"not native: {steps} steps do not pay for compiling"
+        reason: str = getattr(self.objective, "eager_reason", "")
+        if reason or self.scheduler is not None:
+            return f"not native: {reason or 'a scheduler changes the learning rate'}"
+        target = self._target(x, obs)
+        weights, fitted = self._weights()
+        found = compile_fit(lambda: self._loss(target), weights, fitted, self.optim, self.generator)
+        return f"not native: {found}" if isinstance(found, str) else found
+
+    def _batch(
+        self, fit: CompiledFit, size: int, x: Tensor | None, obs: Values | None
+    ) -> list[float]:
+        losses = fit.advance(size)
+        if not isfinite(losses[-1]):
+            raise UserError(self._not_finite(losses[-1], self._target(x, obs)))
+        return losses
+
+    def _weights(self) -> tuple[list[Tensor], list[Parameter]]:
+        """All weights that a loss may read, and those that are fitted."""
+        fitted = [p for group in self.optim.param_groups for p in group["params"]]
+        fitted = [p for p in fitted if p.requires_grad]
+        weights = {id(p): p for p in (*self.model.parameters(), *_parameters(self.guide), *fitted)}
+        return list(weights.values()), fitted
 
     def _params(self) -> dict[str, Tensor]:
         """Copies of what was fitted, by name: those of the guide, and of the model as ``model.``"""
@@ -139,7 +193,7 @@ class SVI:
             self.optim.zero_grad(set_to_none=True)
         if self._traced is not None:
             loss = self._traced()
-        elif self._repeats == TRACE_AFTER:
+        elif self._repeats == TRACE_AFTER and self.tier != "eager":
             loss = self._trace(target)
         else:
             loss = self._loss(target)
@@ -181,11 +235,9 @@ class SVI:
             loss = self._loss(target)
             loss.backward()
             return loss
-        fitted = [p for group in self.optim.param_groups for p in group["params"]]
-        fitted = [p for p in fitted if p.requires_grad]
-        weights = {id(p): p for p in (*self.model.parameters(), *_parameters(self.guide), *fitted)}
+        weights, fitted = self._weights()
         self._traced, loss, self.eager_reason = trace_loss(
-            lambda: self._loss(target), list(weights.values()), fitted, self.generator
+            lambda: self._loss(target), weights, fitted, self.generator
         )
         return loss
 
@@ -199,6 +251,14 @@ class SVI:
         self._opened = None if data is None else (data, target)
         self._repeats, self._traced = (0 if data is not None else TRACE_AFTER + 1), None
         return target
+
+
+def _tell(progress: Progress | None, made: int, losses: Sequence[float]) -> bool:
+    """Tell of every new loss; False if the run is to stop."""
+    if progress is None:
+        return True
+    answers = [progress(made + k + 1, loss) for k, loss in enumerate(losses)]
+    return not any(answer is False for answer in answers)
 
 
 def _scheduler(

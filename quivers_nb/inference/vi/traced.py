@@ -65,12 +65,12 @@ def trace_loss(
     The gradients of this step are set as by an eager one, whatever comes of the recording, and the
     generator ends where an eager step leaves it.
     """
-    before = _state(generator)
+    before = generator_state(generator)
     try:
         graph, value, gradients = _recorded_step(loss, weights, fitted)
         reason = ""
     except RecordingError as error:
-        _restore(generator, before)
+        restore_generator(generator, before)
         graph, reason = None, str(error)
         value, gradients = eager_step(loss, fitted)
     for parameter, gradient in zip(fitted, gradients, strict=True):
@@ -78,10 +78,10 @@ def trace_loss(
     if graph is None:
         return None, value, reason
     run = replay(without_views_of_inputs(graph, weights), torch.no_grad)
-    after = _state(generator)
-    _restore(generator, before)
+    after = generator_state(generator)
+    restore_generator(generator, before)
     again = run(*weights)
-    _restore(generator, after)
+    restore_generator(generator, after)
     if not all(map(_close, again, (value, *(g for g in gradients if g is not None)))):
         return None, value, "the replayed step differs from the eager one"
     used = tuple(p for p, g in zip(fitted, gradients, strict=True) if g is not None)
@@ -139,11 +139,13 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return bool(gap <= tolerance * (b.abs().max() if b.numel() else 1.0) + 1e-12)
 
 
-def _state(generator: Generator | None) -> Tensor:
+def generator_state(generator: Generator | None) -> Tensor:
+    """That of torch's global generator, if it is None."""
     return torch.get_rng_state() if generator is None else generator.get_state()
 
 
-def _restore(generator: Generator | None, state: Tensor) -> None:
+def restore_generator(generator: Generator | None, state: Tensor) -> None:
+    """Put a generator back to `generator_state`."""
     if generator is None:
         torch.set_rng_state(state)
     else:

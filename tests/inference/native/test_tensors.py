@@ -55,7 +55,9 @@ GATHERS = {
     "equal steps": lambda a: (
         a[torch.tensor([0, 2]), :2] * a[torch.arange(2), torch.tensor([[4], [1]])]
     ),
-    "steps back": lambda a: a[:, torch.tensor([3, 2, 1, 0])].exp() * a[torch.tensor([1, 1, 1])][:1],
+    "steps back": lambda a: (
+        a[:, torch.tensor([3, 2, 1, 0])].exp() * a[torch.tensor([1, 1, 1])][:1, :4]
+    ),
     "added in steps": lambda a: a.index_put(
         (torch.arange(0, 4, 2),), a[:2].exp(), accumulate=True
     ).index_add(1, torch.tensor([2, 2, 2]), a[:, :3]),
