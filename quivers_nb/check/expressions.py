@@ -5,10 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from quivers_nb.check.copies import copy_of
-from quivers_nb.check.expect import (
-    events_meet,
-    label,
-)
+from quivers_nb.check.expect import label
 from quivers_nb.check.extent import check_extent
 from quivers_nb.check.inlining import instantiated
 from quivers_nb.check.joints import (
@@ -22,6 +19,7 @@ from quivers_nb.check.joints import (
     read_alike,
     run_time_repeat,
     same_input,
+    state_factors,
 )
 from quivers_nb.check.objects import check_object
 from quivers_nb.check.programs import check_program, program_term, read_program_options
@@ -241,7 +239,8 @@ def _scan(expr: tree.ExprScan, scope: Scope) -> Term | None:
     if cell is None or not no_latent((cell,), scope):
         return None
     parts = factors(cell.dom)
-    if len(parts) < 2 or not events_meet(cell.cod, parts[-1]):
+    count = state_factors(parts, cell.cod)
+    if not count:
         no_cell(cell, parts[-1], scope)
         return None
     if cell.sequence:
@@ -250,7 +249,7 @@ def _scan(expr: tree.ExprScan, scope: Scope) -> Term | None:
             cell.span,
         )  # fmt: skip
         return None
-    dom = product(parts[:-1])
+    dom = product(parts[:-count])
     owner = ("scan", scope.fresh())
     return Scan(
         dom=dom, cod=cell.cod, sequence=True, span=expr.span, cell=cell, learned_init=learned,

@@ -97,7 +97,7 @@ def _left_over(given: Given, parameter: Parameter, family: Family, env: Environm
 
 def _rank(parameter: Parameter, value: Value) -> int:
     """A matrix of a declared space is carried as one flat vector (3.2)."""
-    flat = parameter.rank == 2 and isinstance(value.obj, Space)
+    flat = parameter.rank == 2 and isinstance(value.obj, Space) and value.obj.dim > 1
     return 1 if flat else parameter.rank
 
 

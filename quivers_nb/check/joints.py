@@ -218,8 +218,14 @@ def endomorphism(body: Term, count: int, what: str, span: Span, scope: Scope) ->
     return True
 
 
+def state_factors(parts: tuple[Object, ...], state: Object) -> int:
+    """How many of the last factors of a cell's domain are its state; 0 if none are."""
+    counts = range(1, len(parts))
+    return next((k for k in counts if events_meet(state, product(parts[-k:]))), 0)
+
+
 def no_cell(cell: Term, last: Object, scope: Scope) -> None:
-    """Report a cell that does not go from A * H to H."""
+    """Report a cell that does not go from A * H to H (H may be several factors)."""
     report = scope.report
     scope.report.error(
         "Q0407",

@@ -42,7 +42,7 @@ from quivers_nb.check.term import (
 from quivers_nb.check.walk import all_steps
 from quivers_nb.diagnostics.errors import InternalError
 from quivers_nb.spaces.families import FAMILIES
-from quivers_nb.spaces.space import factors, product, width
+from quivers_nb.spaces.space import product, width
 
 
 def verify(module: CheckedModule) -> None:
@@ -108,8 +108,8 @@ def _types_meet(term: Term) -> None:
         case Named() | Repeat():
             _require("a name keeps the type", (term.dom, term.cod) == _ends(term.body), term)
         case Scan():
-            state = factors(term.cell.dom)[-1]
-            _require("a cell returns its state", width(state) == width(term.cod), term)
+            state = width(term.cell.dom) - width(term.dom)
+            _require("a cell returns its state", state == width(term.cod), term)
         case _:
             pass
 

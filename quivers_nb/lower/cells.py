@@ -1,6 +1,7 @@
 """What is known of a scan's cell before it runs."""
 
 from quivers_nb.check import term as ir
+from quivers_nb.check.affine import GaussianCell, gaussian_cell
 from quivers_nb.lower.frame import CompiledProgram, every_step
 from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Spread, Sub
 from quivers_nb.lower.steps import ProgramInExpression
@@ -86,3 +87,13 @@ def _program_by_time(compiled: CompiledProgram) -> bool:
     inner = [*compiled.subs.values(), *compiled.blocks.values()]
     nodes = [node for each in (compiled, *inner) for node in each.nodes.values()]
     return all(map(by_time, nodes)) and all(map(_program_by_time, compiled.subs.values()))
+
+
+def linear_gaussian(node: Node, dom: Object, state: Object) -> GaussianCell | None:
+    """The pattern of a cell whose states can be integrated exactly."""
+    if not isinstance(node, Sub) or not isinstance(node.body, ProgramInExpression):
+        return None
+    parts = getattr(state, "factors", (state,))
+    if any(is_finite(part) for part in parts):
+        return None
+    return gaussian_cell(node.body.compiled.program, width(state), width(dom))

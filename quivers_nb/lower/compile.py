@@ -18,7 +18,7 @@ from quivers_nb.check.paths import (
     parameter_paths,
     root_segment,
 )
-from quivers_nb.lower.cells import by_time, chain_size, end_paths, outputs
+from quivers_nb.lower.cells import by_time, chain_size, end_paths, linear_gaussian, outputs
 from quivers_nb.lower.frame import CompiledProgram
 from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes
 from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
@@ -185,7 +185,7 @@ class Compilation:
             self.middle_paths.append(f"{path}/init")
         return Recur(
             inner, path, term.dom, term.cod, init, end_paths(inner),
-            outputs(inner), by_time(inner),
+            outputs(inner), by_time(inner), linear_gaussian(inner, term.cell.dom, term.cod),
         )  # fmt: skip
 
     # --- storage

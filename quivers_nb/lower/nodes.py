@@ -18,13 +18,15 @@ from math import prod
 
 from torch import Tensor
 
+from quivers_nb.check.affine import GaussianCell
 from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.branches import Flow, enumerate_middle, merge
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.parts import Parts
-from quivers_nb.lower.recurrence import Walk, last_head, last_state
+from quivers_nb.lower.recurrence import last_head, last_state
 from quivers_nb.lower.run import Run, unanswered
+from quivers_nb.lower.scan import Walk
 from quivers_nb.spaces.space import Object, is_finite, width
 
 
@@ -85,6 +87,7 @@ class Recur:
 
     ``ends``: paths of the cell's last kernels. ``outputs``: the sites whose values side by side are
     the state, None if it is computed. ``by_time``: no step has a plate, which a step would own.
+    ``gaussian``: the cell, where it is a program that is linear and Gaussian.
     """
 
     cell: "Node"
@@ -95,6 +98,7 @@ class Recur:
     ends: frozenset[str]
     outputs: tuple[tuple[str, Object], ...] | None
     by_time: bool
+    gaussian: GaussianCell | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,7 @@ def _count(
 
 def _chain(parts: Sequence[Node], last: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
     """Flow through ``parts``; those before a scan run once per sequence position."""
+    run = run if run.wanted else replace(run, wanted=True)
     for i, part in enumerate(parts):
         ahead = any(scans(later) for later in (*parts[i + 1 :], last))
         if ahead:

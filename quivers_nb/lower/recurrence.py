@@ -1,23 +1,23 @@
 """``scan(cell)``: the states of a recurrence, as values, as branches that are summed, or known.
 
-``h_t = cell(x_t, h_{t-1})``; the states are internal sites (R3). Three ways through the steps:
+``h_t = cell(x_t, h_{t-1})``; the states are internal sites (R3). Four ways through the steps:
 
-    known    all states are given: every step is scored at once, time is one more lead axis;
-    summed   a finite state that nobody answers for: one table of log weights per step, all made at
-             once, then the forward recursion (`quivers_nb.lower.forward`);
-    drawn    a state is only known when the step before is done: one pass through the cell per step.
+    known       all states are given: every step is scored at once, time is one more lead axis;
+    summed      a finite state that nobody answers for: one table of log weights per step, all made
+                at once, then the forward recursion (`quivers_nb.lower.tables`);
+    integrated  a linear Gaussian state that only the cell reads (`quivers_nb.lower.linear`);
+    drawn       else a state is only known when the step before is done: one pass through the cell
+                per step.
 
-The third is a loop because the recurrence is one; everything else maps over time.
+The last is a loop because the recurrence is one; the others map over time.
 
 Padding: ``<path of the scan>/mask`` says which steps of each row are real. A padded step leaves the
 state as it is and counts nothing. A finite start that is learned is a site of its own,
 ``<path of the scan>/init``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,54 +26,16 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind, SiteKey, draws_all, given_for
 from quivers_nb.lower.branches import Flow, beside, elements, enumerated
 from quivers_nb.lower.dists import Dist, simple
-from quivers_nb.lower.forward import at_state, by_state, forward, standing
+from quivers_nb.lower.forward import by_state
+from quivers_nb.lower.linear import integrated
 from quivers_nb.lower.run import Run
+from quivers_nb.lower.scan import Lead, Scan, Walk, count_term, log_weights, over_time, span
+from quivers_nb.lower.tables import summed
 from quivers_nb.lower.timeline import Step, Timeline
-from quivers_nb.spaces.space import Object, is_finite, width
+from quivers_nb.spaces.space import is_finite, width
 
 if TYPE_CHECKING:
-    from quivers_nb.lower.nodes import Node, Recur
-
-Lead = tuple[int, ...]
-
-
-class Walk(NamedTuple):
-    """The readings of nodes, which call the functions here and are called by them."""
-
-    flow: Callable[["Node", Run, Flow, Lead], Flow]
-    head: Callable[["Node", Run, Flow, Lead], Dist]
-    deterministic: Callable[["Node"], bool]
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A scan at one input: its steps, padding first, and where it starts."""
-
-    node: "Recur"
-    run: Run
-    walk: Walk
-    lead: Lead
-    inputs: Flow  # (*K, *s, *lead, L, d)
-    start: Flow  # (*s, *lead, d), a finite state (*s, *lead)
-    line: Timeline
-
-    @property
-    def finite(self) -> int:
-        """How many states there are; 0 if they are no finite set."""
-        state = self.node.state
-        single = is_finite(state) and width(state) == 1
-        return int(state.size) if single else 0  # type: ignore[union-attr,arg-type]
-
-    def at(self, t: int, state: Flow) -> Flow:
-        """What the cell reads at a step."""
-        weights = self.inputs.weights
-        x = Flow(self.inputs.value[..., t, :], None if weights is None else weights[..., t])
-        return self.cell_input(x, state)
-
-    def cell_input(self, x: Flow, state: Flow) -> Flow:
-        """``cat(x_t, h)``; a finite state takes one column."""
-        h = state.value.unsqueeze(-1) if self.finite else state.value
-        return beside([x, Flow(h.to(self.run.dtype), state.weights)])
+    from quivers_nb.lower.nodes import Recur
 
 
 def last_state(node: "Recur", run: Run, x: Flow, lead: Lead, walk: Walk) -> Flow:
@@ -148,13 +110,8 @@ def _start(node: "Recur", run: Run, lead: Lead) -> Flow:
     if answer is None:
         return enumerated(site, run, dist, int(node.state.size))  # type: ignore[union-attr,arg-type]
     run.record(site, answer.value, answer.term, dist.label, given=answer.given, behind=len(lead))
-    _count(run, answer.term, lead)
+    count_term(run, answer.term, lead)
     return Flow(answer.value)
-
-
-def _count(run: Run, term: Tensor | None, lead: Lead) -> None:
-    """Add a term ``(*s, *lead)``: rows keep theirs, left-over axes are summed."""
-    run.add(term, rows=run.batch_rank > 0, own_rank=len(lead) - run.batch_rank)
 
 
 # --- the steps ------------------------------------------------------------------------------------
@@ -168,16 +125,30 @@ def _states(scan: Scan, count: int) -> Flow:
     if known is not None:
         return _known(scan, known, count)
     if scan.finite and not draws_all(scan.run.answerers) and not _any_given(scan):
-        return _summed(scan, count)
+        return summed(scan, count)
+    if _integrable(scan, count):
+        assert scan.node.gaussian is not None
+        prefix = f"{getattr(scan.node.cell, 'path', '')}/"
+        return integrated(scan, over_time(scan, count), scan.node.gaussian, prefix, count)
     state = scan.start
     for t in range(count):
         state = _one_step(scan, state, t)
     return state
 
 
+def _integrable(scan: Scan, count: int) -> bool:
+    """Whether the states are linear, Gaussian, and seen by nobody but the cell."""
+    cell, run = scan.node.gaussian, scan.run
+    if cell is None or run.wanted or count < scan.line.length or scan.inputs.weights is not None:
+        return False
+    path = getattr(scan.node.cell, "path", "")
+    marks = [f"{path}/{name}" for name, _ in cell.sites]
+    return not draws_all(run.answerers) and not _given_anywhere(scan, marks)
+
+
 def _one_step(scan: Scan, state: Flow, t: int) -> Flow:
     run, line, flow = scan.run, scan.line, scan.walk.flow
-    at = replace(run, steps=(*run.steps, Step(line, t)))
+    at = replace(run, steps=(*run.steps, Step(line, t)), wanted=True)
     if line.mask is None:
         return _settled(scan, flow(scan.node.cell, at, scan.at(t, state), scan.lead))
     at = replace(
@@ -186,9 +157,9 @@ def _one_step(scan: Scan, state: Flow, t: int) -> Flow:
     after = _settled(scan, flow(scan.node.cell, at, scan.at(t, state), scan.lead))
     real = line.mask[..., t]
     for term in _row_terms(scan, at):
-        _count(run, torch.where(real, term, 0.0), scan.lead)
+        count_term(run, torch.where(real, term, 0.0), scan.lead)
     for term in at.free_terms or ():
-        _count(run, term, scan.lead)
+        count_term(run, term, scan.lead)
     return _where_real(scan, real, after, state)
 
 
@@ -220,16 +191,8 @@ def _where_real(scan: Scan, real: Tensor, after: Flow, before: Flow) -> Flow:
             f"the states of `{scan.node.path}` depend on a finite site that is summed, and some "
             "steps are padding: give the values of that site"
         )
-    old = _log_weights(scan, before, after.weights)
+    old = log_weights(scan, before, after.weights)
     return Flow(after.value, torch.where(real, after.weights, old), states=True)
-
-
-def _log_weights(scan: Scan, state: Flow, like: Tensor) -> Tensor:
-    """A finite state as log weights by state, ``(K, *s, *lead)``."""
-    if state.weights is not None:
-        return state.weights
-    points = elements(scan.finite, scan.run, len(scan.lead))
-    return at_state(state.value, points, like)
 
 
 # --- known states ---------------------------------------------------------------------------------
@@ -266,7 +229,10 @@ def _cut(scan: Scan, whole: Tensor, count: int, event: int) -> Tensor:
 
 def _any_given(scan: Scan) -> bool:
     """Whether some steps of a state have a value: then it is summed step by step."""
-    paths = [path for path, _ in scan.node.outputs or ()]
+    return _given_anywhere(scan, [path for path, _ in scan.node.outputs or ()])
+
+
+def _given_anywhere(scan: Scan, paths: list[str]) -> bool:
     marks = [path.replace("[t]", f"[{t}]") for path in paths for t in range(scan.line.length)]
     return any(given_for(scan.run.answerers, path) is not None for path in (*paths, *marks))
 
@@ -290,8 +256,8 @@ def _known(scan: Scan, states: Tensor, count: int) -> Flow:
         before = torch.where(
             real if scan.finite else real.unsqueeze(-1), before, start.to(states.dtype)
         )
-    inner = _over_time(scan, count)
-    x = Flow(scan.inputs.value[..., :count, :], _span(scan.inputs.weights, count))
+    inner = over_time(scan, count)
+    x = Flow(scan.inputs.value[..., :count, :], span(scan.inputs.weights, count))
     after = scan.walk.flow(scan.node.cell, inner, scan.cell_input(x, Flow(before)), lead)
     terms = _row_terms(scan, inner) if line.mask is not None else inner.row_terms
     if after.weights is not None:
@@ -303,91 +269,3 @@ def _known(scan: Scan, states: Tensor, count: int) -> Flow:
         for term in inner.shared_terms:
             run.add(term * count, rows=False)  # every step counts
     return Flow(states.select(dim, count - 1))
-
-
-def _over_time(scan: Scan, count: int) -> Run:
-    """A run in which the first ``count`` steps are rows."""
-    run = scan.run
-    steps = (*run.steps, Step(scan.line, 0, count))
-    return replace(
-        run, steps=steps, batch_shape=(*scan.lead, count), row_terms=[], shared_terms=[], block=None
-    )
-
-
-def _span(weights: Tensor | None, count: int) -> Tensor | None:
-    return None if weights is None else weights[..., :count]
-
-
-# --- summed states --------------------------------------------------------------------------------
-
-
-def _summed(scan: Scan, count: int) -> Flow:
-    """Log weights of the states after ``count`` steps, all paths summed."""
-    if scan.node.by_time:
-        x = Flow(scan.inputs.value[..., :count, :], _span(scan.inputs.weights, count))
-        table = _table(scan, _over_time(scan, count), x, (*scan.lead, count))
-        tables = table.movedim(-1, 0)  # (T, K, K, *s, *lead)
-    else:
-        each = partial(_table_at, scan)
-        tables = torch.stack(torch.broadcast_tensors(*map(each, range(count))))
-    if scan.line.mask is not None:
-        real = scan.line.mask[..., :count].movedim(-1, 0)
-        front = (1,) * (tables.ndim - 1 - len(scan.lead))
-        still = standing(scan.finite, tables)
-        still = still.reshape((*still.shape, *((1,) * (tables.ndim - 3))))
-        tables = torch.where(real.reshape((count, *front, *scan.lead)), tables, still)
-    start = _log_weights(scan, scan.start, tables)
-    weights = forward(tables, start)
-    return Flow(elements(scan.finite, scan.run, len(scan.lead)), weights, states=True)
-
-
-def _table_at(scan: Scan, t: int) -> Tensor:
-    run, weights = scan.run, scan.inputs.weights
-    at = replace(
-        run, steps=(*run.steps, Step(scan.line, t)), batch_shape=scan.lead, row_terms=[],
-        shared_terms=[], block=None,
-    )  # fmt: skip
-    x = Flow(scan.inputs.value[..., t, :], None if weights is None else weights[..., t])
-    return _table(scan, at, x, scan.lead)
-
-
-def _table(scan: Scan, run: Run, x: Flow, lead: Lead) -> Tensor:  # -> (K, K, *s, *lead)
-    """Log weights of going from each state (axis 1) to each (axis 0), with the cell's terms."""
-    size, walk = scan.finite, scan.walk
-    states = Flow(elements(size, run, len(lead)))
-    inner = replace(run, stack=(size, *run.stack), per_state=True)
-    if x.weights is not None:
-        x = Flow(x.value.unsqueeze(1), x.weights.unsqueeze(1))
-    entry = scan.cell_input(x, states)
-    if walk.deterministic(scan.node.cell):
-        table = _ends_at(walk.flow(scan.node.cell, inner, entry, lead), size, inner, len(lead))
-    else:
-        dist = walk.head(scan.node.cell, inner, entry, lead)
-        site = SiteKey(scan.node.path, Kind.MIDDLE)
-        table = _weights(enumerated(site, inner, dist, size))
-    for term in inner.row_terms:
-        table = table + term
-    for term in inner.shared_terms:
-        table = table + term.reshape((*term.shape, *((1,) * len(lead))))
-    return table
-
-
-def _ends_at(after: Flow, size: int, run: Run, lead_rank: int) -> Tensor:
-    if after.states:
-        return _weights(after)
-    points = elements(size, run, lead_rank)
-    if after.weights is None:
-        return by_state(
-            torch.zeros((1,) * points.ndim, dtype=run.dtype),
-            after.value.long().unsqueeze(0),
-            points,
-        )
-    return by_state(after.weights, after.value.long(), points)
-
-
-def _weights(flow: Flow) -> Tensor:
-    assert flow.weights is not None
-    return flow.weights
-
-
-__all__ = ["Object", "Scan", "Walk", "last_head", "last_state"]
