@@ -16,6 +16,7 @@ from quivers_nb.check.term import (
     Export,
     Program,
     ProgramTerm,
+    TemplateSignature,
     Term,
 )
 from quivers_nb.check.unlowered import not_lowered
@@ -166,7 +167,7 @@ def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
 
 
 def _exportable(name: tree.Name, scope: Scope) -> bool:
-    """Whether a name may denote a morphism or a program; says why not."""
+    """Whether a name denotes a morphism or a program; says why not. A template is kept apart."""
     binding = scope.morphisms.get(name.text)
     if binding is None:
         _undefined_export(name, scope)
@@ -182,13 +183,15 @@ def _exportable(name: tree.Name, scope: Scope) -> bool:
         )
         return False
     if isinstance(binding.value, Template):
-        not_lowered("exporting a program with typed parameters", name.span, scope.report)
+        scope.templates[name.text] = binding.value
         return False
     return True
 
 
 def _undefined_export(name: tree.Name, scope: Scope) -> None:
     hint = scope.hint(name.text, tuple(scope.morphisms))
+    if name.text in scope.posteriors:
+        hint = f"`{name.text}` is a posterior program: evaluate `module.posteriors[…]` at draws"
     if name.text in scope.objects:
         scope.report.error(
             "Q0415",
@@ -223,4 +226,13 @@ def _checked(scope: Scope, exports: list[Export]) -> CheckedModule:
         exports=tuple(exports),
         sizes=tuple(scope.free_sizes),
         warnings=scope.report.warnings,
+        posteriors=tuple(each for each, _ in scope.posteriors.values() if each is not None),
+        templates=tuple(_signature(name, each) for name, each in scope.templates.items()),
     )
+
+
+def _signature(name: str, template: Template) -> TemplateSignature:
+    """What a call of an exported template takes."""
+    params = template.decl.params
+    kinds = (p.kind.text if isinstance(p.kind, tree.Name) else "Mor" for p in params)
+    return TemplateSignature(name, tuple(zip((p.name.text for p in params), kinds, strict=True)))

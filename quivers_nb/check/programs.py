@@ -10,12 +10,12 @@ from quivers_nb.check.lets import NOTHING, check_let
 from quivers_nb.check.marginalize import check_marginalize
 from quivers_nb.check.objects import check_object, declared_label
 from quivers_nb.check.options import NAME, NAMES, Settings, read_options
+from quivers_nb.check.posteriors import check_posterior, declare_posterior
 from quivers_nb.check.reading import reads_input
 from quivers_nb.check.scope import MorphismBinding, Scope, Template
 from quivers_nb.check.steps import check_observe, check_sample
 from quivers_nb.check.tensors import tensor
 from quivers_nb.check.term import InputSlot, LetStep, Program, ProgramTerm, ScoreStep, Step
-from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, info, of_object
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
@@ -26,13 +26,14 @@ from quivers_nb.syntax import tree
 
 
 def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
-    """Bind the name of a `program`; a template or posterior program is refused by name."""
+    """Bind the name of a `program`. A posterior program is kept apart: it is no morphism."""
     options = read_program_options(decl, scope)
+    if "over" in options:
+        _posterior(decl, options, scope)
+        return
     value: ProgramTerm | Template | None = None
     if any(param.kind is not None for param in decl.params):
         value = Template(decl)
-    elif "over" in options:
-        _posterior(decl, options, scope)
     else:
         program = check_program(decl, options, scope)
         name = decl.name
@@ -57,21 +58,14 @@ def program_term(program: Program, span: Span) -> ProgramTerm:
 
 
 def _posterior(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> None:
-    model = options["over"]
-    binding = scope.morphisms.get(model.name)
-    if binding is None:
-        hint = scope.hint(model.name, tuple(scope.morphisms))
-        scope.report.error("Q0517", f"undefined model `{model.name}`", model.span, hint=hint)
+    """A program over the sites of another, which is no morphism."""
+    found = check_posterior(decl, options, scope)
+    if found is None:
+        scope.posteriors.setdefault(decl.name.text, (None, decl.name.span))
         return
-    if binding.kind != "program":
-        scope.report.error(
-            "Q0517",
-            f"`{model.name}` is a {binding.kind}, and `over` names a program",
-            model.span,
-            labels=[Label(binding.span, "declared here")],
-        )
-        return
-    not_lowered("a posterior program", decl.name.span, scope.report)
+    env, sites, model = found
+    program = _checked_steps(decl, (), options, env)
+    declare_posterior(decl, sites, model, program, scope)
 
 
 def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Program | None:
@@ -84,6 +78,20 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
         cod=cod, cod_span=decl.cod.span, dom_name=_domain_name(decl.dom, dom, scope),
     )  # fmt: skip
     inputs = _bind_inputs(decl, dom, env)
+    program = _checked_steps(decl, inputs, options, env)
+    if program is None or scope.report.count > before:
+        return None
+    scope.results[decl.name.text] = tuple(
+        env.look_up(name) or UNKNOWN for name in decl.returns.names
+    )
+    return program
+
+
+def _checked_steps(
+    decl: tree.ProgramDecl, inputs: tuple[InputSlot, ...], options: Settings, env: Environment
+) -> Program | None:
+    """The steps in order, the return and the effects, where the inputs are bound."""
+    scope, before, dom, cod = env.scope, env.scope.report.count, env.dom, env.cod
     env.pending = _names_to_come(decl.steps)
     effects: list[tuple[frozenset[Effect], Span]] = []
     steps: list[Step] = []
@@ -99,9 +107,6 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
     check_declared(options.get("effects"), effects, scope.report)
     if dom is None or cod is None or scope.report.count > before:
         return None
-    scope.results[decl.name.text] = tuple(
-        env.look_up(name) or UNKNOWN for name in decl.returns.names
-    )
     variables = (*env.bound.items(), *env.closed.items(), *env.used_data.items())
     return Program(
         name=decl.name.text, dom=dom, cod=cod, inputs=inputs, steps=tuple(steps),

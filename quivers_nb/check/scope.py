@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quivers_nb.check.report import Report
-from quivers_nb.check.term import Axis, DataSpec, Term
+from quivers_nb.check.term import Axis, DataSpec, Posterior, Term
 from quivers_nb.check.values import Value
 from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
@@ -71,6 +71,8 @@ class Scope:
     copies: list[int] = field(default_factory=lambda: [0])
     results: dict[str, tuple[Value, ...]] = field(default_factory=dict)  # what programs return
     extents: dict[int, tuple[int, object]] = field(default_factory=dict)  # see `extent`
+    posteriors: dict[str, tuple[Posterior | None, Span]] = field(default_factory=dict)
+    templates: dict[str, Template] = field(default_factory=dict)  # those that are exported
     composition: Span | None = None  # a `composition` line was met: algebras are not known
 
     def inner(self) -> "Scope":
@@ -78,7 +80,7 @@ class Scope:
         return Scope(
             self.report, self.data_keys, self.sizes, self.objects, dict(self.morphisms),
             self.data, self.later, self.free_sizes, self.copies, self.results,
-            self.extents, self.composition,
+            self.extents, self.posteriors, self.templates, self.composition,
         )  # fmt: skip
 
     def size(self, name: str) -> int | None:

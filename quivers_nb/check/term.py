@@ -487,6 +487,24 @@ class Program:
     cod_text: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """A deterministic program over ``sites`` of ``model`` (7.11): its inputs are their values."""
+
+    name: str
+    model: Program
+    sites: tuple[VariableInfo, ...]
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSignature:
+    """An exported program with typed parameters (7.9): names and kinds, in order."""
+
+    name: str
+    params: tuple[tuple[str, str], ...]  # (name, "FinSet", "Space", "Object", "Real", "Nat", "Mor")
+
+
 # --- modules --------------------------------------------------------------------------------
 
 
@@ -523,3 +541,5 @@ class CheckedModule:
     exports: tuple[Export, ...]
     sizes: tuple[str, ...]  # names of sizes that are fixed at load or by data (R8)
     warnings: tuple[Diagnostic, ...] = ()
+    posteriors: tuple[Posterior, ...] = ()
+    templates: tuple[TemplateSignature, ...] = ()  # those that are exported

@@ -14,8 +14,10 @@ from quivers_nb.lower.compile import compile_term
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head, scans
+from quivers_nb.lower.posteriors import PosteriorProgram
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.storage import Storage
+from quivers_nb.lower.templates import ExportedTemplate
 from quivers_nb.spaces.space import Object, is_finite
 
 NOTHING_EXPORTED = "the module exports nothing: add a line `export NAME`"
@@ -131,6 +133,12 @@ class Module(nn.Module):
             built[export.key] = build(export.key, export.value, checked, storage, sizes)
         self._exports = nn.ModuleDict({key.replace(".", "/"): m for key, m in built.items()})
         self._by_key = built
+        self._posteriors = {
+            each.name: PosteriorProgram(each, checked, sizes) for each in checked.posteriors
+        }
+        self._templates = {
+            each.name: ExportedTemplate(each, checked, sizes) for each in checked.templates
+        }
 
     @property
     def source(self) -> str:
@@ -166,12 +174,20 @@ class Module(nn.Module):
 
     # The checker refuses these declarations by name for now; the attributes are part of 11.2.
     deductions: Mapping[str, Any] = MappingProxyType({})
-    posteriors: Mapping[str, Any] = MappingProxyType({})
     signatures: Mapping[str, Any] = MappingProxyType({})
     encoders: Mapping[str, Any] = MappingProxyType({})
     decoders: Mapping[str, Any] = MappingProxyType({})
     losses: Mapping[str, Any] = MappingProxyType({})
-    templates: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def posteriors(self) -> Mapping[str, PosteriorProgram]:
+        """Posterior programs by name: functions of draws (7.11)."""
+        return MappingProxyType(self._posteriors)
+
+    @property
+    def templates(self) -> Mapping[str, ExportedTemplate]:
+        """Exported templates by name, each an attribute as well: functions to modules (7.9)."""
+        return MappingProxyType(self._templates)
 
     def rsample(self, x: Any, sample_shape: Iterable[int] = (), **options: Any) -> Any:
         """`rsample` of the first export."""
@@ -188,17 +204,26 @@ class Module(nn.Module):
 
     def _first(self) -> Any:
         if not self._by_key:
-            raise AttributeError(NOTHING_EXPORTED)
+            raise AttributeError(self._nothing())
         return self.morphism
+
+    def _nothing(self) -> str:
+        """Why there is no morphism."""
+        template = next(iter(self._templates.values()), None)
+        if template is None:
+            return NOTHING_EXPORTED
+        names = ", ".join(name for name, _ in template.params)
+        return f"the module exports a template: `module.{template.name}({names})` gives a module"
 
     def __getattr__(self, name: str) -> Any:
         # torch's own lookup would hide what a property says
         if name in {"domain", "codomain"} and not self.__dict__.get("_by_key"):
-            raise AttributeError(NOTHING_EXPORTED)
-        return super().__getattr__(name)
+            raise AttributeError(self._nothing())
+        template = self.__dict__.get("_templates", {}).get(name)
+        return template if template is not None else super().__getattr__(name)
 
     def __repr__(self) -> str:
-        names = ", ".join(self._by_key) or "nothing"
+        names = ", ".join([*self._by_key, *self._templates]) or "nothing"
         return f"<module exporting {names}>"
 
 
