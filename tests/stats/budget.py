@@ -21,6 +21,7 @@ SHARES: Mapping[str, float] = {
     "variational guides": 1e-4,
     "guide calibration": 5e-5,
     "calibration": 5e-5,
+    "program calibration": 5e-5,
 }
 
 
