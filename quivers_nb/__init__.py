@@ -29,6 +29,8 @@ _HOME = {
     "Run": "quivers_nb.session.run",
     "Session": "quivers_nb.session",
     "fit_nuts": "quivers_nb.session.fits",
+    "diagram": "quivers_nb.diagrams",
+    "live_diagram": "quivers_nb.panels.diagram",
     "fit_svi": "quivers_nb.session.fits",
     "panel": "quivers_nb.panels",
 }

@@ -13,6 +13,7 @@ from quivers_magics.commands import QvrCommands
 from quivers_magics.completion import Matcher, add_matcher, remove_matcher
 from quivers_magics.fitting import QvrFitting
 from quivers_magics.magic import QvrMagics
+from quivers_magics.pictures import QvrPictures
 from quivers_magics.rich import register_cards, unregister_cards
 from quivers_magics.threads import Threads, leave_a_core
 from quivers_nb.session import Session
@@ -30,7 +31,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """
     if _loaded(shell) is None:
         cells = QvrMagics(shell, _SESSIONS.setdefault(shell, Session()))
-        shell.register_magics(cells, QvrCommands(shell, cells), QvrFitting(shell, cells))
+        shell.register_magics(
+            cells, QvrCommands(shell, cells), QvrFitting(shell, cells), QvrPictures(shell, cells)
+        )
         register_cards(shell)
         _MATCHERS[shell] = add_matcher(shell, cells.session)
         if cells.leave_a_core:
@@ -41,7 +44,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take back what `load_ipython_extension` did, and nothing else."""
     if _loaded(shell) is None:
         return
-    for kind in (QvrMagics, QvrCommands, QvrFitting):
+    for kind in (QvrMagics, QvrCommands, QvrFitting, QvrPictures):
         _take_back(shell, shell.magics_manager.registry.pop(kind.__name__))
     unregister_cards(shell)
     remove_matcher(shell, _MATCHERS.pop(shell))

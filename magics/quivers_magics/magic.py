@@ -11,8 +11,10 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
+from quivers_nb.diagnostics.errors import LanguageError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.session import Card, CellResult, Made, Session, card, cell_card, list_card
+from quivers_nb.session.card import error_card
 from quivers_nb.session.namespace import Refusal
 
 
@@ -86,7 +88,13 @@ class QvrMagics(Magics):
 
     def run_text(self, text: str, name: str | None, label: str, *, fresh: bool = False) -> None:
         """Run a text as a cell that people know as ``label``."""
-        result = self.session.run_cell(text, name, label, fresh=fresh)
+        try:
+            result = self.session.run_cell(text, name, label, fresh=fresh)
+        except LanguageError as error:
+            drawn = error_card(error)
+            if drawn is not None:
+                display(drawn)
+            raise
         for other in result.rebuilt:
             self._bind(other)
         refused = self._bind(result)

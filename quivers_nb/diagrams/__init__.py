@@ -20,7 +20,7 @@ from quivers_nb.diagrams.drawing import Drawing
 from quivers_nb.diagrams.fold import at_depth, elided, named
 from quivers_nb.diagrams.graph import Diagram
 
-__all__ = ["Drawing", "broken", "broken_places", "diagram"]
+__all__ = ["Drawing", "broken", "broken_places", "diagram", "subject_of"]
 
 
 def diagram(
@@ -47,7 +47,7 @@ def diagram(
     Raises:
         UserError: there is nothing to draw, or no group, module entry or channel of that name.
     """
-    value = _value(obj, name)
+    value = subject_of(obj, name)
     called = name or ("" if isinstance(obj, TermNode | Program) else getattr(obj, "name", ""))
     picture = value if isinstance(value, Diagram) else build(value, called or "")
     folded = elided(picture) if depth is None else at_depth(picture, depth)
@@ -57,8 +57,12 @@ def diagram(
     return Drawing(picture, orient, folded, dict(lines or {}))
 
 
-def _value(obj: Any, name: str | None) -> Term | Program | Diagram:
-    """The term or program that an object stands for."""
+def subject_of(obj: Any, name: str | None = None) -> Term | Program | Diagram:
+    """The term or program that an object stands for.
+
+    Raises:
+        UserError: it stands for none.
+    """
     if isinstance(obj, TermNode | Program | Diagram):
         return obj  # type: ignore[return-value]
     if isinstance(obj, CheckedModule):

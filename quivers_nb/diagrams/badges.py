@@ -44,15 +44,15 @@ def params(diagram: Diagram, value: Term | Program, obj: Any) -> dict[str, str]:
     for site in obj.parameter_sites():
         path = site.path.rsplit(".", 1)[0]
         sizes[path] = sizes.get(path, 0) + prod(site.shape)
-    owners = _owners(diagram, value)
+    owners = parameter_paths_of(diagram, value)
     found: dict[str, str] = {}
     for item in diagram.items:
         _count(item, owners, sizes, found)
     return found
 
 
-def _owners(diagram: Diagram, value: Term | Program) -> dict[str, str]:
-    """The parameter path of every occurrence path."""
+def parameter_paths_of(diagram: Diagram, value: Term | Program) -> dict[str, str]:
+    """Whose weights every box uses: parameter paths by the id of the box."""
     names = parameter_paths(value)
     if isinstance(value, Program):
         leaves = [leaf for step, term in calls(value) for leaf in leaf_paths(term, step)]

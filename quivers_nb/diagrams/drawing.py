@@ -26,7 +26,7 @@ from quivers_nb.diagrams.tikz import tikz
 
 FORMATS = ("svg", "dot", "png", "pdf", "html", "tex", "txt", "json")
 _LEVELS = 4  # pictures of more depths are not put into the HTML
-_ROOM = 400_000  # characters of all pictures in it
+_ROOM = 120_000  # characters of all pictures in it
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class Drawing:
         return replace(
             self, folded=self.closed - named(self.diagram, wishes) if wishes else frozenset()
         )
+
+    def toggle(self, ident: str) -> "Drawing":
+        """With the group of this id folded if it is open, and open if it is folded."""
+        return replace(self, folded=self.closed ^ named(self.diagram, [ident]))
 
     def equals(self, other: "Drawing", sign: str = "=") -> str:
         """This picture and another with a sign between them, as SVG."""
@@ -113,7 +117,9 @@ class Drawing:
     @cached_property
     def html(self) -> str:
         """The picture at several fold levels, in one piece that needs no kernel and no network."""
-        return page([("shown", self.svg), *self._levels()], self.geometry.note)
+        words = f"diagram of {self.diagram.title or 'an expression'}"
+        pictures = [("as folded here", self.svg), *self._levels()]
+        return page(pictures, self.geometry.note, words)
 
     def save(self, path: str | Path) -> Path:
         """Write the format that the name of the file says.
@@ -149,9 +155,10 @@ class Drawing:
         found: list[tuple[str, str]] = []
         room = _ROOM - len(self.svg)
         wanted = [
-            (f"depth {d}", at_depth(self.diagram, d)) for d in range(min(deepest + 1, _LEVELS))
+            (f"depth {d}" if d else "boxes only", at_depth(self.diagram, d))
+            for d in range(min(deepest + 1, _LEVELS))
         ]
-        for word, folded in [*wanted, ("all", frozenset[str]())]:
+        for word, folded in [*wanted, ("everything", frozenset[str]())]:
             other = replace(self, folded=folded)
             if other.geometry in seen:
                 continue

@@ -7,7 +7,7 @@ light and dark ground. All text is escaped, invisible characters are spelled out
 
 from html import escape
 
-from quivers_nb.display.parts import Fold, Mark, Part, Row, Stack, Table, Text, Tone
+from quivers_nb.display.parts import Fold, Mark, Part, Picture, Row, Stack, Table, Text, Tone
 from quivers_nb.display.text import pointers, to_text, visible
 
 # Everything themed is said twice: a notebook that the reader does not trust yet is stripped of
@@ -66,6 +66,8 @@ def _block(part: Part) -> str:
             summary = f'<summary style="cursor:pointer">{_escape(title)}</summary>'
             inner = f'<div style="margin-left:1.2em">{_block(body)}</div>'
             return f"<details{flag}>{summary}{inner}</details>"
+        case Picture(html=html):
+            return html
 
 
 def _row(row: Row) -> str:

@@ -10,6 +10,7 @@ tone), never how it looks, so both readings stay complete and neither leaks into
     Stack  parts under each other
     Table  cells in columns, with an optional head
     Fold   a title and a body that HTML can hide; text shows both
+    Picture   what a painter has made, and the words that stand for it
 """
 
 from dataclasses import dataclass
@@ -83,4 +84,15 @@ class Fold:
     open: bool = False
 
 
-Part = Text | Mark | Row | Stack | Table | Fold
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A painter's own markup, which is put into HTML as it is.
+
+    ``words`` stand for it in text; empty where what is beside it says the same.
+    """
+
+    html: str
+    words: str = ""
+
+
+Part = Text | Mark | Row | Stack | Table | Fold | Picture

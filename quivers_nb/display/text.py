@@ -7,7 +7,7 @@ so that a quoted line reads in the order in which it is compiled.
 
 import unicodedata
 
-from quivers_nb.display.parts import Fold, Mark, Part, Row, Stack, Table, Text, Tone
+from quivers_nb.display.parts import Fold, Mark, Part, Picture, Row, Stack, Table, Text, Tone
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _COMBINING = frozenset({"Mn", "Me"})
@@ -43,8 +43,8 @@ def to_text(part: Part) -> str:
 def lines(part: Part) -> list[str]:
     """``part`` as lines of text."""
     match part:
-        case Text(text=text):
-            return visible(text).split("\n")
+        case Text(text=text) | Picture(words=text):
+            return visible(text).split("\n") if text or isinstance(part, Text) else []
         case Mark():
             return _row(Row((part,)))
         case Row():

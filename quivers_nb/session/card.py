@@ -1,18 +1,21 @@
 """Cards: what a compiled cell, a module or a model looks like in a notebook.
 
-A card is a sentence that stands alone and a drawing that adds to it. The drawing is made when the
-card is shown, from the typed term; if that fails, the card is its sentence and a note, and the cell
-goes on: a notebook never dies of a picture.
+A card is a sentence that stands alone and a drawing that adds to it: facts in words, and the
+diagram. The drawing is made when the card is shown, from the typed term; if that fails, the card is
+its sentence and a note, and the cell goes on: a notebook never dies of a picture.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from quivers_nb.check.describe import SiteLine, outline, signature, site_lines
 from quivers_nb.check.term import Program, Term
+from quivers_nb.diagnostics.errors import LanguageError
 from quivers_nb.diagnostics.render import render
+from quivers_nb.diagrams import Drawing, broken_places, diagram
 from quivers_nb.display.html import mimebundle
-from quivers_nb.display.parts import Fold, Part, Row, Stack, Table, Text, Tone
+from quivers_nb.display.parts import Fold, Part, Picture, Row, Stack, Table, Text, Tone
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Kernel, Module
 from quivers_nb.session.cell import CellResult, Exported, Made, exports
@@ -24,18 +27,30 @@ SHOWN = (Module, Model, Kernel)  # what `card` knows how to draw
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A sentence, and how to draw the rest. ``draw`` gives the whole card, sentence included."""
+    """A sentence, and how to draw the rest. ``draw`` gives the whole card, sentence included.
+
+    ``picture`` gives the diagram of what the card is of, if that is one thing.
+    """
 
     sentence: str
     draw: Callable[[], Part]
+    picture: Callable[[], Drawing] | None = None
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         del include, exclude  # IPython selects for itself from what it is given
         try:
-            return mimebundle(self.draw())
+            bundle = mimebundle(self.draw())
         except Exception as error:  # noqa: BLE001  (no fault of a picture may fail the cell)
             note = f"(the rest could not be drawn: {type(error).__name__}: {error})"
             return {"text/plain": f"{self.sentence}\n{note}"}
+        return bundle | self._svg()
+
+    def _svg(self) -> dict[str, str]:
+        """The diagram alone, for front ends that take no HTML; nothing if it cannot be drawn."""
+        try:
+            return {} if self.picture is None else {"image/svg+xml": self.picture().svg}
+        except Exception:  # noqa: BLE001  (`draw` has put a note in its place)
+            return {}
 
     def __repr__(self) -> str:
         return self.sentence
@@ -44,10 +59,12 @@ class Card:
 def card(value: Made) -> Card:
     """The card of a module, a program or a morphism."""
     if not isinstance(value, Module):
-        return Card(_sentence(value), lambda: _whole(value))
+        own = _picture(value)
+        return Card(_sentence(value), lambda: _whole(value, own), own)
     count = _count(len(value.exports), "export")
     sentence = f"A module with {count}{_list(value.exports)}."
-    return Card(sentence, lambda: _stack([_line(sentence), *_exports(value)]))
+    picture = _only_picture(value)
+    return Card(sentence, lambda: _stack([_line(sentence), *_exports(value, picture)]), picture)
 
 
 def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
@@ -55,6 +72,7 @@ def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
     left_alone = {refusal.name for refusal in refused}
     bound = [name for name in result.names if name not in left_alone]
     sentence = f"{_outcome(result)}{_list(bound, ': ')}."
+    picture = _only_picture(result.module)
 
     def draw() -> Part:
         parts: list[Part] = [_line(sentence)]
@@ -64,12 +82,32 @@ def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
         parts.extend(_refusal(refusal, result, left_alone) for refusal in refused)
         if result.name in result.module.exports:
             parts.append(_note(f"`{result.name}` is also an export: it is that, not the module."))
-        parts.extend(_exports(result.module))
+        parts.extend(_exports(result.module, picture))
         if not result.module.exports:
             parts.append(_line("Other cells may use what it declares.", Tone.QUIET))
         return _stack(parts)
 
-    return Card(sentence, draw)
+    return Card(sentence, draw, picture)
+
+
+def error_card(error: LanguageError) -> Card | None:
+    """The places of a refused cell where two types do not meet, drawn; None if there are none."""
+    try:
+        places = broken_places(error)
+    except Exception:  # noqa: BLE001  (the message says it all; it is shown below)
+        return None
+    if not places:
+        return None
+    sentence = f"Where the types do not meet: {places[0][0].message}."
+
+    def draw() -> Part:
+        parts: list[Part] = []
+        for finding, drawing in places:
+            words = f"Where the types do not meet: {finding.message}."
+            parts += [_line(words), Picture(drawing.html, drawing.outline)]
+        return _stack(parts)
+
+    return Card(sentence, draw, lambda: places[0][1])
 
 
 def list_card(objects: Mapping[str, Made]) -> Card:
@@ -89,28 +127,47 @@ def list_card(objects: Mapping[str, Made]) -> Card:
 # --- one object -----------------------------------------------------------------------------------
 
 
-def _whole(value: Exported) -> Part:
+def _picture(value: Exported) -> Callable[[], Drawing]:
+    """The diagram of a program or morphism, made once when it is first asked for."""
+    return cache(lambda: diagram(value, value.name))
+
+
+def _only_picture(module: Module) -> Callable[[], Drawing] | None:
+    values = list(exports(module).values())
+    return _picture(values[0]) if len(values) == 1 else None
+
+
+def _drawn(picture: Callable[[], Drawing]) -> Part:
+    """The picture, or a note where it cannot be drawn. The outline is its text."""
+    try:
+        return Picture(picture().html)
+    except Exception as error:  # noqa: BLE001  (no fault of a picture may cost the facts beside it)
+        return _note(f"the diagram could not be drawn ({type(error).__name__}: {error}).")
+
+
+def _whole(value: Exported, picture: Callable[[], Drawing] | None) -> Part:
     """A program or morphism in full."""
-    return _stack([_line(_brief(value), Tone.STRONG), _body(value)])
+    return _stack([_line(_brief(value), Tone.STRONG), _body(value, picture)])
 
 
-def _body(value: Exported) -> Part:
+def _body(value: Exported, picture: Callable[[], Drawing] | None = None) -> Part:
     """What there is to say of it beyond its signature."""
     parts: list[Part] = []
     if isinstance(value, Model):
         parts.extend(_program(value.program))
     parts.append(_line(_weights(value), Tone.QUIET))
+    parts.append(_drawn(picture or _picture(value)))
     parts.append(Fold("outline", Text(outline(_term(value)))))
     return _stack(parts)
 
 
-def _exports(module: Module) -> list[Part]:
+def _exports(module: Module, picture: Callable[[], Drawing] | None) -> list[Part]:
     """One export in full, several folded."""
     values = list(exports(module).values())
     if not values:
         return [_line("Nothing is exported: add a line `export NAME`.", Tone.QUIET)]
     if len(values) == 1:
-        return [_whole(values[0])]
+        return [_whole(values[0], picture)]
     return [Fold(_brief(value), _body(value)) for value in values]
 
 

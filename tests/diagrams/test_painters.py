@@ -114,7 +114,7 @@ def test_text_of_users_stays_text(text: str) -> None:
 class _Tags(HTMLParser):
     KNOWN: ClassVar[set[str]] = {
         *("div", "span", "style", "input", "label", "svg", "title", "desc", "rect", "g", "text"),
-        *("path", "circle", "ellipse", "polygon", "polyline"),
+        *("path", "circle", "ellipse", "polygon", "polyline", "img"),
     }
 
     def __init__(self) -> None:
@@ -123,7 +123,10 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(tag)
-        assert not any(name.startswith("on") or name in {"href", "src"} for name, _ in attrs)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            assert name != "href"
+            assert name != "src" or (value or "").startswith("data:image/svg+xml;base64,")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -94,7 +94,7 @@ def test_fresh_makes_new_objects_of_an_unchanged_cell(cells: Cells) -> None:
 
 def test_a_card_is_a_sentence_then_the_facts_in_text_and_in_html(cells: Cells) -> None:
     bundle = cells.show("%%qvr\n" + MODEL)
-    assert set(bundle) == {"text/plain", "text/html"}
+    assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
     lines = bundle["text/plain"].splitlines()
     assert re.fullmatch(r"Compiled in \d+(\.\d+)? (ms|s): line\.", lines[0])
     text = bundle["text/plain"]
@@ -139,6 +139,16 @@ def test_a_refused_cell_fails_with_our_lines_and_no_python_frame(
     assert "cell [2]" in printed
     assert "Traceback" not in printed
     assert ".py" not in printed
+
+
+def test_types_that_do_not_meet_are_drawn_above_the_error(cells: Cells) -> None:
+    with capture_output() as captured:
+        result = cells.shell.run_cell("%%qvr\n" + TWO.replace("f >> g", "f >> f"))
+    assert isinstance(result.error_in_exec, CompileError)
+    (drawn,) = captured.outputs
+    assert "does not meet" in drawn.data["text/plain"]
+    assert "<svg" in drawn.data["text/html"]
+    assert "error[Q0402]" in captured.stdout + captured.stderr
 
 
 def test_line_one_is_the_line_after_the_magic(cells: Cells) -> None:

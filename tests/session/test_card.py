@@ -1,15 +1,18 @@
 """Cards: complete in text, safe in HTML, and never the death of a cell."""
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from quivers_nb.diagnostics.errors import LanguageError
 from quivers_nb.display.parts import Text
 from quivers_nb.dsl import loads
 from quivers_nb.session import Card, Session, card, cell_card, list_card
+from quivers_nb.session.card import error_card
 from quivers_nb.session.namespace import Refusal
 
 SOURCE = """object Site : FinSet 6
@@ -47,11 +50,13 @@ class _Tags(HTMLParser):
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
+        self.sources: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.open.append(tag)
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
+        self.sources += [value for name, value in attrs if name == "src"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -110,8 +115,55 @@ def test_html_is_balanced_and_neither_runs_nor_loads_anything() -> None:
     tags = _Tags()
     tags.feed(_html(card(loads(KERNELS))))
     assert tags.open == []
-    assert tags.tags <= {"div", "span", "table", "tr", "td", "th", "details", "summary"}
-    assert tags.attributes <= {"class", "style", "scope", "open"}
+    words = {"div", "span", "table", "tr", "td", "th", "details", "summary"}
+    drawn = {"svg", "style", "title", "desc", "g", "rect", "path", "text", "circle", "polygon"}
+    assert tags.tags <= words | drawn | {"ellipse", "img", "input", "label"}
+    assert not any(name.startswith("on") or "href" in name for name in tags.attributes)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in tags.sources)
+
+
+def test_an_object_shows_its_diagram_as_svg_and_in_the_html() -> None:
+    shown = card(loads(SOURCE).morphism)._repr_mimebundle_()
+    assert set(shown) == {"text/plain", "text/html", "image/svg+xml"}
+    assert shown["image/svg+xml"].startswith("<svg")
+    assert shown["image/svg+xml"] in shown["text/html"]
+    assert 'data-id="spread"' in shown["image/svg+xml"]
+    cell = cell_card(Session().run_cell(SOURCE))._repr_mimebundle_()
+    assert cell["image/svg+xml"] == shown["image/svg+xml"]
+    several = card(loads(KERNELS))._repr_mimebundle_()
+    assert "image/svg+xml" not in several
+    assert several["text/html"].count("<svg") >= 2
+
+
+def test_a_diagram_that_fails_costs_the_card_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("no <ink>")
+
+    whole = _text(card(loads(SOURCE).morphism)).splitlines()
+    monkeypatch.setattr(sys.modules["quivers_nb.session.card"], "diagram", fails)
+    bundle = card(loads(SOURCE).morphism)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    lines = bundle["text/plain"].splitlines()
+    note = "note: the diagram could not be drawn (ValueError: no <ink>)."
+    assert [line for line in lines if line != note] == whole
+    assert note in lines
+
+
+def test_types_that_do_not_meet_are_drawn_and_other_errors_are_not() -> None:
+    with pytest.raises(LanguageError) as caught:
+        Session().run_cell(KERNELS.replace("export f >> g", "export f >> f"))
+    drawn = error_card(caught.value)
+    assert drawn is not None
+    assert repr(drawn).startswith("Where the types do not meet: ")
+    bundle = drawn._repr_mimebundle_()
+    assert "✗ B does not meet A" in bundle["text/plain"]
+    assert 'class="b junction' in bundle["image/svg+xml"]
+    assert bundle["image/svg+xml"] in bundle["text/html"]
+    with pytest.raises(LanguageError) as caught:
+        Session().run_cell(KERNELS.replace("export f >> g", "export nobody"))
+    assert error_card(caught.value) is None
 
 
 def test_html_and_text_say_the_same_words() -> None:
