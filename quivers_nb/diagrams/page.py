@@ -1,8 +1,8 @@
 """One picture at several fold levels as HTML that needs nothing: no network, no kernel, no script.
 
 The levels are radio buttons and a style sheet. A notebook that the reader does not trust yet is
-stripped of ``<svg>``, of style sheets and of variables in styles: what is left of the page then is
-hidden, and the same picture as an ``<img>`` is shown instead.
+stripped of ``<svg>`` and of style sheets: what is left of the page then is hidden, and the same
+picture as an ``<img>`` is shown instead.
 """
 
 from base64 import b64encode
@@ -23,9 +23,10 @@ _RULES = (
     ".{c} .level{{display:none;margin-top:6px}}"
     ".{c}:not(:has(:checked)) .l0{{display:block}}"
 )
-# Said twice, as in `quivers_nb.display.html`: a page without variables is left with the first.
-_WHERE_TRUSTED = "display:none;display:var(--quivers-still,block)"
-_ELSEWHERE = "display:block;display:var(--quivers-still,none);max-width:100%"
+_TRUSTED = (
+    "<style>.quivers-diagram>.drawn{display:block!important}"
+    ".quivers-diagram>.still{display:none}</style>"
+)
 
 
 def page(pictures: Sequence[tuple[str, str]], note: str = "", words: str = "diagram") -> str:
@@ -34,8 +35,9 @@ def page(pictures: Sequence[tuple[str, str]], note: str = "", words: str = "diag
     inside = pictures[0][1] if len(pictures) == 1 else _levels(pictures)
     still = b64encode(pictures[0][1].encode()).decode()
     return (
-        f'<div class="quivers-diagram"><div style="{_WHERE_TRUSTED}">{inside}</div>'
-        f'<img style="{_ELSEWHERE}" alt="{escape(visible(words), quote=True)}" '
+        f'<div class="quivers-diagram">{_TRUSTED}'
+        f'<div class="drawn" style="display:none">{inside}</div>'
+        f'<img class="still" style="max-width:100%" alt="{escape(visible(words), quote=True)}" '
         f'src="data:image/svg+xml;base64,{still}"/>{below}</div>'
     )
 

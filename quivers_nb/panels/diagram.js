@@ -5,22 +5,56 @@ const MOVING = 250; // milliseconds
 const SVG = "http://www.w3.org/2000/svg";
 
 export default {
-  render({ model, el }) {
-    const view = new View(model, el);
-    const redraw = () => view.draw();
-    const badges = () => view.badges();
-    const tools = () => view.tools();
-    model.on("change:svg", redraw);
-    model.on("change:values", badges);
-    model.on("change:channel change:channels change:note", tools);
-    return () => {
-      model.off("change:svg", redraw);
-      model.off("change:values", badges);
-      model.off("change:channel change:channels change:note", tools);
-      view.leave();
+  // The page shows the static picture; the live one takes its place there as long as there is a
+  // kernel. So what is saved with the notebook is the picture and nothing else.
+  initialize({ model }) {
+    const mounted = new Map();
+    const look = () => {
+      for (const place of document.querySelectorAll(`[data-live="${model.get("place")}"]`)) {
+        if (mounted.has(place)) continue;
+        mounted.set(place, show(model, place));
+        place.classList.add("ql-mounted");
+      }
     };
+    let waiting = 0;
+    const observer = new MutationObserver(() => {
+      waiting ||= requestAnimationFrame(() => ((waiting = 0), look()));
+    });
+    observer.observe(document.body, { childList: true, subtree: true });
+    look();
+    const leave = () => {
+      observer.disconnect();
+      for (const [place, close] of mounted) {
+        close();
+        place.classList.remove("ql-mounted");
+      }
+      mounted.clear();
+    };
+    model.on("destroy", leave);
+    return leave;
+  },
+
+  // As a part of another widget.
+  render({ model, el }) {
+    return show(model, el);
   },
 };
+
+function show(model, el) {
+  const view = new View(model, el);
+  const redraw = () => view.draw();
+  const badges = () => view.badges();
+  const tools = () => view.tools();
+  model.on("change:svg", redraw);
+  model.on("change:values", badges);
+  model.on("change:channel change:channels change:note", tools);
+  return () => {
+    model.off("change:svg", redraw);
+    model.off("change:values", badges);
+    model.off("change:channel change:channels change:note", tools);
+    view.leave();
+  };
+}
 
 class View {
   constructor(model, el) {
@@ -45,6 +79,7 @@ class View {
 
   leave() {
     cancelAnimationFrame(this.frame);
+    this.root.remove();
   }
 
   ask(what, id) {

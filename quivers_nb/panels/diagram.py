@@ -6,7 +6,8 @@
 The picture is always drawn by the one painter. The page asks (fold this, that channel), Python
 answers with another SVG, and things that have the same id in both move to their new places. Values
 of badges are sent by themselves, at most four times a second: the layout has kept room for the
-widest text, so nothing moves. Without a kernel the static picture of the bundle is shown.
+widest text, so nothing moves. What the notebook keeps is the static picture; the live one takes its
+place on the page while there is a kernel.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from threading import RLock
 from time import monotonic, thread_time
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -37,6 +39,7 @@ class LiveDiagram(anywidget.AnyWidget):
 
     _esm = HERE / "diagram.js"
     _css = HERE / "diagram.css"
+    place = traitlets.Unicode().tag(sync=True)  # where the page shows the static picture
     svg = traitlets.Unicode().tag(sync=True)
     values = traitlets.Dict().tag(sync=True)  # id -> [text, level from 0 to 1 or None]
     channel = traitlets.Unicode().tag(sync=True)
@@ -45,7 +48,7 @@ class LiveDiagram(anywidget.AnyWidget):
     note = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, drawing: Drawing, subject: Subject, shown: str = "kernel") -> None:
-        super().__init__(channels=[*CHANNELS, *FIXED, *LIVE])
+        super().__init__(channels=[*CHANNELS, *FIXED, *LIVE], place=uuid4().hex)
         self.subject = subject
         self._own = drawing.badges
         self._plain = drawing
@@ -192,9 +195,17 @@ class LiveDiagram(anywidget.AnyWidget):
             self.send_state("channel")  # the page goes back to the one that is shown
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget in addition to the static picture, which is what a saved notebook shows."""
-        data, metadata = super()._repr_mimebundle_() or ({}, {})
-        return {**data, **self.drawing._repr_mimebundle_()}, metadata
+        """The static picture. The page puts the live one into its place while there is a kernel.
+
+        There is no widget view in the bundle: a notebook opened without a kernel would show an
+        error in its place, and not the picture.
+        """
+        bundle = self.drawing._repr_mimebundle_()
+        start = '<div class="quivers-diagram"'
+        marked = f'{start} data-live="{self.place}"'
+        if "text/html" in bundle:
+            bundle["text/html"] = bundle["text/html"].replace(start, marked, 1)
+        return bundle, {}
 
 
 def live_diagram(
