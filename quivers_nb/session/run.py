@@ -230,11 +230,6 @@ class Run(Generic[R]):
         return tuple(self._events)
 
     @property
-    def job(self) -> Job[R]:
-        """What the run does, for views of it."""
-        return self._job
-
-    @property
     def model(self) -> object:
         return self._job.model
 

@@ -3,8 +3,6 @@
 The pictures go to the test's own folder, or to ``QUIVERS_SHOTS`` to be looked at.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,15 +20,8 @@ from tests.support.jupyterlab_driver import (
     server,
 )
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAME = "diagram.ipynb"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SEED = (REPOSITORY / "tests" / "data" / "seed" / "seq2seq.qvr").read_text(encoding="utf-8")
 DATA = """\
@@ -53,17 +44,6 @@ export h
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     root, home = tmp_path / "notebooks", tmp_path / "home"
@@ -81,8 +61,8 @@ def notebook(root: Path, *cells: str) -> None:
     nbformat.write(made, root / NAME)
 
 
-def shoot(page: Any, tmp_path: Path, name: str) -> None:
-    page.screenshot(path=str(Path(os.environ.get("QUIVERS_SHOTS", tmp_path)) / f"{name}.png"))
+def shoot(page: Any, shots: Path, name: str) -> None:
+    page.screenshot(path=str(shots / f"{name}.png"))
 
 
 def in_kernel(page: Any, code: str) -> None:
@@ -116,7 +96,7 @@ def node(page: Any, ident: str) -> Any:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_groups_fold_by_click_and_by_key_and_paths_are_lit(
-    lab: tuple[str, Path], browser: object, dark: bool, tmp_path: Path
+    lab: tuple[str, Path], browser: object, dark: bool, shots: Path
 ) -> None:
     address, root = lab
     notebook(root, f"%%qvr\n{SEED}", "%qvr_diagram backbone")
@@ -124,14 +104,14 @@ def test_groups_fold_by_click_and_by_key_and_paths_are_lit(
         run_all(page)
         page.wait_for_selector(".quivers-live svg")
         page.locator(".quivers-live").scroll_into_view_if_needed()
-        shoot(page, tmp_path, f"live-{'dark' if dark else 'light'}")
+        shoot(page, shots, f"live-{'dark' if dark else 'light'}")
         embed = "backbone/@[1]/decoder/tgt_embed"
         node(page, embed).hover()
         lit = page.evaluate(LIT)
         assert {embed, "backbone/cross"} <= set(lit)
         assert not any("encoder" in ident for ident in lit)
         assert any("dec_residual_ff" in ident for ident in lit)
-        shoot(page, tmp_path, f"hover-{'dark' if dark else 'light'}")
+        shoot(page, shots, f"hover-{'dark' if dark else 'light'}")
         _fold_by_click(page)
         _fold_by_key(page)
         _pin_and_search(page, embed)
@@ -192,7 +172,7 @@ def _pin_and_search(page: Any, embed: str) -> None:
 
 
 def test_badges_follow_a_fit_and_move_nothing(
-    lab: tuple[str, Path], browser: object, tmp_path: Path
+    lab: tuple[str, Path], browser: object, shots: Path
 ) -> None:
     address, root = lab
     path, show = "next_token/lm_head", "%qvr_diagram seq2seq --run run --badges gradient"
@@ -208,7 +188,7 @@ def test_badges_follow_a_fit_and_move_nothing(
         for _ in range(16):
             page.wait_for_timeout(250)
             seen.append(dict(page.evaluate(BADGES)))
-        shoot(page, tmp_path, "gradients")
+        shoot(page, shots, "gradients")
         assert page.evaluate(PLACES) == places
         in_kernel(page, "run.stop().wait()")
         execute(page, "docmanager:save")
@@ -220,7 +200,7 @@ def test_badges_follow_a_fit_and_move_nothing(
 
 
 def test_a_saved_notebook_shows_its_pictures_without_a_kernel(
-    lab: tuple[str, Path], browser: object, tmp_path: Path
+    lab: tuple[str, Path], browser: object, shots: Path
 ) -> None:
     """Trusted, the live diagram falls back to the page; not trusted, to an image."""
     address, root = lab
@@ -241,7 +221,7 @@ def test_a_saved_notebook_shows_its_pictures_without_a_kernel(
         with notebook_page(browser, address, name) as (page, watch):
             pictures = page.locator(".jp-OutputArea-output .quivers-diagram")
             pictures.nth(2).wait_for()
-            shoot(page, tmp_path, name)
+            shoot(page, shots, name)
             for k in range(3):
                 assert pictures.nth(k).evaluate(SHOWN) == [tag]
         assert watch.foreign == []

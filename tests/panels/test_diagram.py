@@ -1,8 +1,6 @@
 """The live diagram without a browser: what the page asks, what it is told, and how often."""
 
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -247,18 +245,3 @@ def test_the_module_of_the_page_asks_nobody() -> None:
     urls = re.findall(r"https?://[^\"']+", code)
     assert urls == ["http://www.w3.org/2000/svg"]  # the name of a namespace
     assert "url(" not in (HERE / "diagram.css").read_text(encoding="utf-8")
-
-
-def test_the_extension_does_not_wait_for_widgets() -> None:
-    """`%load_ext` must not import what only a live diagram needs."""
-    code = "import sys, quivers_magics; print('anywidget' in sys.modules)"
-    env = {"PYTHONPATH": "magics"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=env,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.strip() == "False"
