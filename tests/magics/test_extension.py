@@ -27,7 +27,16 @@ def test_unloading_takes_back_everything_that_loading_did(bare: Cells, name: str
     before = (_magics(bare), dict(formatter.type_printers), _configurables(bare))
     bare.run(f"%load_ext {name}")
     both = {"qvr", "qvr_check", "qvr_fmt"}
-    alone = {"qvr_traceback", "qvr_ls", "qvr_type", "qvr_doc", "qvr_load", "qvr_save", "qvr_reset"}
+    alone = {
+        "qvr_traceback",
+        "qvr_ls",
+        "qvr_type",
+        "qvr_diagram",
+        "qvr_doc",
+        "qvr_load",
+        "qvr_save",
+        "qvr_reset",
+    }
     alone |= {"qvr_fit", "qvr_diff"}
     assert _magics(bare)[1] - before[0][1] == both
     assert _magics(bare)[0] - before[0][0] == both | alone

@@ -49,13 +49,28 @@ def crossings(geometry: Geometry) -> list[tuple[str, str]]:
 
 def _crossings(geometry: Geometry, steps: int) -> list[tuple[str, str]]:
     pieces, owner = segments(geometry, steps)
+    i, j = _close_pairs(pieces, owner)
     start, end = pieces[:, 0], pieces[:, 1]
-    side_start = _side(start[:, None], end[:, None], start[None])  # (pieces, pieces)
-    side_end = _side(start[:, None], end[:, None], end[None])
-    apart = (side_start * side_end < 0) & (np.minimum(abs(side_start), abs(side_end)) > NEAR)
-    crossing = apart & apart.T & (owner[:, None] < owner[None])
+    apart = np.ones(len(i), bool)
+    for one, other in ((i, j), (j, i)):
+        side_start = _side(start[one], end[one], start[other])  # (pairs,)
+        side_end = _side(start[one], end[one], end[other])
+        near = np.minimum(abs(side_start), abs(side_end)) <= NEAR
+        apart &= (side_start * side_end < 0) & ~near
     names = [path.id for path in geometry.wires]
-    return [(names[owner[i]], names[owner[j]]) for i, j in np.argwhere(crossing)]
+    pairs = zip(owner[i[apart]], owner[j[apart]], strict=True)
+    return [(names[one], names[other]) for one, other in pairs]
+
+
+def _close_pairs(pieces: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces of two wires whose bounding boxes meet."""
+    low, high = pieces.min(1), pieces.max(1)  # (pieces, 2)
+    meets = owner[:, None] < owner[None]
+    for axis in (0, 1):
+        meets &= low[:, None, axis] <= high[None, :, axis]
+        meets &= low[None, :, axis] <= high[:, None, axis]
+    i, j = np.nonzero(meets)
+    return i, j
 
 
 def _side(a: np.ndarray, b: np.ndarray, p: np.ndarray) -> np.ndarray:
