@@ -4,7 +4,7 @@
 
 Prints one JSON line per case. Sizes are in boxes; everything is open, nothing is elided. `growth`
 is the processor time per box against that of the smallest picture of its kind: 1 is linear. Times
-are medians: `_s` by the clock, `_cpu_s` of this process, which other work on the machine leaves alone.
+are medians: `_s` by the clock, `_cpu_s` of this process, whatever else the machine does.
 """
 
 import argparse
