@@ -5,7 +5,7 @@ program: a site, a let, a score, or host data; anything else is an error with th
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,23 @@ def vocabulary(
     return Vocabulary(frozenset(sites), frozenset(lets), frozenset(host | set(declared)), declared)
 
 
+def require_responses(
+    compiled: CompiledProgram, prepared: Prepared, missing: Collection[str]
+) -> None:
+    """Every observe step has a value in a fit (R10), those of programs that are steps by path."""
+    names = {
+        prefix + step.name
+        for prefix, each in _activations(compiled, "")
+        for step in every_step(each.steps)
+        if isinstance(step, ir.ObserveStep) and step.name != "_"
+    }
+    for name in sorted(names - {*missing, *prepared.sites}):
+        raise UserError(
+            f"the observe site `{name}` has no value: a fit needs one under this key, or "
+            f"missing={{{name!r}}} to leave it out"
+        )
+
+
 def _activations(compiled: CompiledProgram, prefix: str) -> Iterator[tuple[str, CompiledProgram]]:
     yield prefix, compiled
     for index, sub in compiled.subs.items():
@@ -83,7 +100,7 @@ def prepare(
     host: dict[str, Any] = {}
     for key, value in values.items():
         if key in words.sites or STEP.sub("[t]", key) in words.sites:
-            sites[key] = _site_tensor(key, value, dtype, device)
+            sites[key] = _finite(key, _site_tensor(key, value, dtype, device))
         elif key in words.host or key in words.lets:
             host[key] = _host_value(key, value, words, dtype, device, batch_rank)
         else:
@@ -111,7 +128,10 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
     """A tensor or a numeric numpy array, or a clear refusal."""
     if isinstance(value, Tensor):
         return value
-    array = np.array(value)  # a copy: pandas columns may be read-only
+    try:
+        array = np.array(value)  # a copy: pandas columns may be read-only
+    except ValueError as error:
+        raise UserError(f"`{key}` is a ragged list: its rows have different lengths") from error
     if array.dtype.kind == "c":
         raise UserError(f"`{key}` is complex: give its real part")
     if array.dtype.kind in "OUSMm":
@@ -132,6 +152,17 @@ def _site_tensor(key: str, value: Any, dtype: torch.dtype, device: torch.device)
         _refuse_nan(key, tensor)
         return tensor.to(dtype)
     return tensor.long()
+
+
+def _finite(key: str, tensor: Tensor) -> Tensor:
+    """Values of sites have an end; host data may be infinite, as bounds and masks are."""
+    if not tensor.is_floating_point() or tensor.requires_grad or not bool(tensor.isinf().any()):
+        return tensor
+    where = tensor.isinf().nonzero()[0].tolist()
+    raise UserError(
+        f"`{key}` is infinite" + (f" at {where}" if where else "") + ": no density is positive "
+        "there; drop the row, or model what was censored"
+    )
 
 
 def _refuse_nan(key: str, tensor: Tensor) -> None:
@@ -156,6 +187,11 @@ def _host_value(
 ) -> Any:
     if isinstance(value, Value):
         return value
+    if key in words.declared and (_is_tokens(value) or isinstance(value, str)):
+        raise UserError(
+            f"`{key}` is declared with values in {words.declared[key].cod}, but holds text: turn "
+            "categories into integer codes, for example with pandas.factorize"
+        )
     if _is_tokens(value):
         return list(value)
     if not (hasattr(value, "__array__") or isinstance(value, Tensor | int | float | list | tuple)):

@@ -88,6 +88,11 @@ def _finite_message(site: SiteKey, dist: Dist, proposal: str | None) -> str:
             f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient and no end "
             "to be summed to: give its value, or observe with a family that has it summed out"
         )
+    if site.kernel:
+        return (
+            f"`{site.path}` is a discrete latent drawn by a kernel, which has no gradient: compose "
+            "the kernel with what reads it, `f >> g`, and it is summed as a middle; or observe it"
+        )
     step = proposal or f"marginalize {site.path} <- …"
     return (
         f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient: sum it out "

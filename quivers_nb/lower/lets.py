@@ -218,6 +218,20 @@ def draws_masks(expr: ir.LetTerm) -> bool:
     return any(draws_masks(part) for part in _parts(expr))
 
 
+def names_in(expr: ir.LetTerm) -> list[str]:
+    """The names an expression reads, each once, in the order they are written."""
+    found: dict[str, None] = {}
+    stack = [expr]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, ir.Variable):
+            found[item.name] = None
+        elif isinstance(item, ir.Gather):
+            found[item.base.name] = None
+        stack.extend(reversed(_parts(item)))
+    return list(found)
+
+
 def _parts(expr: ir.LetTerm) -> tuple[ir.LetTerm, ...]:
     match expr:
         case ir.Arithmetic(left=left, right=right):

@@ -59,6 +59,7 @@ def marginalize(
     run = frame.run
     call = read_call(step.source, None, frame.scope(env, step.name))
     points, weights = _points(call, step)
+    _refuse_other_classes(call, step, len(points), frame)
     if len(points) > MAX_BRANCHES:
         raise UserError(
             f"`{step.name}` has {len(points)} values, more than the {MAX_BRANCHES} branches that "
@@ -154,6 +155,20 @@ def _points(call: FamilyCallRead, step: ir.MarginalizeStep) -> tuple[Tensor, Ten
     if not isinstance(support, Counts):
         raise UserError(f"`{step.name}` ~ {call.family.name} has no finite support to sum over")
     return torch.arange(_count(call, support, step)), None
+
+
+def _refuse_other_classes(
+    call: FamilyCallRead, step: ir.MarginalizeStep, count: int, frame: Frame
+) -> None:
+    """Host data may have another number of probabilities than there are declared classes."""
+    if step.classes is None:
+        return
+    wanted = axis_size(ir.Axis(None, step.classes), frame.sizes)
+    if count != wanted:
+        raise UserError(
+            f"`{call.params[0].label}` has {count} probabilities, and `{step.name}` has {wanted} "
+            "classes"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,13 @@ from quivers_nb.inference.trace import Site, Trace
 from quivers_nb.lower.activation import Activation, latent_shapes, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
 from quivers_nb.lower.compile import compile_program
-from quivers_nb.lower.data import Prepared, prepare, responses_fix_sizes, vocabulary
+from quivers_nb.lower.data import (
+    Prepared,
+    prepare,
+    require_responses,
+    responses_fix_sizes,
+    vocabulary,
+)
 from quivers_nb.lower.frame import every_step
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.lets import draws_masks
@@ -291,12 +297,7 @@ class Model(nn.Module):
             )
         dtype = self._dtype({}) if dtype is None else dtype
         act = self._activate(x, observations or {}, dtype=dtype)
-        for name in sorted(self.observed_names - {"_", *missing}):
-            if name not in act.prepared.sites:
-                raise UserError(
-                    f"the observe site `{name}` has no value: a fit needs one under this key, or "
-                    f"missing={{{name!r}}} to leave it out"
-                )
+        require_responses(self.compiled, act.prepared, missing)
         return open_target(self, act, latents)
 
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:

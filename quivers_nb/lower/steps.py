@@ -27,11 +27,11 @@ from quivers_nb.lower.frame import (
     width_one,
 )
 from quivers_nb.lower.kernel_steps import observe_kernel, response_of, sample_kernel
-from quivers_nb.lower.lets import evaluate
+from quivers_nb.lower.lets import evaluate, names_in
 from quivers_nb.lower.marginal import marginalize, via_of
 from quivers_nb.lower.nodes import ProgramBody
 from quivers_nb.lower.run import Run
-from quivers_nb.lower.values import Names, Value
+from quivers_nb.lower.values import AxesClash, Names, Value
 from quivers_nb.spaces.space import Object, is_finite, width
 
 
@@ -55,13 +55,27 @@ def execute(frame: Frame, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _let(frame: Frame, env: dict[str, Any], name: str, value: ir.LetTerm) -> Any:
     given = frame.host.get(frame.prefix + name)
-    result = evaluate(value, frame.scope(env, name)) if given is None else given
+    result = _evaluated(value, frame, env, name) if given is None else given
     record_deterministic(frame, name, result, "let")
     return result
 
 
+def _evaluated(value: ir.LetTerm, frame: Frame, env: Mapping[str, Any], name: str) -> Any:
+    """The value of an expression; axes that clash are told with the names that brought them."""
+    try:
+        return evaluate(value, frame.scope(env, name))
+    except AxesClash as clash:
+        shown = [
+            f"`{each}` {env[each].own_shape}"
+            for each in names_in(value)
+            if isinstance(env.get(each), Value) and env[each].own_rank
+        ]
+        among = f" ({', '.join(shown)})" if shown else ""
+        raise AxesClash(f"in `{frame.prefix}{name}`: {clash}{among}") from None
+
+
 def _score(frame: Frame, env: dict[str, Any], name: str, value: ir.LetTerm) -> Any:
-    result = evaluate(value, frame.scope(env, name))
+    result = _evaluated(value, frame, env, name)
     run = frame.run
     if isinstance(result, int | float):
         result = Value(

@@ -31,7 +31,7 @@ SITE = re.compile(r"# site: (.*\S)")
 DENSITY = re.compile(
     r"# density: (.*\S) at (\S.*?)(?: for input (\S.*?))?( refused)?$", re.MULTILINE
 )
-VALUE = re.compile(r"([\w$]+)=(.+?)(?=\s+[\w$]+=|$)")
+VALUE = re.compile(r"([\w$/]+)=(.+?)(?=\s+[\w$/]+=|$)")
 FORMULAS = {
     **vars(stats),
     **{name: getattr(np, name) for name in ("array", "exp", "inf", "log", "sum")},
