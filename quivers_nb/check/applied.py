@@ -9,16 +9,14 @@ from quivers_nb.check.expect import dom_text, events_meet, label, latent_in, mis
 from quivers_nb.check.fitting import Fit, fit_several, fit_single
 from quivers_nb.check.term import (
     Argument,
-    Fan,
     Generator,
     MorphismCall,
-    Parallel,
     ProgramTerm,
     Term,
 )
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
-from quivers_nb.check.walk import entered, last_parts, programs_in
+from quivers_nb.check.walk import entered, is_flat, last_parts, programs_in
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.space import ProductSet, is_finite
@@ -56,7 +54,7 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
     if program is not None:
         return _program_draw(source, program, args, rows, remainders, env)
     result = of_object(term.cod, rows, ())
-    event = () if isinstance(term.cod, ProductSet) and _is_flat(term) else result.event
+    event = () if isinstance(term.cod, ProductSet) and is_flat(term) else result.event
     return Draw(
         source, rows=rows, remainders=remainders, event=event, obj=term.cod,
         discrete=is_finite(term.cod), simplex=result.simplex, deterministic=deterministic(term),
@@ -72,13 +70,6 @@ def deterministic(term: Term) -> bool:
 def _program(term: Term) -> ProgramTerm | None:
     whole = entered(term)
     return whole if isinstance(whole, ProgramTerm) else None
-
-
-def _is_flat(term: Term) -> bool:
-    """Whether a product of finite sets comes out as one row-major index: from a single kernel."""
-    inner = last_parts(term)
-    single = not isinstance(term, Parallel | Fan)
-    return single and all(map(_is_flat, inner)) if inner else isinstance(term, Generator)
 
 
 def _raw_input(call: tree.Call, term: Term, env: Environment) -> tuple[Remainder, ...]:

@@ -34,6 +34,9 @@ def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
     value: ProgramTerm | Template | None = None
     if any(param.kind is not None for param in decl.params):
         value = Template(decl)
+        check_declared(
+            options.get("effects"), [(written_effects(s), s.span) for s in decl.steps], scope.report
+        )
     else:
         program = check_program(decl, options, scope)
         name = decl.name

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from quivers_nb.check.term import (
     Compose,
     Fan,
+    Generator,
     MarginalizeStep,
     Named,
     Parallel,
@@ -41,6 +42,13 @@ def last_parts(term: Term) -> tuple[Term, ...]:
 def first_parts(term: Term) -> tuple[Term, ...]:
     """The parts that read the input."""
     return parts(term)[:1] if isinstance(term, Compose | Stack) else parts(term)
+
+
+def is_flat(term: Term) -> bool:
+    """Whether a product of finite sets comes out as one row-major index: from a single kernel."""
+    inner = last_parts(term)
+    single = not isinstance(term, Parallel | Fan)
+    return single and all(map(is_flat, inner)) if inner else isinstance(term, Generator)
 
 
 def entered(term: Term) -> Term:

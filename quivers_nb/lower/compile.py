@@ -18,15 +18,27 @@ from quivers_nb.check.paths import (
     parameter_paths,
     root_segment,
 )
+from quivers_nb.check.walk import is_flat
 from quivers_nb.lower.cells import by_time, chain_size, end_paths, linear_gaussian, outputs
 from quivers_nb.lower.frame import CompiledProgram
 from quivers_nb.lower.lanes import Units, equal_kernels, equal_lanes
-from quivers_nb.lower.nodes import Beside, Chain, Lanes, Leaf, Node, Recur, Spread, Sub, Wire
+from quivers_nb.lower.nodes import (
+    Beside,
+    Chain,
+    Columns,
+    Lanes,
+    Leaf,
+    Node,
+    Recur,
+    Spread,
+    Sub,
+    Wire,
+)
 from quivers_nb.lower.parameters import KernelPlan, tensor_names
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.steps import ProgramInExpression
 from quivers_nb.lower.storage import Slot, Storage
-from quivers_nb.spaces.space import width
+from quivers_nb.spaces.space import ProductSet, sizes_of, width
 
 Place = tuple[str, ir.Generator]
 
@@ -107,7 +119,18 @@ class Compilation:
             case ir.Named():
                 return self._children(term, path)[0]
             case _:  # chains of one kind or another
-                return Chain(self._children(term, path))
+                return Chain(self._linked(term, path))
+
+    def _linked(self, term: ir.Term, path: str) -> tuple[Node, ...]:
+        """The links of a chain; a flat index is taken apart for what reads its factors."""
+        found: list[Node] = []
+        flat = False  # whether a product comes out of the link before as one index
+        for seg, child in child_segments(term):
+            if flat and isinstance(child.dom, ProductSet):
+                found.append(Columns(sizes_of(child.dom)))
+            found.append(self.node(child, join(path, seg)))
+            flat = isinstance(child.cod, ProductSet) and is_flat(child)
+        return tuple(found)
 
     def _children(self, term: ir.Term, path: str) -> tuple[Node, ...]:
         return tuple(self.node(child, join(path, seg)) for seg, child in child_segments(term))

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.check.verify import names_read
+from quivers_nb.check.walk import is_flat
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Prior, given_for, sources
 from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_to_factors
+from quivers_nb.lower.flat import columns_of
 from quivers_nb.lower.frame import Frame, ask, every_step, record_deterministic, width_one
 from quivers_nb.lower.marginal import via_of
 from quivers_nb.lower.nodes import Flow, deterministic, flow, head
@@ -19,7 +21,7 @@ from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.timeline import numbered
 from quivers_nb.lower.values import Names, Value
-from quivers_nb.spaces.space import Object, is_finite, width
+from quivers_nb.spaces.space import Object, ProductSet, is_finite, sizes_of, width
 
 
 def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) -> None:
@@ -51,7 +53,9 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
     dist = head(node, run, Flow(entry.tensor), lead)
     site = frame.key(step.names[0], kernel=True, rows=rows)
     if len(step.names) > 1:
-        parts = Parts(tuple(frame.prefix + n for n in step.names), step.widths)
+        flat = isinstance(term.cod, ProductSet) and is_flat(term)
+        sizes = sizes_of(term.cod) if flat else None
+        parts = Parts(tuple(frame.prefix + n for n in step.names), step.widths, sizes=sizes)
         site = replace(site, path=frame.prefix + "_".join(step.names), parts=parts)
     value = Value(
         ask(run, site, dist, rows=rows), names, rows, run.batch_rank, unit=width_one(term.cod)
@@ -96,6 +100,15 @@ def _is_read(frame: Frame, index: int, step: ir.SampleStep) -> bool:
 def _bind_columns(step: ir.SampleStep, env: dict[str, Any], value: Value) -> None:
     if len(step.names) == 1:
         env[step.names[0]] = value
+        return
+    assert isinstance(step.source, ir.MorphismCall)
+    cod = step.source.term.cod
+    if isinstance(cod, ProductSet) and is_flat(step.source.term):
+        apart = columns_of(value.tensor, sizes_of(cod)).unbind(-1)
+        env.update(
+            (name, replace(value, tensor=each))
+            for name, each in zip(step.names, apart, strict=True)
+        )
         return
     pieces = value.tensor.split(list(step.widths), dim=-1)
     for name, piece, size in zip(step.names, pieces, step.widths, strict=True):

@@ -22,6 +22,7 @@ from quivers_nb.check.affine import GaussianCell
 from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.branches import Flow, enumerate_middle, merge
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
+from quivers_nb.lower.flat import columns_of
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.recurrence import last_head, last_state
@@ -43,6 +44,13 @@ class Leaf:
 @dataclass(frozen=True, slots=True)
 class Wire:
     """``identity``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Between a kernel into a product of finite sets and what reads its factors; never last."""
+
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ class ProgramBody:
         raise NotImplementedError
 
 
-Node = Leaf | Wire | Chain | Beside | Lanes | Spread | Recur | Sub
+Node = Leaf | Wire | Columns | Chain | Beside | Lanes | Spread | Recur | Sub
 
 
 def deterministic(node: Node) -> bool:
@@ -202,6 +210,8 @@ def flow(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
     """The value of ``node`` at ``x``, its kernels answered for as middles."""
     if isinstance(node, Leaf):
         return _draw(node, run, _kernel(node, run, x, lead))
+    if isinstance(node, Columns):
+        return Flow(columns_of(x.value, node.sizes), x.weights)
     if isinstance(node, Sub):
         return node.body.flow(run, x, lead, node.path)
     return _flow_composite(node, run, x, lead)
@@ -307,6 +317,7 @@ WALK = Walk(flow, head, deterministic)
 __all__ = [
     "Beside",
     "Chain",
+    "Columns",
     "Flow",
     "Lanes",
     "Leaf",

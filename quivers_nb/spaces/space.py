@@ -188,6 +188,11 @@ def factors(obj: Object) -> tuple["Finite | Space", ...]:
     return obj.factors if isinstance(obj, ProductSet | ProductSpace) else (obj,)
 
 
+def sizes_of(obj: Object) -> tuple[int, ...]:
+    """The sizes of the factors of a product of finite sets whose sizes are known."""
+    return tuple(int(factor.size) for factor in factors(obj))  # type: ignore[union-attr,arg-type]
+
+
 def width(obj: Object) -> int:
     """Columns a value of ``obj`` takes in a program input or a concatenation (7.1, 5.2)."""
     if isinstance(obj, Space | ProductSpace):

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from benchmarks.programs import Pair, by_hand, irt, lda, start, tiers
+from quivers_nb.dsl import loads
+from quivers_nb.inference import flat
 from quivers_nb.inference.gradient import record_value_and_grad
 
 SMALL: dict[str, Callable[[], Pair]] = {
@@ -34,6 +36,40 @@ def test_programs_and_peers_have_one_density_and_one_gradient(name: str) -> None
         got, slope = evaluate(q)
         torch.testing.assert_close(got, value, rtol=1e-11, atol=1e-10)
         torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-10)
+
+
+NESTED = """object G : FinSet {groups}
+object H : FinSet {subgroups}
+object N : FinSet {rows}
+object K : FinSet {classes}
+program p : N -> N
+    sample mu : K <- Normal(0.0, 1.0)
+    sample nu : K <- Normal(0.0, 1.0)
+    let first = softmax(mu)
+    marginalize c : K <- CategoricalProbs(first) [over=G]
+        let second = softmax(mu[c] * nu)
+        marginalize d : K <- CategoricalProbs(second) [over=H, via=up]
+            let m = mu[c] + nu[d] * x
+            observe y : N <- Normal(m, 1.0) [via=down]
+    marginalize z : N <- Binomial({trials}, 0.4)
+        let q = z + mu[0]
+        observe v : N <- PoissonLog(q)
+    return mu
+export p
+"""
+
+
+def operations(groups: int, subgroups: int, rows: int, classes: int, trials: int) -> int:
+    """How many tensor operations one value and gradient of the nested program takes."""
+    model = loads(NESTED.format(**locals())).morphism
+    data = {"up": torch.arange(subgroups) % groups, "down": torch.arange(rows) % subgroups,
+            "x": torch.randn(rows), "y": torch.randn(rows), "v": torch.ones(rows)}  # fmt: skip
+    target = flat(model.target(None, data, dtype=torch.float64))
+    return len(record_value_and_grad(target, start(target)).nodes)
+
+
+def test_groups_classes_rows_and_values_are_axes_and_never_loops() -> None:
+    assert operations(2, 3, 5, 2, 2) == operations(5, 11, 40, 4, 9)
 
 
 @pytest.mark.parametrize("name", SMALL)
