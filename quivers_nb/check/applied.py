@@ -5,8 +5,9 @@ from dataclasses import replace
 from quivers_nb.check.arguments import check_argument
 from quivers_nb.check.draw import Draw, Remainder
 from quivers_nb.check.environment import Environment
-from quivers_nb.check.expect import dom_text, events_meet, label, latent_in, mismatch, why
+from quivers_nb.check.expect import dom_text, events_meet, label, mismatch, why
 from quivers_nb.check.fitting import Fit, fit_several, fit_single
+from quivers_nb.check.joints import read_as_kernel
 from quivers_nb.check.term import (
     Argument,
     Generator,
@@ -14,7 +15,6 @@ from quivers_nb.check.term import (
     ProgramTerm,
     Term,
 )
-from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.check.walk import entered, is_flat, last_parts, programs_in
 from quivers_nb.diagnostics.diagnostic import Because
@@ -28,8 +28,7 @@ Checked = tuple[tree.StepArg, Argument, Value]
 def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
     """The draw of a morphism or program, or None after an error."""
     report = env.scope.report
-    if latent_in(term) is not None:
-        not_lowered(f"the latent relation `{call.name.text}` in a step", call.name.span, report)
+    if not read_as_kernel(term, call.name.span, env.scope):
         return None
     before = report.count
     program = _program(term)

@@ -10,6 +10,7 @@ from quivers_nb.check.extent import check_extent
 from quivers_nb.check.inlining import instantiated
 from quivers_nb.check.joints import (
     Link,
+    beside_kernels,
     chain,
     component_differs,
     endomorphism,
@@ -159,7 +160,7 @@ def _fan(expr: tree.ExprFan, scope: Scope) -> Term | None:
     if not known or not parts:
         return None
     first = parts[0]
-    if not no_latent(tuple(parts), scope):
+    if not beside_kernels(tuple(parts), scope):
         return None
     for i, other in enumerate(parts[1:], start=1):
         if not same_input(first.dom, other.dom):

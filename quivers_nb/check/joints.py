@@ -93,7 +93,7 @@ def _types_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
 
 
 def _algebras_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
-    """Latent relations: never composed yet, and never with a Markov table without a conversion."""
+    """A latent relation meets a kernel as a finite kernel (5.10); relations need their algebra."""
     latents = [term for term in (left, right) if latent_in(term) is not None]
     if not latents:
         return True
@@ -111,8 +111,27 @@ def _algebras_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
             hint="convert one of the two with `.change_base(…)`",
         )
         return False
+    if len(latents) == 1 and not tables:
+        return read_as_kernel(latents[0], span, scope)
     _latent_refused(latents[0], span, scope)
     return False
+
+
+def read_as_kernel(term: Term, span: Span, scope: Scope) -> bool:
+    """Whether a latent relation may be read as a kernel; its prior would be lost (R10)."""
+    latent = latent_in(term)
+    if latent is None or not dict(latent.morphism.settings).get("prior"):
+        return True
+    name = label(term, scope.report)
+    not_lowered(f"the prior of the latent relation `{name}`", span, scope.report)
+    return False
+
+
+def beside_kernels(terms: tuple[Term, ...], scope: Scope) -> bool:
+    """Whether latent relations among operands stand beside a kernel, which they are read like."""
+    if all(is_table(term) or latent_in(term) is not None for term in terms):
+        return no_latent(terms, scope)
+    return all(read_as_kernel(term, term.span, scope) for term in terms)
 
 
 def _latent_refused(term: Term, span: Span, scope: Scope) -> None:
@@ -132,7 +151,7 @@ def no_latent(terms: tuple[Term, ...], scope: Scope) -> bool:
 def parallel(found: list[Term | None], span: Span, scope: Scope) -> Term | None:
     """Parts side by side, flattened; None if any is unknown."""
     terms = [term for term in found if term is not None]
-    if len(terms) < len(found) or not no_latent(tuple(terms), scope):
+    if len(terms) < len(found) or not beside_kernels(tuple(terms), scope):
         return None
     parts = tuple(
         part for term in terms for part in (term.parts if isinstance(term, Parallel) else (term,))

@@ -196,7 +196,11 @@ def _latent(d: Declared, scope: Scope) -> Morphism | None:
             _unfit(d, "a latent morphism needs finite sets", side, scope)
             return None
     check_prior(d.decl, d.dom, d.cod, d.options, scope)
-    return make_morphism(d, scope, scale=d.options)
+    made = make_morphism(d, scope, scale=d.options)
+    prior = d.decl.init
+    if isinstance(prior, tree.Call | tree.ExprName):
+        return replace(made, settings=(("prior", prior.name.text),))
+    return made
 
 
 def _discretize(d: Declared, scope: Scope) -> Morphism | None:

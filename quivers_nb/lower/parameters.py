@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import log
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from quivers_nb.check.term import Morphism, Role, SourceKind
 from quivers_nb.kernels.network import (
@@ -25,7 +27,9 @@ from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import Object, ProductSet, Space, factors, is_finite, width
 
 EPS = 1e-7
+LOG_FLOOR = log(EPS)  # of the log probability of a relation's entry (5.10)
 EMBED_SPREAD = 0.5  # of fresh centers (4.7)
+RELATION_SPREAD = 0.5  # of the raw values of a latent relation (4.1)
 TABLE_SPREAD = 0.1  # of the logits of a plain Markov kernel (4.5)
 
 
@@ -52,6 +56,8 @@ def initial_tensors(morphism: Morphism) -> dict[str, Tensor]:
     """First values of a morphism's tensors, drawn from torch's global generator."""
     if morphism.role is Role.EMBED:
         return _embed_tensors(morphism)
+    if morphism.role is Role.LATENT:
+        return {"raw": _relation(morphism)}
     if morphism.family is None:
         spec = TensorSpec(
             "logits", (_size(morphism.dom), _size(morphism.cod)), "normal", TABLE_SPREAD
@@ -63,6 +69,18 @@ def initial_tensors(morphism: Morphism) -> dict[str, Tensor]:
     if morphism.scale is None:
         return tensors
     return start_at_scale(row, tensors, morphism.scale, d, settings, m)
+
+
+def _relation(morphism: Morphism) -> Tensor:  # -> (size of dom, size of cod)
+    """The raw values of a latent relation, whose entries are their sigmoids (4.2, 4.3)."""
+    shape = (_size(morphism.dom), _size(morphism.cod))
+    if morphism.init != "auto":
+        spread = RELATION_SPREAD if morphism.scale is None else morphism.scale
+        return torch.randn(shape) * spread
+    level = log(2.0) / max(1, *shape)  # product_fuzzy, the algebra of a module that selects none
+    ends = torch.tensor([0.5 * level, min(1.5 * level, 1.0)]).clamp(1e-6, 1.0 - 1e-6).logit()
+    low, high = ends.tolist()
+    return torch.empty(shape).uniform_(low, high)
 
 
 def _network(morphism: Morphism, raw: int) -> tuple[TensorSpec, ...]:
@@ -170,6 +188,9 @@ class KernelPlan:
         if self.morphism.role is Role.EMBED:
             loc, log_sigma = (axes.rows(tensors[name], at) for name in ("centers", "log_sigma"))
             return loc, log_sigma.exp().clamp_min(EPS)
+        if self.morphism.role is Role.LATENT:  # weights of a row, read as a finite kernel (5.10)
+            logs = torch.log_softmax(logsigmoid(tensors["raw"]), -1).clamp_min(LOG_FLOOR)
+            return (axes.rows(logs, at),)
         if self.morphism.family is None:
             return (axes.rows(tensors["logits"], at),)
         source = self.morphism.source
@@ -274,6 +295,8 @@ def tensor_names(morphism: Morphism) -> tuple[str, ...]:
     """The names of a morphism's tensors, in order."""
     if morphism.role is Role.EMBED:
         return ("centers", "log_sigma")
+    if morphism.role is Role.LATENT:
+        return ("raw",)
     if morphism.family is None:
         return ("logits",)
     row = FAMILIES[morphism.family]

@@ -77,3 +77,49 @@ def test_components_are_sites_with_indices_of_their_own() -> None:
     assert many["c"].shape == many["d"].shape == (200, 5)
     assert set(many["c"].unique().tolist()) == {0, 1, 2}
     assert set(many["d"].unique().tolist()) == {0, 1, 2, 3}
+
+
+RELATION = """object X : FinSet 3
+object Y : FinSet 4
+object R : Real 2
+morphism f : X -> Y [role=latent{option}]
+morphism u : Y -> R [role=embed]
+morphism g : X -> R [role=kernel] ~ Normal
+program p(a) : X -> Y
+    observe y <- f(a)
+    return y
+export p
+export f >> u
+export f @ g
+"""
+
+
+def test_a_relation_that_meets_kernels_is_a_kernel_of_its_normalized_rows() -> None:
+    torch.manual_seed(0)
+    module = loads(RELATION.replace("{option}", ""))
+    raw = module.morphism.parameter("f.raw")
+    assert raw.shape == (3, 4)
+    raw[1, 2] = -40.0  # sigmoid(-40) is far below the floor
+    p = torch.sigmoid(raw)
+    wanted = (p / p.sum(-1, keepdim=True)).clamp_min(1e-7).log()
+    x = torch.arange(3)
+    for k in range(4):
+        y = torch.full((3,), k)
+        torch.testing.assert_close(
+            module.morphism.log_joint(x, {"y": y}), wanted[:, k], atol=1e-5, rtol=1e-5
+        )
+    # the middle of f >> u is summed
+    kernel, z = module.exports["f >> u"], torch.randn(3, 2)
+    centers, widths = (kernel.get_parameter(name) for name, _ in kernel.named_parameters()
+                       if not name.endswith("raw"))  # fmt: skip
+    normal = torch.distributions.Normal(centers[:, None], widths.exp()[:, None])
+    each = normal.log_prob(z).sum(-1)  # (4, 3)
+    torch.testing.assert_close(
+        kernel.log_prob(x, z), torch.logsumexp(wanted.T + each, 0), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_an_automatic_start_of_a_relation_is_near_the_level_of_its_algebra() -> None:
+    raw = loads(RELATION.replace("{option}", ", init=auto")).morphism.parameter("f.raw")
+    level = 0.6931 / 4
+    assert bool(((raw.sigmoid() >= 0.49 * level) & (raw.sigmoid() <= 1.51 * level)).all())
