@@ -347,6 +347,11 @@ class _Collected:
 
     def _once(self, shared: Tensor) -> Tensor:
         """A row-independent term in a block per row: it is not of z, and counts once (R4)."""
+        if getattr(self.run.block, "by_name", False):
+            raise UserError(
+                f"an observe inside `marginalize {self.step.name}` has no part in its rows: "
+                "it has no density per observation there; move it out of the block"
+            )
         if shared.ndim <= len(self.run.stack):
             return shared
         if shared.shape[0] > 1:

@@ -6,6 +6,7 @@ where a marginalize block would stand, and so gets every term unsummed, with its
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -70,8 +71,9 @@ class NoMiddles:
 
 @dataclass
 class _Terms:
-    """Terms of observe sites, as a run adds them."""
+    """Terms of observe sites, as a run adds them; ``by_name``: each belongs to those just asked."""
 
+    by_name: ClassVar[bool] = True
     watch: _Observes
     stack: tuple[int, ...]
     act: Activation

@@ -8,7 +8,7 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
-from quivers_nb.inference import MCMC, NUTSKernel
+from quivers_nb.inference import MCMC, NUTSKernel, log_likelihood
 
 GROUPED = """object G : FinSet 2000
 object N : FinSet 4000
@@ -109,6 +109,13 @@ def test_what_no_row_has_a_part_in_counts_once_in_a_block_per_row() -> None:
     rows = model.log_joint(x, values)
     total = model.log_density(x, values)
     assert float(total) == pytest.approx(float((rows - once).sum()) + once, abs=1e-4)
+
+
+def test_densities_per_observation_refuse_what_the_block_does_not_own() -> None:
+    model = loads(SHARED_IN_ROWS).morphism
+    data = {"y": torch.randn(4), "w": torch.tensor([0.3])}
+    with pytest.raises(UserError, match="move it out of the block"):
+        log_likelihood(model, torch.randn(4, 1), data, {"b": torch.zeros(2, 1)})
 
 
 def test_groups_that_would_mix_rows_are_refused() -> None:
