@@ -7,7 +7,7 @@ eager    the same on torch autograd
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,9 +15,9 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.gradient import Gradient, ValueAndGrad, gradient_of
 from quivers_nb.inference.mcmc.chain import Chain, Transition
+from quivers_nb.inference.mcmc.fault import ChainFault
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel, Stats
 from quivers_nb.inference.mcmc.metric import Vector
@@ -115,6 +115,8 @@ class Engine(Protocol):
     def tier(self) -> str: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def evaluate(self) -> ValueAndGrad: ...
     def run(self, task: Task) -> Outcome: ...
 
 
@@ -165,22 +167,52 @@ class PythonEngine:
     def reason(self) -> str:
         return self.gradient.reason
 
+    @property
+    def evaluate(self) -> ValueAndGrad:
+        return self.gradient.evaluate
+
     def run(self, task: Task) -> Outcome:
         transition = Transition.of(task.kernel, task.num_warmup)
         evaluate = on_arrays(self.gradient.evaluate)
         chains = list(transition.init(task.points, task.rngs, task.scales))
+        guarded = _Guarded(evaluate, task, chains)
         active = list(range(len(chains)))
         stopped, gradients = False, 0
         try:
             while active and not stopped:
                 some = tuple(task.rngs[i] for i in active)
-                moved = transition.step(tuple(chains[i] for i in active), evaluate, some)
+                guarded.active = active
+                moved = transition.step(tuple(chains[i] for i in active), guarded, some)
                 gradients += len(active)
                 stopped = _settle(task, chains, active, moved) or _held(task.watch)
                 active = [i for i in active if chains[i].draws < task.total]
         except KeyboardInterrupt:
             stopped = True
         return Outcome(tuple(chain.point.q for chain in chains), stopped, gradients)
+
+
+@dataclass(slots=True)
+class _Guarded:
+    """A gradient whose errors say which chain was where."""
+
+    evaluate: Callable[[Vector], tuple[Vector, Vector]]
+    task: Task
+    chains: list[Chain]
+    active: list[int] = field(default_factory=list)
+
+    def __call__(self, q: Vector) -> tuple[Vector, Vector]:
+        try:
+            return self.evaluate(q)
+        except Exception as error:
+            raise self._fault(q, error) from error
+
+    def _fault(self, q: Vector, error: Exception) -> ChainFault:
+        fact = f"{type(error).__name__}: {error}"
+        if len(q) == 1:
+            (i,) = self.active
+            place = torch.from_numpy(q[0].copy())
+            return ChainFault(self.task.numbers[i], self.chains[i].draws, place, fact)
+        return ChainFault(None, max(self.chains[i].draws for i in self.active), None, fact)
 
 
 def _held(watch: object) -> bool:
@@ -207,6 +239,10 @@ class NativeEngine:
     settings: ChainSettings
     tier: str = "native"
     reason: str = ""
+
+    @property
+    def evaluate(self) -> ValueAndGrad:
+        return self.native.evaluate
 
     def run(self, task: Task) -> Outcome:
         starts = np.stack([point.q for point in task.points]).astype(np.float64, copy=False)
@@ -235,11 +271,12 @@ class NativeEngine:
             stopped = not chains.advance(until, first, _poll(task.watch, chains))
         except KeyboardInterrupt:  # the chains have stopped, their finished rows are there
             stopped = True
-        failed = [reason for reason in chains.failures() if reason is not None]
-        if failed:
-            raise UserError(f"a chain could not go on: {failed[0]}")
         for i, start in enumerate(before):
             stopped |= _collect(task, i, max(first, start), chains.draws(i))
+        for i, reason in enumerate(chains.failures()):
+            if reason is not None:
+                q = torch.from_numpy(chains.positions()[i])
+                raise ChainFault(task.numbers[i], chains.progress().transitions[i], q, reason)
         return stopped
 
 

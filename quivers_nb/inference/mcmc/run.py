@@ -17,10 +17,21 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.gradient import eager
-from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch, choose
+from quivers_nb.inference.mcmc.engine import (
+    TIERS,
+    Engine,
+    Outcome,
+    Task,
+    Watch,
+    choose,
+    on_arrays,
+)
+from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
+from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
+from quivers_nb.inference.mcmc.pathfinder import pathfinder
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start, find_start
 from quivers_nb.inference.mcmc.store import Selection, Store
@@ -34,8 +45,12 @@ from quivers_nb.inference.threads import spare_core
 class MCMC:
     """Runs a kernel: ``num_chains`` chains of ``num_warmup + num_samples`` transitions.
 
-    ``init_strategy`` is "uniform" (each unconstrained coordinate in (-2, 2)), "prior" or "value"
-    (``init_values``: site values). ``seed`` None takes one from torch's global generator. ``tier``
+    ``init_strategy`` is "uniform" (each unconstrained coordinate in (-2, 2)), "prior", "value"
+    (``init_values``: site values) or "pathfinder" (a draw of the best normal approximation on the
+    way from a uniform point to the mode). ``jitter`` adds uniform noise of that half-width to every
+    unconstrained coordinate of a start. ``init_scales`` are posterior standard deviations in
+    unconstrained space by site, as far as they are known: warm-up begins with them as its metric.
+    ``seed`` None takes one from torch's global generator. ``tier``
     forces what computes the gradient ("eager", "traced", "native"; "auto" takes the fastest that
     works). ``executor`` runs every chain as a job of its own. ``dtype`` is that of the target.
     """
@@ -50,6 +65,8 @@ class MCMC:
     executor: Executor | None = None
     dtype: torch.dtype = torch.float64
     init_values: Mapping[str, Any] | None = None
+    jitter: float = 0.0
+    init_scales: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.num_chains < 1 or self.num_warmup < 0 or self.num_samples < 1:
@@ -59,6 +76,8 @@ class MCMC:
             )
         if self.init_strategy not in STRATEGIES:
             raise UserError(f"init_strategy={self.init_strategy!r} is not one of {STRATEGIES}")
+        if not self.jitter >= 0.0:
+            raise UserError(f"jitter={self.jitter!r} must not be negative")
         if self.tier not in ("auto", *TIERS):
             raise UserError(f"tier={self.tier!r} is not one of {('auto', *TIERS)}")
 
@@ -130,9 +149,8 @@ class MCMC:
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
             values = _Fixed(self.init_values)
-        job = Job(
-            replace(self, executor=None), target, Start(target, values, exact), selection, seed
-        )
+        start = Start(target, values, exact, self.jitter)
+        job = Job(replace(self, executor=None), target, start, selection, seed)
         if self.executor is None:
             parts = [job.run(range(self.num_chains), watch)]
         else:
@@ -178,15 +196,69 @@ class Job:
         example = torch.from_numpy(np.stack([point.q for point in points]))
         mcmc = self.mcmc
         engine = choose(self.target, example, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
+        if mcmc.init_strategy == "pathfinder":
+            points = _nearer(points, engine, rngs)
+        scales = None if mcmc.init_scales is None else _scales(self.target, mcmc.init_scales)
         kept = mcmc.num_samples // self.selection.thin
         store = Store(self.target, self.selection, len(points), kept)
         counts = (mcmc.num_warmup, mcmc.num_samples)
-        task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch)
-        outcome = engine.run(task)
+        known = None if scales is None else np.tile(scales, (len(points), 1))
+        task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch, known)
+        fault = None
+        try:
+            outcome = engine.run(task)
+        except ChainFault as found:
+            fault, outcome = found, Outcome(tuple(point.q for point in points), stopped=True)
         store.finish()
-        return Part(
+        part = Part(
             store.sites, store.stats, store.counts, points, outcome, engine.tier, engine.reason
         )
+        if fault is None:
+            return part
+        result = _result(mcmc, self.target, self.seed, [part])
+        raise RunFailed(
+            f"{fault.describe(self.target)}. The {result.num_samples} draws of {result.num_chains} "
+            "chains that were made before are in `.result` of this error",
+            result,
+        ) from (fault.__cause__ or fault)
+
+
+def _nearer(
+    points: tuple[Point, ...], engine: Engine, rngs: tuple[np.random.Generator, ...]
+) -> tuple[Point, ...]:
+    """Starts that `pathfinder` reaches from ``points``; those without a density stay there."""
+    dtype = points[0].q.dtype
+    gradient = on_arrays(engine.evaluate)
+
+    def evaluate(q: Vector) -> tuple[Vector, Vector]:
+        values, grads = gradient(np.ascontiguousarray(q, dtype=dtype))
+        return values.astype(np.float64), grads.astype(np.float64)
+
+    found = pathfinder(evaluate, np.stack([point.q for point in points]).astype(np.float64), rngs)
+    q = found.astype(dtype)
+    values, grads = gradient(q)
+    good = np.isfinite(values) & np.isfinite(grads).all(-1)
+    return tuple(
+        Point(q[i], float(values[i]), grads[i]) if good[i] else point
+        for i, point in enumerate(points)
+    )
+
+
+def _scales(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)
+    """``known`` by coordinate, 1 where nothing is known."""
+    names = [coordinate.name for coordinate in target.layout]
+    unknown = sorted(set(known) - set(names))
+    if unknown:
+        raise UserError(f"init_scales for {unknown}: the latent sites are {', '.join(names)}")
+    scales = np.ones(target.dim)
+    for coordinate in target.layout:
+        if coordinate.name in known:
+            value = torch.as_tensor(known[coordinate.name]).detach().to(torch.float64)
+            place = slice(coordinate.start, coordinate.stop)
+            scales[place] = value.expand(coordinate.shape).reshape(-1).numpy()
+    if not (scales > 0.0).all() or not np.isfinite(scales).all():
+        raise UserError("init_scales must be positive, finite standard deviations")
+    return scales
 
 
 def chain_generator(seed: int, number: int) -> np.random.Generator:

@@ -21,7 +21,7 @@ from quivers_nb.inference.target import Target
 
 TRIES = 100
 RADIUS = 2.0
-STRATEGIES = ("uniform", "prior", "value")
+STRATEGIES = ("uniform", "prior", "value", "pathfinder")
 
 SiteValues = Mapping[str, Any]
 DrawValues = Callable[[torch.Generator], SiteValues]  # one draw of (some) site values
@@ -43,6 +43,7 @@ class Start:
     target: Target
     values: DrawValues | None = None
     exact: bool = False  # no noise around an anchor
+    jitter: float = 0.0  # half the width of uniform noise on every coordinate
 
     def draw(self, rng: Generator) -> Vector:  # -> (dim,)
         """A candidate."""
@@ -56,6 +57,8 @@ class Start:
             noise = rng.standard_normal(anchor.size)
             spread = 0.0 if self.exact else source.anchor_spread
             q[: anchor.size] = anchor + spread * noise
+        if self.jitter:
+            q += rng.uniform(-self.jitter, self.jitter, q.size).astype(q.dtype, copy=False)
         return q
 
     def _uniform(self, rng: Generator) -> Vector:

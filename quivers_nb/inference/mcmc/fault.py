@@ -1,0 +1,59 @@
+"""A run that fails after it has begun: what failed, where, and the draws made so far."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.target import Target
+
+if TYPE_CHECKING:
+    from quivers_nb.inference.mcmc.result import MCMCResult
+
+SHOWN = 6  # values of a site in a message
+SITES = 8
+
+
+class RunFailed(UserError):
+    """The model or a chain failed. ``result`` has the draws so far, ``__cause__`` what happened."""
+
+    def __init__(self, message: str, result: "MCMCResult | None" = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:  # from a process of an executor, with its draws
+        return type(self), (str(self), self.result)
+
+
+class ChainFault(Exception):
+    """Raised by an engine: chain ``number`` failed in ``transition``, on its way at ``q`` (dim,).
+
+    ``number`` is None if it is not known which chain it was.
+    """
+
+    def __init__(self, number: int | None, transition: int, q: Tensor | None, fact: str) -> None:
+        super().__init__(fact)
+        self.number, self.transition, self.q, self.fact = number, transition, q, fact
+
+    def describe(self, target: Target) -> str:
+        """For people: the place, the fact, the values."""
+        who = "a chain" if self.number is None else f"chain {self.number}"
+        at = "" if self.q is None else f" at {values_at(target, self.q)}"
+        return f"{who} failed in transition {self.transition}{at}: {self.fact}"
+
+
+def values_at(target: Target, q: Tensor) -> str:  # (dim,)
+    """Site values as text, long ones cut."""
+    with torch.no_grad():
+        values = target.constrain(q)
+    texts = [f"{name} = {_short(value)}" for name, value in list(values.items())[:SITES]]
+    more = len(values) - len(texts)
+    return ", ".join(texts) + (f" and {more} more sites" if more > 0 else "")
+
+
+def _short(value: Tensor) -> str:
+    numbers = [f"{float(number):.4g}" for number in value.flatten()[:SHOWN]]
+    if value.ndim == 0:
+        return numbers[0]
+    return "[" + ", ".join(numbers) + (", ..." if value.numel() > SHOWN else "") + "]"
