@@ -56,6 +56,21 @@ def mcse(draws: ArrayLike) -> Draws:
     return _by_column(lambda x: x.std((0, 1), ddof=1) / np.sqrt(_ess(_split(x))), draws)
 
 
+def bfmi(energy: ArrayLike) -> Draws:  # (chains, draws) -> (chains,)
+    """Estimated Bayesian fraction of missing information of each chain.
+
+    Betancourt (2016), "Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo",
+    section 4: how far the energy moves in a transition against how far it ranges. Below about 0.3
+    momenta are too weak to reach the tails.
+    """
+    x = np.asarray(energy, dtype=np.float64)
+    if x.shape[1] < _MIN_DRAWS:
+        return np.full(len(x), np.nan)
+    moves = (np.diff(x, axis=1) ** 2).mean(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(moves / x.var(1, ddof=1))
+
+
 # ---- one column per scalar: arrays (chains, draws, columns) -----------------------------------
 
 

@@ -108,8 +108,14 @@ def fitted(guide: Any) -> FitGuide:
 SAMPLERS = {
     "nuts": MCMC(NUTSKernel(), 300, 4 * DRAWS, num_chains=1),
     "nuts, dense": MCMC(NUTSKernel(mass_matrix="dense"), 150, 2 * DRAWS, num_chains=1),
+    "nuts, low rank": MCMC(NUTSKernel(mass_matrix="low_rank"), 200, 4 * DRAWS, num_chains=1),
+    "nuts, gradients": MCMC(NUTSKernel(adapt_from="gradients"), 200, 4 * DRAWS, num_chains=1),
+    "nuts, pathfinder": MCMC(
+        NUTSKernel(), 200, 4 * DRAWS, num_chains=1, init_strategy="pathfinder"
+    ),
     "nuts, identity": MCMC(NUTSKernel(mass_matrix="identity"), 200, 4 * DRAWS, num_chains=1),
     "hmc": MCMC(HMCKernel(num_steps=8), 150, 2 * DRAWS, num_chains=1),
+    "hmc, dense": MCMC(HMCKernel(num_steps=8, mass_matrix="dense"), 150, 2 * DRAWS, num_chains=1),
 }
 ALPHA = SHARES["calibration"] / (3 + len(SAMPLERS))
 

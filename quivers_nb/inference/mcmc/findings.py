@@ -1,39 +1,34 @@
 """Findings: what speaks against trusting a run, each with what to do about it.
 
-Thresholds: R-hat 1.01 and 100 effective draws per chain are those of Vehtari et al. (2021).
+Thresholds: R-hat 1.01 and 100 effective draws per chain are those of Vehtari et al. (2021), BFMI
+0.3 that of Betancourt (2016).
 """
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from quivers_nb.inference.mcmc.finding import Finding
+from quivers_nb.inference.mcmc.geometry import centering, gathered
+
 if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.result import MCMCResult
 
 R_HAT = 1.01
+BFMI = 0.3  # Betancourt (2016)
 ESS_PER_CHAIN = 100
 _STILL = 0.05  # change of log density, per sqrt(dimension), below which a chain stood still
 _SHORT = 0.01  # length of a trajectory, in posterior sds of the metric, that leads nowhere
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``code`` names the kind; ``fact`` says what was seen and ``advice`` what to do."""
-
-    code: str
-    fact: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.fact}. {self.advice}."
-
-
 def findings(result: "MCMCResult") -> tuple[Finding, ...]:
     """Every finding about a run, the gravest first."""
-    checks = (_interrupted, _not_moved, _divergences, _tree_depth, _r_hat, _ess)
+    checks = (
+        _interrupted, _not_moved, _divergences, _energy, _tree_depth, _r_hat, _ess, _ess_tail,
+        centering,
+    )  # fmt: skip
     found = (check(result) for check in checks)
     return tuple(finding for finding in found if finding is not None)
 
@@ -79,10 +74,27 @@ def _divergences(result: "MCMCResult") -> Finding | None:
     if not count:
         return None
     total = result.num_chains * result.num_samples
+    places = [
+        f"{label} is {low:.3g} where {usual:.3g} is usual" for label, low, usual in gathered(result)
+    ]
+    where = f" (they gather where {' and '.join(places)})" if places else ""
     return Finding(
         "divergences",
-        f"{count} of {total} transitions diverged: parts of the posterior were not reached",
+        f"{count} of {total} transitions diverged: parts of the posterior were not reached{where}",
         "Raise target_accept (0.95, 0.99), or write scales and effects non-centred",
+    )
+
+
+def _energy(result: "MCMCResult") -> Finding | None:
+    low = (result.bfmi < BFMI).nonzero().flatten().tolist()
+    if not low:
+        return None
+    least = float(result.bfmi[low].min())
+    return Finding(
+        "low-bfmi",
+        f"the energy of chains {low} changes too little from one transition to the next (fraction "
+        f"of missing information {least:.2f}, below {BFMI}): the tails are out of reach",
+        "Write scales and effects non-centred, or give scales a prior that does not reach zero",
     )
 
 
@@ -120,6 +132,18 @@ def _ess(result: "MCMCResult") -> Finding | None:
         "low-ess",
         f"the draws of {worst[0]} are worth {worst[1]:.0f} independent ones, fewer than {wanted}",
         "Run longer before quoting quantiles",
+    )
+
+
+def _ess_tail(result: "MCMCResult") -> Finding | None:
+    worst = _extreme(result.ess_tail, largest=False)
+    wanted = ESS_PER_CHAIN * result.num_chains
+    if worst is None or worst[1] >= wanted:
+        return None
+    return Finding(
+        "low-tail-ess",
+        f"the tails of {worst[0]} are worth {worst[1]:.0f} independent draws, fewer than {wanted}",
+        "Run longer before quoting intervals",
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.inference_data import inference_data
-from quivers_nb.inference.mcmc.findings import Finding, findings
+from quivers_nb.inference.mcmc.finding import Finding
+from quivers_nb.inference.mcmc.findings import findings
 from quivers_nb.inference.origin import Origin
 
 
@@ -84,6 +85,16 @@ class MCMCResult:
     def ess(self) -> dict[str, Tensor]:
         """Bulk effective sample size of every scalar, by site."""
         return self._by_site(diagnose.ess)
+
+    @cached_property
+    def ess_tail(self) -> dict[str, Tensor]:
+        """Effective sample size of the 5 % and 95 % quantiles of every scalar, by site."""
+        return self._by_site(diagnose.ess_tail)
+
+    @cached_property
+    def bfmi(self) -> Tensor:  # (chains,)
+        """Fraction of missing information of each chain; below 0.3 tails are out of reach."""
+        return torch.from_numpy(diagnose.bfmi(self.stats["energy"].numpy()))
 
     @cached_property
     def mcse(self) -> dict[str, Tensor]:

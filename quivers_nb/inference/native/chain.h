@@ -22,7 +22,7 @@ typedef double (*density_fn)(const double *q, double *gradient, const void *cons
                              double *work);
 
 enum { RUN = 0, PAUSE = 1, STOP = 2 };
-enum { DONE = 0, STOPPED = 1, BAD_START = 2, NO_STEP_SIZE = 3, WINDOW = 4 };
+enum { DONE = 0, STOPPED = 1, BAD_START = 2, NO_STEP_SIZE = 3, WINDOW = 4, FLAT = 5 };
 enum { MOMENTUM = 0, DECISION = 1, SEARCH = 2 };
 enum { DIAGONAL = 0, DENSE = 1, LOW_RANK = 2 };
 enum { STATE_VECTORS = 6, SCRATCH_VECTORS = 6, POINTS = 5, LEVEL_VECTORS = 6, MOST_LEVELS = 64 };

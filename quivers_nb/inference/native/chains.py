@@ -22,7 +22,7 @@ from quivers_nb.inference.native.program import Refusal
 
 Floats = NDArray[np.float64]
 RUN, PAUSE, STOP = range(3)
-DONE, STOPPED, BAD_START, NO_STEP_SIZE, WINDOW = range(5)
+DONE, STOPPED, BAD_START, NO_STEP_SIZE, WINDOW, FLAT = range(6)
 DIAGONAL, DENSE, LOW_RANK = range(3)
 STATE_VECTORS = 6
 POLL_SECONDS = 0.1
@@ -310,6 +310,7 @@ class NativeChains:
         """Per chain, why it could not go on; None if nothing is wrong."""
         reasons = {
             BAD_START: "the density or its gradient is not finite at the start",
+            FLAT: "no step size is too large: the density is flat there, the posterior improper",
             NO_STEP_SIZE: "no step size is small enough: the density is not continuous there",
         }
         return tuple(reasons.get(chain.status) for chain in self._chains)

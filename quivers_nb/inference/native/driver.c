@@ -54,7 +54,7 @@ void chain_start(const settings_t *set, void *memory, double step_size) {
 
 static int64_t finish(chain_t *c, double *position) {
     int64_t status = c->state->transition < c->set->warmup ? adapt(c) : DONE;
-    if (status == NO_STEP_SIZE) return status;
+    if (status == NO_STEP_SIZE || status == FLAT) return status;
     copy(position, c->sample.q, c->set->dim);
     c->state->transition++;
     if (c->diverging && c->state->transition > c->set->warmup)
@@ -76,7 +76,8 @@ int64_t chain_run(density_fn density, const void *const *data, double *work,
     if (!finite_at(&c.here, set->dim)) return BAD_START;
     copy_position(&c.sample, &c.here, set->dim);
     int searching = set->adapt_step_size || !(c.state->step_size > 0.0);
-    if (searching && !c.state->searched && !start_step_size(&c)) return NO_STEP_SIZE;
+    if (searching && !c.state->searched && !start_step_size(&c))
+        return no_step_size(&c);
     c.state->searched = 1;
     while (c.state->transition < until) {
         double step = c.state->step_size;

@@ -32,6 +32,10 @@ static int start_step_size(chain_t *c) {
     return 1;
 }
 
+static int64_t no_step_size(const chain_t *c) { /* why the search failed */
+    return c->state->step_size > 1.0 ? FLAT : NO_STEP_SIZE;
+}
+
 static void adapt_step_size(chain_t *c, double accept) {
     chain_state *s = c->state;
     double count = (double)++s->step_count, weight = 1.0 / (count + 10.0);
@@ -103,5 +107,5 @@ static int adapt(chain_t *c) {
     }
     renew_scale(c);
     s->window_count = 0;
-    return set->adapt_step_size && !start_step_size(c) ? NO_STEP_SIZE : DONE;
+    return set->adapt_step_size && !start_step_size(c) ? no_step_size(c) : DONE;
 }

@@ -1,0 +1,62 @@
+"""What inference costs besides time: modules and memory, in fresh interpreters."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COMPILER = ("torch._dynamo", "torch._inductor", "sympy", "functorch")
+MEGABYTES = 500
+
+RUN = """
+import quivers_nb.lower
+from benchmarks.peers.inference.data import DATA
+from benchmarks.peers.inference.models import PROGRAMS, host_data
+from quivers_nb.dsl import loads
+from quivers_nb.inference import MCMC, NUTSKernel
+model = loads(PROGRAMS["{name}"]).morphism
+result = MCMC(NUTSKernel(), {warmup}, {draws}, seed=0).run(model, None, host_data(DATA["{name}"]()))
+assert result.tier == "native", result.tier_reason
+"""
+REPORT = """
+import json, resource, sys
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([sorted(sys.modules), peak]))
+"""
+
+
+def after(program: str) -> tuple[set[str], float]:
+    """Modules, and the peak of the resident set in megabytes, after ``program``."""
+    done = subprocess.run(
+        [sys.executable, "-c", program + REPORT],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    modules, peak = json.loads(done.stdout.splitlines()[-1])
+    return {name for name in modules if name.startswith(COMPILER)}, peak
+
+
+@pytest.mark.parametrize("name", ["eight", "radon"])
+def test_compiling_drawing_and_nuts_import_no_compiler_of_torch(name):
+    plain, _ = after("import torch")
+    used, _ = after(RUN.format(name=name, warmup=20, draws=20))
+    assert used - plain == set()
+
+
+@pytest.mark.slow
+def test_a_run_of_the_varying_slopes_model_stays_within_its_memory():
+    """4 chains of 1000 + 1000 draws of 176 coordinates, interpreter and torch included."""
+    _, peak = after(RUN.format(name="radon", warmup=1000, draws=1000))
+    assert peak < MEGABYTES
+
+
+@pytest.mark.slow
+def test_a_run_that_keeps_a_hundred_times_more_is_seen():
+    """The mutant of the test above: a tensor of draws that nobody asked for."""
+    waste = "import torch; kept = torch.zeros(4, 100_000, 176, dtype=torch.float64)\n"
+    _, peak = after(waste + RUN.format(name="radon", warmup=20, draws=20))
+    assert peak > MEGABYTES
