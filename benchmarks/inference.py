@@ -91,14 +91,19 @@ class Sides:
         return found + (["pyro"] if (self.peers / "pyro-site" / "pyro").exists() else [])
 
     @contextmanager
-    def worker(self, side: str, cache: Path | None = None) -> Iterator[Worker]:
-        """A process for ``side``, with caches in a folder of its own (new and empty if None)."""
+    def worker(
+        self, side: str, cache: Path | None = None, *, single: bool = False
+    ) -> Iterator[Worker]:
+        """A process for ``side``, with caches in a folder of its own (new and empty if None).
+
+        ``single``: numbers of the peer are float32 throughout.
+        """
         cache = cache or self.folder / f"cache{next(self.number)}"
         cache.mkdir(exist_ok=True)
         process = subprocess.Popen(
             [self._python(side), "-m", f"benchmarks.peers.inference.{SIDES[side]}"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=self._environment(side, cache),
+            env=self._environment(side, cache, single=single),
         )  # fmt: skip
         begun = time.time()
         try:
@@ -113,10 +118,11 @@ class Sides:
         inside = side in ("numpyro", "nutpie")
         return str(self.peers / "bin" / "python") if inside else sys.executable
 
-    def _environment(self, side: str, cache: Path) -> dict[str, str]:
+    def _environment(self, side: str, cache: Path, *, single: bool) -> dict[str, str]:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "QUIVERS_NB_CACHE": str(cache / "ours")}
         env |= {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_ENABLE_X64": "1",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+            "JAX_ENABLE_X64": "0" if single else "1",
             "JAX_COMPILATION_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -241,7 +247,7 @@ def svi(sides: Sides, settings: Settings) -> None:
     """Steps per CPU second of a mean-field guide, one particle and sixteen."""
     peers = [peer for peer in sides.installed() if peer != "nutpie"]
     for peer in peers:
-        with sides.worker("ours") as ours, sides.worker(peer) as other:
+        with sides.worker("ours") as ours, sides.worker(peer, single=True) as other:
             for model in SVI_MODELS:
                 for particles in (1, 16):
                     _steps(model, particles, {"ours": ours, peer: other}, peer, settings)

@@ -18,10 +18,12 @@ from quivers_nb.inference import (
     ELBO,
     SVI,
     AmortizedNormalGuide,
+    AutoGuideList,
     AutoLaplaceApproximation,
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormalGuide,
+    AutoNormalizingFlow,
     StickingTheLanding,
 )
 from quivers_nb.inference.calibration import calibrate
@@ -33,7 +35,7 @@ SHARED = Conjugate(2, 0)
 X_SHARED = torch.tensor([[1.0, 1.2], [0.9, 0.8], [-1.0, -0.7], [1.1, 1.0], [0.5, -0.5]], dtype=F64)
 ROW = Conjugate(0, 1)
 X_ROW = torch.zeros(4, 1, dtype=F64)
-SIZE = alpha("guide calibration", 12)
+SIZE = alpha("guide calibration", 16)
 
 
 def of_y(x, obs):
@@ -111,7 +113,27 @@ def low_rank(model):
     return AutoLowRankMultivariateNormal(model, {"y"}, rank=2, generator=rng)
 
 
+def flow(kind):
+    """Linear conditioners make every affine flow a full normal; its last layer is the location."""
+
+    def make(model):
+        rng = torch.Generator().manual_seed(0)
+        return AutoNormalizingFlow(
+            model, {"y"}, kind, num_layers=2, hidden=(), init_scale=0.5, generator=rng
+        )
+
+    return located(make, lambda guide: guide.shared_block.bijector.parts[-1].loc)
+
+
+def listed(model):
+    return AutoGuideList(model, {"y"}, [(["a"], AutoMultivariateNormal)])
+
+
 EXACT = {
+    "coupling flow": (SHARED, X_SHARED, flow("coupling")),
+    "masked flow": (SHARED, X_SHARED, flow("maf")),
+    "inverse flow": (SHARED, X_SHARED, flow("iaf")),
+    "list": (SHARED, X_SHARED, located(listed, lambda guide: block(guide.parts[0]))),
     "laplace": (SHARED, X_SHARED, laplace()),
     "full": (SHARED, X_SHARED, located(full, block)),
     "low rank": (SHARED, X_SHARED, located(low_rank, block)),

@@ -16,6 +16,8 @@ from quivers_nb.inference.mcmc.geometry import centering, gathered
 if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.result import MCMCResult
 
+__all__ = ["Finding", "findings", "not_moved"]
+
 R_HAT = 1.01
 BFMI = 0.3  # Betancourt (2016)
 ESS_PER_CHAIN = 100
