@@ -103,7 +103,9 @@ class MCMC:
         returns the draws so far. Observe sites in ``missing`` may lack a value and are drawn;
         ``freeze_masks`` holds the masks of dropout fixed (R3, R10).
 
-        Raises `UserError` if no start is found or the draws would not fit in memory.
+        Raises `UserError` if no start is found or the draws would not fit in memory, and
+        `RunFailed`, which has the draws made so far, if the model or a chain fails on the way; what
+        the model raises in a run that is watched is raised as it is.
         """
         refuse_nothing(model)
         opened = model.target(
@@ -215,6 +217,8 @@ class Job:
         )
         if fault is None:
             return part
+        if watch is not None and isinstance(fault.__cause__, Exception):
+            raise fault.__cause__  # whoever watches has the draws, and wants the error as it is
         result = _result(mcmc, self.target, self.seed, [part])
         raise RunFailed(
             f"{fault.describe(self.target)}. The {result.num_samples} draws of {result.num_chains} "

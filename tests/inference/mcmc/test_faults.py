@@ -58,6 +58,15 @@ def test_the_error_and_its_draws_come_back_from_another_process():
     assert torch.equal(back.result.samples["tau"], caught.value.result.samples["tau"])
 
 
+def test_who_watches_has_the_draws_and_gets_the_error_as_it_is():
+    seen = []
+    kernel = HMCKernel(num_steps=2, step_size=0.3, adapt_step_size=False)
+    mcmc = MCMC(kernel, 20, 1000, num_chains=1, seed=0, tier="eager")
+    with pytest.raises(ArithmeticError, match="did not converge"):
+        mcmc.run_target(Broken(100), watch=seen.append)
+    assert len(seen) == 49
+
+
 def test_an_error_among_several_chains_keeps_them_all():
     with pytest.raises(RunFailed, match="a chain failed in transition") as caught:
         run(Broken(400), tier="eager", num_chains=3)
