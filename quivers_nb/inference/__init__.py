@@ -22,6 +22,7 @@ _HOME = {
     "DistributedSVI": "vi.distributed",
     "DoublyReparameterized": "vi.importance",
     "ELBO": "vi.elbo",
+    "EmptyGuide": "vi.guides.empty",
     "FitGuide": "calibration",
     "HMCKernel": "mcmc.hmc",
     "IWAE": "vi.importance",

@@ -115,9 +115,23 @@ def record_deterministic(
         shown = run.whole(value.tensor, tuple(value.tensor.shape[value.lead :]))
     if isinstance(shown, int | float):
         shown = run.whole(torch.as_tensor(shown, dtype=run.dtype, device=run.device), ())
+    if run.steps:
+        _keep_at_step(frame, name, value, label, term)
+        return
     log_prob = torch.zeros((), dtype=run.dtype, device=run.device) if term is None else term
     table = run.sites if frame.kind is Kind.DECLARED else run.internal_sites
     table[frame.prefix + name] = Site(shown, log_prob, False, True, label)
+
+
+def _keep_at_step(frame: Frame, name: str, value: Any, label: str, term: Tensor | None) -> None:
+    """A value inside a scan is shown with all its steps; what no row owns is left out."""
+    if not isinstance(value, Value) or (frame.run.batch_rank and not value.rows):
+        return
+    site = SiteKey(frame.prefix + name, Kind.MIDDLE)
+    behind = value.tensor.ndim - value.lead
+    frame.run.record(
+        site, value.tensor, term, label, given=False, behind=behind, deterministic=True
+    )
 
 
 def width_one(cod: Object) -> bool:

@@ -132,14 +132,15 @@ class Run:
         *,
         given: bool,
         behind: int,
+        deterministic: bool = False,
     ) -> None:
-        """Note a stochastic site for the trace; ``behind``: its axes without the stack's."""
+        """Note a site for the trace; ``behind``: its axes without the stack's."""
         if not self.recording:
             return
         log_prob = torch.zeros((), dtype=self.dtype, device=self.device) if term is None else term
         if self.steps:
             step = self.steps[-1]
-            kept = Kept(step, site, value, log_prob, label, given, behind)
+            kept = Kept(step, site, value, log_prob, label, given, behind, deterministic)
             step.timeline.kept.setdefault(site.path, []).append(kept)
             return
         table = self.internal_sites if site.internal else self.sites
@@ -147,7 +148,7 @@ class Run:
             for path, piece in site.parts.split(value):
                 table[path] = Site(piece, log_prob, given, False, label)
             return
-        table[site.path] = Site(value, log_prob, given, False, label)
+        table[site.path] = Site(value, log_prob, given, deterministic, label)
 
     def show(self, line: Timeline) -> None:
         """Record what a finished scan has kept: each site once, with all its steps."""
@@ -157,7 +158,15 @@ class Run:
             value = joined(line, [(k.step, k.value) for k in kept], behind)
             terms = [line.counted(k.step, k.log_prob) for k in kept]
             total = sum(terms[1:], start=terms[0])
-            self.record(first.site, value, total, first.label, given=first.given, behind=behind + 1)
+            self.record(
+                first.site,
+                value,
+                total,
+                first.label,
+                given=first.given,
+                behind=behind + 1,
+                deterministic=first.deterministic,
+            )
 
     def whole(self, value: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A value to be shown: repeated along stack axes that it does not depend on."""

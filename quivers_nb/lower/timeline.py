@@ -69,6 +69,7 @@ class Kept:
     label: str
     given: bool
     behind: int
+    deterministic: bool = False
 
 
 Steps = tuple[Step, ...]  # from the outermost scan inwards

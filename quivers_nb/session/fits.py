@@ -22,6 +22,7 @@ from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.guides.empty import EmptyGuide
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.result import SVIResult
 from quivers_nb.inference.vi.svi import SVI, Objective, Schedule
@@ -110,9 +111,10 @@ def fit_svi(
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
 
     ``guide`` is one, or makes one of the model and the observed names (as a class of guides does);
-    None is `AutoNormalGuide`. ``optimizer`` is one, or makes one of the parameters of guide and
-    model; None is Adam with learning rate ``lr``. ``objective`` None is `ELBO`. ``minibatch`` is
-    the number of rows that a step sees, in an order that depends on ``seed`` alone. ``threads`` is
+    None is `AutoNormalGuide`, or `EmptyGuide` where only weights are fitted. ``optimizer`` is one,
+    or makes one of the parameters of guide and model; None is Adam with learning rate ``lr``.
+    ``objective`` None is `ELBO`. ``minibatch`` is the number of rows that a step sees, in an order
+    that depends on ``seed`` alone. ``threads`` is
     torch's number of them. See `SVI` for the other options; `SviRun.then_nuts` goes on with draws.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
@@ -189,7 +191,8 @@ def _hand_over(before: Run[Any], run: Run[Any]) -> None:
 
 def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None) -> Guide:
     if guide is None:
-        return AutoNormalGuide(model, names)
+        latents = model.declared_latents(frozenset(names))
+        return AutoNormalGuide(model, names) if latents else EmptyGuide(model, names)
     if hasattr(guide, "rsample") and not isinstance(guide, type):
         return cast("Guide", guide)
     return cast("MakeGuide", guide)(model, names)
