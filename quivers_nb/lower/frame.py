@@ -81,7 +81,7 @@ def ask(run: Run, site: SiteKey, dist: Dist, *, rows: bool, via: tuple[Tensor, .
     shape = dist.lead + dist.event
     value = run.whole(answer.value, shape)
     run.record(site, value, term, dist.label, given=answer.given, behind=len(shape))
-    run.add(term, rows=rows, own_rank=own, via=via)
+    run.add(term, rows=rows, own_rank=own, via=via, observed=site.observe)
     return answer.value
 
 

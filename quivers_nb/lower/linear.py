@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.check.affine import GaussianCell
-from quivers_nb.lower.answers import Answer, Answerer, Given, SiteKey, sources
+from quivers_nb.lower.answers import Answer, Answerer, SiteKey
 from quivers_nb.lower.branches import Flow
 from quivers_nb.lower.dists import Dist, Simple
 from quivers_nb.lower.kalman import Linear, log_evidence
@@ -84,8 +84,7 @@ class _Points:
             offset += prod(shape)
         if name not in self.cell.observed:
             return None
-        given = [s for s in sources(self.others) if isinstance(s, Given)]
-        found = (source.answer(site, dist, stack) for source in given)
+        found = (source.answer(site, dist, stack) for source in self.others)
         answer = next((each for each in found if each is not None), None)
         if answer is None:
             raise unanswered(site)

@@ -34,7 +34,7 @@ def pointwise(
     collector = _Terms(watch, stack, act)
     run = Run(
         (watch,), weights, act.entry.batch_shape, act.dtype, act.device, stack,
-        checked=False, block=collector,
+        checked=False, block=collector, observations_only=True,
     )  # fmt: skip
     with torch.no_grad():
         execute(act.frame(run), act.inputs)
@@ -96,4 +96,6 @@ class _Terms:
         own = tuple(term.shape[term.ndim - own_rank :])
         shape = (*self.stack, *batch, *own)
         full = term.expand(shape) if term.ndim <= len(shape) else term.reshape(shape)
-        self.found[" + ".join(names)] = full
+        name = " + ".join(names)
+        known = self.found.get(name)  # of a scan: the steps before, which are of the same row
+        self.found[name] = full if known is None else known + full

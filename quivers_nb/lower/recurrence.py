@@ -31,7 +31,7 @@ from quivers_nb.lower.linear import integrated
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.scan import Lead, Scan, Walk, count_term, log_weights, over_time, span
 from quivers_nb.lower.tables import summed
-from quivers_nb.lower.timeline import Step, Timeline
+from quivers_nb.lower.timeline import Step, Timeline, along
 from quivers_nb.spaces.space import is_finite, width
 
 if TYPE_CHECKING:
@@ -64,15 +64,16 @@ def _begin(node: "Recur", run: Run, x: Flow, lead: Lead, walk: Walk, ends: froze
     value = x.value
     if is_finite(node.dom) and width(node.dom) == 1:
         value = value.unsqueeze(-1)
-    value = value.to(run.dtype)
-    line = Timeline(len(lead), int(value.shape[-2]), ends)
-    weights = x.weights
+    value, weights = value.to(run.dtype), x.weights
+    length = int(value.shape[-2] if weights is None else weights.shape[-1])
+    value = value.expand((*value.shape[:-2], length, value.shape[-1]))
+    line = Timeline(len(lead), length, ends)
     mask = _mask(node, run, lead, line.length)
     if mask is not None:
         line.order = torch.argsort(mask.long(), dim=-1, stable=True)
         line.mask = torch.gather(mask, -1, line.order)
-        value = torch.take_along_dim(value, line.order.unsqueeze(-1), -2)
-        weights = None if weights is None else torch.take_along_dim(weights, line.order, -1)
+        value = along(value, line.order.unsqueeze(-1), -2)
+        weights = None if weights is None else along(weights, line.order, -1)
     return Scan(node, run, walk, lead, Flow(value, weights), _start(node, run, lead), line)
 
 
@@ -152,7 +153,13 @@ def _one_step(scan: Scan, state: Flow, t: int) -> Flow:
     if line.mask is None:
         return _settled(scan, flow(scan.node.cell, at, scan.at(t, state), scan.lead))
     at = replace(
-        at, batch_shape=scan.lead, row_terms=[], shared_terms=[], free_terms=[], block=None
+        at,
+        batch_shape=scan.lead,
+        row_terms=[],
+        shared_terms=[],
+        observed=[],
+        free_terms=[],
+        block=None,
     )
     after = _settled(scan, flow(scan.node.cell, at, scan.at(t, state), scan.lead))
     real = line.mask[..., t]
@@ -170,7 +177,7 @@ def _row_terms(scan: Scan, at: Run) -> list[Tensor]:
             f"`{scan.node.path}` has padded steps, so each term of its cell must belong to a row: "
             "one is shared by all rows"
         )
-    return [*at.row_terms, *at.shared_terms]
+    return at.passed_on([*at.row_terms, *at.shared_terms])
 
 
 def _settled(scan: Scan, after: Flow) -> Flow:
@@ -223,7 +230,7 @@ def _cut(scan: Scan, whole: Tensor, count: int, event: int) -> Tensor:
     if scan.line.order is not None:
         size = whole.shape[dim]
         index = scan.line.order[..., :size].clamp_max(size - 1)
-        whole = torch.take_along_dim(whole, index.unsqueeze(-1) if event else index, dim)
+        whole = along(whole, index.unsqueeze(-1) if event else index, dim)
     return whole.narrow(dim, 0, count)
 
 
@@ -259,13 +266,13 @@ def _known(scan: Scan, states: Tensor, count: int) -> Flow:
     inner = over_time(scan, count)
     x = Flow(scan.inputs.value[..., :count, :], span(scan.inputs.weights, count))
     after = scan.walk.flow(scan.node.cell, inner, scan.cell_input(x, Flow(before)), lead)
-    terms = _row_terms(scan, inner) if line.mask is not None else inner.row_terms
+    terms = _row_terms(scan, inner) if line.mask is not None else inner.passed_on(inner.row_terms)
     if after.weights is not None:
         terms = [*terms, torch.logsumexp(after.weights, 0)]
     for term in terms:
         real_term = term if line.mask is None else torch.where(line.mask[..., :count], term, 0.0)
-        run.add(real_term, rows=run.batch_rank > 0, own_rank=len(lead) - run.batch_rank)
+        count_term(run, real_term, lead)
     if line.mask is None:
-        for term in inner.shared_terms:
-            run.add(term * count, rows=False)  # every step counts
+        for term in inner.passed_on(inner.shared_terms):
+            run.add(term * count, rows=False, observed=run.observations_only)  # every step counts
     return Flow(states.select(dim, count - 1))

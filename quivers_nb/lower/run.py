@@ -4,7 +4,7 @@ A run fixes the batch of rows, the runtime stack, the dtype, the parameters and 
 sites. It collects what the answers add: row terms, shared terms and the record of sites.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -60,6 +60,8 @@ class Run:
     per_state: bool = False  # whether one stack axis holds the states of a chain being summed
     summed: int = 0  # how many of the first stack axes are such sites (or branches that came in)
     elements: list[Tensor] = field(default_factory=list)  # the values on those axes
+    observed: list[Tensor] = field(default_factory=list)  # those of the terms that observations add
+    observations_only: bool = False  # other terms are not asked for (log densities one by one)
     free_terms: "list[Tensor] | None" = None  # of coordinates, apart, where steps may be padding
     host: Mapping[str, Any] = field(default_factory=dict)  # of the outermost program
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -88,6 +90,12 @@ class Run:
         self.free_terms.append(term)
         return replace(answer, term=None)
 
+    def passed_on(self, terms: Sequence[Tensor]) -> list[Tensor]:
+        """Which of a nested run's terms the run around it wants."""
+        if not self.observations_only:
+            return list(terms)
+        return [term for term in terms if any(term is each for each in self.observed)]
+
     def sum_over(self, elements: Tensor) -> None:
         """Everything from here on has one more stack axis, which is summed in the end."""
         alive = count = int(elements.shape[0])
@@ -109,10 +117,12 @@ class Run:
         rows: bool,
         own_rank: int = 0,
         via: tuple[Tensor, ...] = (),
+        observed: bool = False,
     ) -> None:
         """Count a term: summed over ``own_rank`` trailing axes, per row or shared.
 
         Inside a marginalize block the block takes it, unsummed; ``via`` leads rows to groups.
+        ``observed``: it is the density of an observation.
         """
         if term is None:
             return
@@ -121,6 +131,8 @@ class Run:
             return
         if own_rank:
             term = term.sum(tuple(range(-own_rank, 0)))
+        if observed:
+            self.observed.append(term)
         (self.row_terms if rows else self.shared_terms).append(term)
 
     def record(

@@ -60,7 +60,8 @@ class Scan:
 
 def count_term(run: Run, term: Tensor | None, lead: Lead) -> None:
     """Add a term ``(*s, *lead)``: rows keep theirs, left-over axes are summed."""
-    run.add(term, rows=run.batch_rank > 0, own_rank=len(lead) - run.batch_rank)
+    own, seen = len(lead) - run.batch_rank, run.observations_only
+    run.add(term, rows=run.batch_rank > 0, own_rank=own, observed=seen)
 
 
 def log_weights(scan: Scan, state: Flow, like: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ def over_time(scan: Scan, count: int) -> Run:
         batch_shape=(*scan.lead, count),
         row_terms=[],
         shared_terms=[],
+        observed=[],
         block=None,
         wanted=True,
     )

@@ -240,7 +240,7 @@ class ProgramInExpression(ProgramBody):
         branches = () if x.weights is None else (x.weights.shape[0],)
         nested = replace(
             run, batch_shape=lead, stack=(*branches, *run.stack), summed=len(branches),
-            summing=True, elements=[], row_terms=[], shared_terms=[], block=None,
+            summing=True, elements=[], row_terms=[], shared_terms=[], observed=[], block=None,
         )  # fmt: skip
         program = self.compiled.program
         single = is_finite(program.dom) and width(program.dom) == 1
@@ -290,20 +290,23 @@ def _branching(
 
 def _pass_on(run: Run, nested: Run, lead: tuple[int, ...], path: str) -> list[Tensor]:
     """Add the terms that depend on no summed site to the caller's; the others."""
-    deep, base = [], len(run.stack)
-    for term in nested.row_terms:
-        if nested.summed and term.ndim > base + len(lead):
-            deep.append(term)
-        else:
-            run.add(term, rows=run.batch_rank > 0, own_rank=len(lead) - run.batch_rank)
-    for term in nested.shared_terms:
-        if not nested.summed or term.ndim <= base:
-            run.add(term, rows=False)
-        elif not lead:
-            deep.append(term)
-        else:
-            raise UserError(
-                f"in `{path}` a term that all rows share depends on a finite site that is summed "
-                "per row: give the values of that site"
-            )
-    return deep
+    base = len(run.stack)
+
+    def splits(terms: list[Tensor], rank: int) -> tuple[list[Tensor], list[Tensor]]:
+        deep = [t for t in terms if nested.summed and t.ndim > base + rank]
+        return deep, [t for t in terms if not nested.summed or t.ndim <= base + rank]
+
+    deep, rows = splits(nested.row_terms, len(lead))
+    deep_shared, shared = splits(nested.shared_terms, 0)
+    seen = run.observations_only
+    for term in nested.passed_on(rows):
+        own = len(lead) - run.batch_rank
+        run.add(term, rows=run.batch_rank > 0, own_rank=own, observed=seen)
+    for term in nested.passed_on(shared):
+        run.add(term, rows=False, observed=seen)
+    if deep_shared and lead:
+        raise UserError(
+            f"in `{path}` a term that all rows share depends on a finite site that is summed "
+            "per row: give the values of that site"
+        )
+    return [*deep, *deep_shared]

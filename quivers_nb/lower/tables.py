@@ -19,7 +19,7 @@ def summed(scan: Scan, count: int) -> Flow:
     if scan.node.by_time:
         x = Flow(scan.inputs.value[..., :count, :], span(scan.inputs.weights, count))
         table = _table(scan, over_time(scan, count), x, (*scan.lead, count))
-        tables = table.movedim(-1, 0)  # (T, K, K, *s, *lead)
+        tables = _tilted(scan, table, count).movedim(-1, 0)  # (T, K, K, *s, *lead)
     else:
         each = partial(_table_at, scan)
         tables = torch.stack(torch.broadcast_tensors(*map(each, range(count))))
@@ -34,11 +34,25 @@ def summed(scan: Scan, count: int) -> Flow:
     return Flow(elements(scan.finite, scan.run, len(scan.lead)), weights, states=True)
 
 
+def _tilted(scan: Scan, table: Tensor, count: int) -> Tensor:
+    """The table with a tilt of every state at every step, where their probabilities are wanted."""
+    tilts, outputs, run = scan.run.tilts, scan.node.outputs, scan.run
+    if tilts is None or outputs is None:
+        return table
+    path = outputs[0][0]
+    if scan.line.mask is not None:
+        tilts.refuse(path, f"`{path}` has padded steps: ask for the rows of one length at a time")
+        return table
+    branches = 1 + len(run.stack) - len(tilts.stack)
+    return table + tilts.tilt(path, scan.finite, branches, (*scan.lead, count))
+
+
 def _table_at(scan: Scan, t: int) -> Tensor:
     run, weights = scan.run, scan.inputs.weights
     at = replace(
         run, steps=(*run.steps, Step(scan.line, t)), batch_shape=scan.lead, row_terms=[],
-        shared_terms=[], block=None,
+        shared_terms=[],
+        observed=[], block=None,
     )  # fmt: skip
     x = Flow(scan.inputs.value[..., t, :], None if weights is None else weights[..., t])
     return _table(scan, at, x, scan.lead)

@@ -123,7 +123,13 @@ def _arranged(tensor: Tensor, line: Timeline, dim: int) -> Tensor:
     count = tensor.shape[dim]
     index = line.order[..., :count].clamp_max(count - 1)
     index = index.reshape((*index.shape, *((1,) * (-dim - 1))))
-    return torch.take_along_dim(tensor, index, dim)
+    return along(tensor, index, dim)
+
+
+def along(tensor: Tensor, index: Tensor, dim: int) -> Tensor:
+    """`torch.take_along_dim` with an index that may lack axes in front; ``dim`` from the right."""
+    front = (1,) * (tensor.ndim - index.ndim)
+    return torch.take_along_dim(tensor, index.reshape((*front, *index.shape)), dim)
 
 
 def joined(line: Timeline, pieces: list[tuple[Step, Tensor]], behind: int) -> Tensor:

@@ -29,12 +29,15 @@ MARK = re.compile(
 TYPE = re.compile(r"# type: (.*\S)")
 SITE = re.compile(r"# site: (.*\S)")
 DENSITY = re.compile(
-    r"# density: (.*\S) at (\S.*?)(?: for input (\S.*?))?( refused)?$", re.MULTILINE
+    r"# (density|total): (.*\S) at (\S.*?)(?: for input (\S.*?))?( refused(?: \"(.*)\")?)?$",
+    re.MULTILINE,
 )
-VALUE = re.compile(r"([\w$/]+)=(.+?)(?=\s+[\w$/]+=|$)")
+NAME = r"[\w$/\[\]#]+"  # a site by its name or path
+VALUE = re.compile(rf"({NAME})=(.+?)(?=\s+{NAME}=|$)")
+WEIGHT = re.compile(r"# weight: (\S+) = (.*\S)")
 FORMULAS = {
     **vars(stats),
-    **{name: getattr(np, name) for name in ("array", "exp", "inf", "log", "sum")},
+    **{name: getattr(np, name) for name in ("array", "exp", "expm1", "inf", "log", "sum")},
 }
 
 
@@ -135,16 +138,20 @@ def in_doubles() -> Iterator[None]:
 )
 def test_a_block_has_the_density_that_its_marks_say(block: Block) -> None:
     model = loads(block.text).morphism
-    for formula, values, rows, refused in DENSITY.findall(block.text):
+    for path, value in WEIGHT.findall(block.text):
+        weight = torch.as_tensor(np.asarray(eval(value, FORMULAS), dtype=float))
+        model.parameter(path).copy_(weight)
+    for kind, formula, values, rows, refused, words in DENSITY.findall(block.text):
         wanted = np.asarray(eval(formula, FORMULAS), dtype=float)
         x = torch.tensor(literal_eval(rows)) if rows else None
         given = {name: torch.tensor(literal_eval(value)) for name, value in VALUE.findall(values)}
         sites = {k: v.double() if v.is_floating_point() else v for k, v in given.items()}
+        score = model.log_joint if kind == "density" else model.log_density
         if refused:
-            with pytest.raises(UserError, match="outside the support"):
-                model.log_joint(x, sites)
+            with pytest.raises(UserError, match=re.escape(words or "outside the support")):
+                score(x, sites)
         else:
-            found = model.log_joint(x, sites).detach().numpy()
+            found = score(x, sites).detach().numpy()
             assert found.shape == wanted.shape
             assert found == pytest.approx(wanted, abs=1e-9)
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.special import log_softmax, logsumexp
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference import infer_discrete, log_likelihood
 from tests.support.oracles import (
     Array,
     compiled,
@@ -253,3 +255,89 @@ def test_later_steps_read_the_summed_state() -> None:
     given = {"last/chain/[t]/step/y": tensor(y), "w": tensor(w), "v": tensor(v)}
     got = model.log_joint(tensor(u), given).detach().numpy()
     np.testing.assert_allclose(got, logsumexp(alpha, -1), rtol=1e-12)
+
+
+PRIORS = """\
+object K : FinSet 2
+morphism trans : K -> K [role=kernel]
+program step(u, low, high, k) : Real 1 * Real 1 * Real 1 * K -> K
+    sample s <- trans(k)
+    let mu = where(eq(s, 0), low, high) + u
+    observe y <- Normal(mu, 0.8)
+    return s
+let chain = scan(step, init=learned)
+program p(u) : Real 1 -> K
+    sample low : 1 <- Normal(-1.0, 1.0)
+    sample high : 1 <- Normal(1.0, 1.0)
+    sample last <- chain(u, low, high)
+    return low
+export p
+"""
+
+
+def test_the_states_can_be_asked_for_after_a_fit() -> None:
+    """Smoothing: forward times backward of the textbook, at each draw of the parameters."""
+    model = compiled(PRIORS)
+    randomize(model, seed=4, scale=1.0)
+    u, y = RNG.normal(size=(3, 20)), RNG.normal(size=(3, 20))
+    low, high = np.array([-1.0, 0.2, -0.5]), np.array([1.0, 0.9, 2.0])
+    draws = {"low": tensor(low[:, None]), "high": tensor(high[:, None])}
+    found = infer_discrete(model, tensor(u[..., None]), {Y: tensor(y)}, draws)[S]
+    assert found.shape == (1, 3, 3, 20, 2)
+    weight = weights(model)
+    start, moves = (log_softmax(weight[k], -1) for k in ("chain.init", "chain.step.trans.logits"))
+    for draw in range(3):
+        loc = np.stack([low[draw] + u, high[draw] + u], -1)
+        seen = normal(y[..., None], loc, 0.8)
+        alpha, beta = [start + np.zeros((3, 2))], [np.zeros((3, 2))]
+        for t in range(20):
+            alpha.append(logsumexp(alpha[-1][:, :, None] + moves, axis=1) + seen[:, t])
+            back = moves + (seen[:, 19 - t] + beta[-1])[:, None, :]
+            beta.append(logsumexp(back, axis=2))
+        both = np.stack([alpha[t + 1] + beta[19 - t] for t in range(20)], 1)
+        expected = np.exp(log_softmax(both, -1))
+        np.testing.assert_allclose(found[0, draw].numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+CELLS = {
+    "summed": ("sample s <- trans(k)", "K"),
+    "integrated": ("sample s <- Normal(k, 0.5)", "R"),
+    "drawn": ("sample s <- Laplace(k, 0.5)", "R"),
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_observations_of_a_chain_have_one_log_likelihood_per_row(kind: str) -> None:
+    """With the states gone a row is one term; with the states known each step is one."""
+    draw, state = CELLS[kind]
+    model = compiled(f"""\
+object K : FinSet 2
+object R : Real 1
+morphism trans : K -> K [role=kernel]
+program step(u, low, k) : R * R * {state} -> {state}
+    {draw}
+    let mu = low * u + s
+    observe y <- Normal(mu, 0.8)
+    return s
+let chain = scan(step)
+program p(u) : R -> {state}
+    sample low : 1 <- Normal(-1.0, 1.0)
+    sample last <- chain(u, low)
+    return low
+export p
+""")
+    u, y = tensor(RNG.normal(size=(3, 6, 1))), tensor(RNG.normal(size=(3, 6)))
+    draws = {"low": tensor([[-1.0], [0.5]])}
+    states = {} if kind != "drawn" else {S: tensor(RNG.normal(size=(2, 3, 6)))}
+    found = log_likelihood(model, u, {Y: y}, {**draws, **states})
+    terms = found[Y]
+    assert terms.shape == (1, 2, 3, *((6,) if states else ()))
+    for k in range(2):
+        given = {name: value[k] for name, value in {**draws, **states}.items()}
+        joint = model.log_joint(u, {Y: y, **given})
+        prior = tensor(normal(draws["low"][k].item(), -1.0, 1.0))
+        if states:
+            steps = np.diff(np.pad(given[S].numpy(), ((0, 0), (1, 0))), axis=1)
+            prior = prior + tensor(stats.laplace.logpdf(steps, 0.0, 0.5).sum(1))
+        each = terms[0, k].sum(-1) if states else terms[0, k]
+        torch.testing.assert_close(each, joint - prior)
