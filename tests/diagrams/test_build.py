@@ -115,6 +115,20 @@ def test_a_scan_feeds_its_state_back() -> None:
     assert kinds(scan.body) == ["box", "copy"]
 
 
+def test_a_scan_of_several_states_feeds_all_of_them_back() -> None:
+    text = (
+        "program step(u, one, two) : R * R * R -> R * R\n    let next = one + two + u\n"
+        "    return (next, one)\nlet e = scan(step)"
+    )
+    diagram = build(dict(module(text, "e").morphisms)["e"], "e")
+    (scan,) = inner(diagram).items
+    assert scan.body is not None
+    assert scan.body.feedback == 2
+    assert len(scan.ins) == 1
+    assert len(scan.outs) == 2
+    assert problems(diagram) == []
+
+
 def test_the_unit_is_no_wire() -> None:
     text = "morphism prior : U -> R [role=kernel] ~ Normal\nlet e = prior >> g"
     diagram = build(dict(module(text, "e").morphisms)["e"], "e")
