@@ -56,6 +56,7 @@ class Compilation:
     paths: dict[ir.Owner, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     middle_paths: list[str] = field(default_factory=list)
+    observed_paths: list[str] = field(default_factory=list)  # of programs inside
 
     # --- programs
 
@@ -77,6 +78,8 @@ class Compilation:
                 place = prefix + step_name(step)
                 if prefix:
                     self.middle_paths.append(place)
+                    if isinstance(step, ir.ObserveStep):
+                        self.observed_paths.append(place)
                 if isinstance(step.source, ir.MorphismCall):
                     self._morphism_step(step.source.term, place, index, nodes, subs)
         return CompiledProgram(program, steps, nodes, subs, blocks)

@@ -114,7 +114,8 @@ def prepare(
 
 def _unknown(key: str, words: Vocabulary) -> str:
     known = sorted(words.sites | words.lets | words.host)
-    close = nearest(key, known)
+    inside = [name for name in known if name.endswith(f"/{key}")]  # of a cell or sub-program
+    close = inside[0] if inside else nearest(key, known)
     names = [f"`{name}`" for name in known[:MOST_NAMES]] or ["nothing"]
     names += ["…"] * (len(known) > MOST_NAMES)
     hint = f"did you mean `{close}`?" if close else f"it knows {', '.join(names)}"

@@ -79,6 +79,7 @@ class Model(nn.Module):
         self.register_buffer("_precision", torch.empty(0), persistent=False)
         self._precision: Tensor
         self.middles = frozenset(work.middle_paths)
+        self.inner_observed = frozenset(work.observed_paths)
         self.vocabulary = vocabulary(self.compiled, self.middles, checked.data)
 
     # --- what it is
@@ -194,8 +195,8 @@ class Model(nn.Module):
     ) -> dict[str, Tensor]:
         """``count`` runs at once, sites given in ``draws`` at one value per run.
 
-        Every declared site, ``(count, *value_shape)``; what neither ``draws`` nor ``observations``
-        give is drawn.
+        Every declared site and what programs inside observe, ``(count, *value_shape)``; what
+        neither ``draws`` nor ``observations`` give is drawn.
         """
         dtype = self._dtype({**(observations or {}), **(draws or {})})
         act = self._activate(x, observations or {}, dtype=dtype)
@@ -204,7 +205,8 @@ class Model(nn.Module):
         run = self._run(act, [*given, Prior(generator)], stack=(count,), generator=generator)
         run.recording = True
         execute(act.frame(run), act.inputs)
-        return {k: s.value for k, s in run.sites.items() if isinstance(s.value, Tensor)}
+        inside = {k: s for k, s in run.internal_sites.items() if k in self.inner_observed}
+        return {k: s.value for k, s in (run.sites | inside).items() if isinstance(s.value, Tensor)}
 
     # --- scoring
 

@@ -8,6 +8,7 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
+from quivers_nb.inference import Predictive
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -219,6 +220,21 @@ def test_steps_given_in_part_and_shapes_that_do_not_fit_are_named() -> None:
     path = "last/chain/[t]/step/y"
     with pytest.raises(UserError, match=r"step/y` has shape \(2, 5\), but shape \(2, 6\)"):
         model.log_joint(u, {"low": torch.zeros(1), path: random(2, 5)})
+    with pytest.raises(UserError, match=r"did you mean `last/chain/\[t\]/step/y`"):
+        model.log_joint(u, {"low": torch.zeros(1), "y": random(2, 6)})
     with pytest.raises(UserError, match="`last/chain/mask` leaves a row"):
         model.log_joint(u, {"low": torch.zeros(1), path: random(2, 6),
                             "last/chain/mask": torch.zeros(2, 6)})  # fmt: skip
+
+
+def test_predictive_draws_hold_what_cells_observe() -> None:
+    """Each draw has its own parameters, which the observations follow."""
+    model, u = model_of(WALK), torch.ones(2, 5, 1, dtype=torch.float64)
+    y, s = "last/chain/[t]/step/y", "last/chain/[t]/step/s"
+    low = torch.tensor([-50.0, 50.0]).repeat(100).unsqueeze(-1)
+    found = model.simulate(u, 200, {"low": low}, generator=torch.Generator().manual_seed(2))
+    assert found[y].shape == (200, 2, 5)
+    assert s not in found
+    assert (found[y].sign() == low.sign().unsqueeze(-1)).all()
+    draws = Predictive(model, {"low": low}, generator=torch.Generator().manual_seed(2))(u)
+    assert draws[y].shape == (200, 2, 5)
