@@ -29,7 +29,6 @@ from quivers_nb.diagrams.factors import Factors, meeting, wires_of
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind
 from quivers_nb.diagrams.pieces import Block, One, Piece, Wires, beside, chain, copies
 from quivers_nb.diagrams.sites import program_diagram, program_item
-from quivers_nb.spaces.space import factors
 
 LONG = 25  # parts of a chain that stand in one frame
 SEGMENT = 12  # parts of a chain in one segment, when it is longer
@@ -208,11 +207,11 @@ def _layer(term: Term, path: str, segment: str, index: int) -> Piece:
 
 
 def _scan(term: Scan, path: str) -> Piece:
-    """A cell whose result is both handed out and handed back to itself, one step later."""
+    """A cell whose results are both handed out and handed back to itself, one step later."""
     ((segment, cell),) = child_segments(term)
     enters, leaves = dom_of(cell), cod_of(cell)
-    count = len(factors(term.cell.dom)) - len(factors(term.dom))
-    state = Factors(enters.types[-count:], enters.objects[-count:])
+    own = len(dom_of(term).types)
+    state = Factors(enters.types[own:], enters.objects[own:])
     hand_out = Wires(leaves.types)
     inside = chain(
         piece(cell, join(path, segment)),

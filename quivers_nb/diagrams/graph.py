@@ -187,8 +187,9 @@ def problems(diagram: Diagram) -> list[str]:
     for wire in diagram.wires:
         if sources.pop(wire.source, None) != wire.type:
             found.append(f"{wire.source} is not a free source of {wire.type.name}")
-        if targets.pop(wire.target, None) is None:
-            found.append(f"{wire.target} is not a free target")
+        wanted = targets.pop(wire.target, None)
+        if wanted is None or (diagram.planar and wanted != wire.type):
+            found.append(f"{wire.target} is not a free target of {wire.type.name}")
     found.extend(f"{port} leads nowhere" for port in sources)
     found.extend(f"{port} gets nothing" for port in targets)
     names = [item.id for item in diagram.items]

@@ -129,6 +129,17 @@ def test_a_scan_of_several_states_feeds_all_of_them_back() -> None:
     assert problems(diagram) == []
 
 
+def test_a_cell_with_two_states_feeds_both_back_in_order() -> None:
+    text = "morphism lstm : R * S * R -> S * R [role=kernel] ~ Normal\nlet e = scan(lstm)"
+    diagram = build(dict(module(text, "e").morphisms)["e"], "e")
+    (scan,) = inner(diagram).items
+    assert [wire.name for wire in scan.ins] == ["R"]
+    assert [wire.name for wire in scan.outs] == ["S", "R"]
+    assert problems(diagram) == []
+    delays = [node for node in layout(diagram).nodes if node.kind == "delay"]
+    assert [node.about for node in delays] == ["one step earlier: S", "one step earlier: R"]
+
+
 def test_the_unit_is_no_wire() -> None:
     text = "morphism prior : U -> R [role=kernel] ~ Normal\nlet e = prior >> g"
     diagram = build(dict(module(text, "e").morphisms)["e"], "e")

@@ -7,6 +7,7 @@ other law. The crossing detector is tested against terms that have a swap.
 
 from collections import Counter
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -26,11 +27,12 @@ from quivers_nb.diagrams.graph import (
 )
 from quivers_nb.diagrams.layout import layout
 from quivers_nb.diagrams.outline import outline
-from quivers_nb.diagrams.pieces import Wires, beside, chain, dagger
+from quivers_nb.diagrams.pieces import Wires, beside, box, chain, dagger
 from quivers_nb.diagrams.sizes import Look
 from quivers_nb.diagrams.svg import svg
 from tests.support.pictures import backward, crossings, overlaps, wires_through_boxes
 from tests.support.terms import (
+    TYPES,
     Row,
     Tree,
     generators,
@@ -110,9 +112,11 @@ def assert_true_wires_are_those_of_the_graph(diagram: Diagram, geometry: Geometr
 Place = tuple[str, str, int]  # "out" or "in" of something drawn, "enter" or "exit" of a group
 
 
-def true_wires(diagram: Diagram) -> list[tuple[str, int, str, int]]:
+def true_wires(
+    diagram: Diagram, folded: frozenset[str] = frozenset()
+) -> list[tuple[str, int, str, int]]:
     """The wires between things that draw something, found by search in the flat graph."""
-    flat = Flat()
+    flat = Flat(folded)
     flat.add(diagram, "")
     found = []
     for start in flat.starts:
@@ -126,7 +130,8 @@ def true_wires(diagram: Diagram) -> list[tuple[str, int, str, int]]:
 class Flat:
     """All levels of a diagram as one graph of places."""
 
-    def __init__(self) -> None:
+    def __init__(self, folded: frozenset[str]) -> None:
+        self.folded = folded
         self.forward: dict[Place, Place] = {}
         self.starts: list[Place] = []
 
@@ -137,7 +142,7 @@ class Flat:
                 self.starts.append(place)
         for item in diagram.items:
             self.add_item(item)
-        bodies = {item.id for item in diagram.items if item.body is not None}
+        bodies = {item.id for item in diagram.items if self.is_open(item)}
         for wire in diagram.wires:
             source, target = wire.source, wire.target
             at_source = ("exit" if source.item in bodies else "out", source.item, source.at)
@@ -148,8 +153,12 @@ class Flat:
                 at_target = self.end(diagram, group, target.at, entering=False)
             self.forward[at_source] = at_target
 
+    def is_open(self, item: Item) -> bool:
+        return item.body is not None and item.id not in self.folded
+
     def add_item(self, item: Item) -> None:
-        if item.body is not None:
+        if self.is_open(item):
+            assert item.body is not None
             self.add(item.body, item.id)
         elif item.kind is Kind.SWAP:
             for k, source in enumerate(item.order):
@@ -231,6 +240,8 @@ def test_folding_keeps_everything_outside(tree: Tree, r: Random, down: bool) -> 
     shown = {item.id for _, item in walk(diagram)} - hidden
     assert {n.id for n in geometry.nodes if n.folded} == folded & shown
     assert {n.id for n in geometry.nodes if n.kind != "delay"} <= shown
+    drawn = Counter((w.source, w.out, w.target, w.into) for w in geometry.wires)
+    assert drawn == Counter(true_wires(diagram, folded))
     again = layout(diagram, Look(down=down, folded=folded - folded))
     assert again == layout(diagram, Look(down=down))
     assert list(overlaps(geometry)) == []
@@ -297,6 +308,47 @@ def test_a_dagger_is_drawn_upside_down(tree: Tree) -> None:
     assert problems(assemble(dagger(piece))) == []
 
 
+def test_the_law_of_port_graphs_sees_a_wire_of_the_wrong_type() -> None:
+    wrong = chain(box("f", [TYPES[0]], [TYPES[1]]), box("g", [TYPES[2]], [TYPES[0]]))
+    assert problems(assemble(wrong)) == [
+        f"Port(item='g', at=0) is not a free target of {TYPES[1].name}"
+    ]
+
+
+@settings(max_examples=150)
+@given(trees(4), st.booleans())
+def test_the_wires_of_a_dagger_are_those_of_the_term_upside_down(tree: Tree, down: bool) -> None:
+    """Read from the two pictures: every wire of one is a wire of the other, end for end."""
+    piece = put_together(tree)
+    there, back = (layout(assemble(p), Look(down=down)) for p in (piece, dagger(piece)))
+    forward, backward_ = _wires_by_label(there), _wires_by_label(back)
+    assert forward == Counter({(b, a, t): n for (a, b, t), n in backward_.items()})
+
+
+def _wires_by_label(geometry: Geometry) -> Counter[tuple[tuple[str, int], tuple[str, int], str]]:
+    """Wires as pairs of what they join: labels (without the sign of a converse) and ports."""
+    names = {node.id: node.label.rstrip("†") or node.kind for node in geometry.nodes}
+    signs = {"copy": "spider", "merge": "spider", "discard": "spider", "cup": "arc", "cap": "arc"}
+    places = {
+        **{ident: signs.get(name, name) for ident, name in names.items()},
+        **{end.id: f"boundary {end.label}" for end in geometry.ends},
+    }
+    return Counter(
+        ((places[w.source], w.out), (places[w.target], w.into), w.type) for w in geometry.wires
+    )
+
+
+@settings(max_examples=150)
+@given(trees(4), st.booleans())
+def test_svg_of_any_term_is_well_formed_and_every_stop_has_a_title(tree: Tree, down: bool) -> None:
+    root = ElementTree.fromstring(picture(tree, Look(down=down)))
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] not in {"script", "image", "a", "foreignObject"}
+        if element.get("tabindex"):
+            assert element.get("aria-label")
+            assert element.find("{http://www.w3.org/2000/svg}title") is not None
+
+
 @settings(max_examples=250)
 @given(trees())
 def test_feedback_stays_in_its_frame_and_has_one_sign_per_state(tree: Tree) -> None:
@@ -354,9 +406,6 @@ def _renamed(diagram: Diagram) -> Diagram:
 
 @pytest.mark.parametrize("look", [DOWN, RIGHT], ids=["down", "right"])
 def test_a_long_identity_is_straight(look: Look) -> None:
-    from quivers_nb.diagrams.pieces import box
-    from tests.support.terms import TYPES
-
     a, b, _ = TYPES
     busy = chain(*(box(f"f{i}", [a], [a]) for i in range(6)))
     geometry = layout(assemble(beside(busy, Wires((b,)))), look)

@@ -150,20 +150,20 @@ def _leaf(r: Random, dom: Types, planar: bool) -> Tree:
     if roll < 0.4 and not dom and not planar:
         return cap(r.choice(TYPES))
     if roll < 0.44 and dom and not planar:
-        return Row(True, (Row(False, (Wires(dom), cap(r.choice(TYPES)))), _closed(r, dom)))
+        wire = r.choice(TYPES)
+        return Row(True, (Row(False, (Wires(dom), cap(wire))), _closed(r, dom, wire)))
     if roll < 0.5 and len(dom) > 1:
         return contraction("contract", dom, _some(r, 1))
     outs = _some(r, 0 if dom and r.random() < 0.25 else 1)
     return box(r.choice(NAMES), dom, outs)
 
 
-def _closed(r: Random, dom: Types) -> Piece:
-    """Something that reads a cap again: a box on the left wires, a box on the new ones."""
-    return beside(box("left", dom, _some(r, 1)), Wires(()), *_reader(r))
+def _closed(r: Random, dom: Types, wire: WireType) -> Piece:
+    """Something that reads a cap of ``wire`` again: boxes on the wires before, and on the new."""
+    return beside(box("left", dom, _some(r, 1)), Wires(()), *_reader(r, wire))
 
 
-def _reader(r: Random) -> tuple[Piece, ...]:
-    wire = r.choice(TYPES)
+def _reader(r: Random, wire: WireType) -> tuple[Piece, ...]:
     dual = WireType(f"{wire.name}*", wire.size, wire.weight)
     return (cup(wire),) if r.random() < 0.5 else (box("pair", (wire, dual), _some(r, 1)),)
 
