@@ -49,14 +49,15 @@ def size_text(obj: Finite | Space) -> str:
 def meeting(left: Factors, right: Factors) -> Piece:
     """What stands between two products that the checker let meet: wires, or bars where they differ.
 
-    Factors are matched from the left; a bar spans the fewest factors whose sizes agree.
+    Factors are matched from the left; a bar spans the fewest factors whose sizes agree. One wire
+    that is read under another name (`Fin 3` as a number, say) gets a bar too.
     """
     parts: list[Piece] = []
     i = j = 0
     while i < len(left.types) or j < len(right.types):
         n, m = _block(left.objects[i:], right.objects[j:])
         ins, outs = left.types[i : i + n], right.types[j : j + m]
-        parts.append(Wires(ins) if n == m == 1 else regroup(ins, outs))
+        parts.append(Wires(ins) if ins == outs else regroup(ins, outs))
         i, j = i + n, j + m
     return beside(*parts)
 

@@ -86,6 +86,14 @@ def test_a_bar_spans_the_fewest_factors() -> None:
     assert (len(bar.ins), len(bar.outs)) == (2, 1)
 
 
+def test_one_wire_that_is_read_as_something_else_gets_a_bar() -> None:
+    text = "morphism number : Real 1 -> R [role=kernel] ~ Normal\n"
+    text += "morphism cat : R -> X [role=kernel] ~ Categorical\nlet e = cat >> number"
+    body = inner(build(dict(module(text, "e").morphisms)["e"], "e"))
+    assert [item.label for item in body.items] == ["cat", "regroup", "number"]
+    assert problems(body) == []
+
+
 def test_a_fan_copies_its_input_once() -> None:
     (fan,) = inner(built("fan(g, g, g)")).items
     assert fan.group is GroupKind.FAN
