@@ -61,6 +61,8 @@ class Wire:
 class Kind(Enum):
     """What an item is; the second line are signs without computation."""
 
+    __hash__ = object.__hash__  # that of a string, in Python, is asked for a million times a layout
+
     BOX = "box"
     CONTRACTION = "contraction"
     COPY = "copy"

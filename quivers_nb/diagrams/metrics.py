@@ -4,6 +4,8 @@ Widths are the public metrics of the Helvetica/Arial family, in thousandths of t
 the 95 printable characters of ASCII. Others count as wide as a capital, East Asian ones as two.
 """
 
+from functools import lru_cache
+
 from quivers_nb.display.text import visible, width
 
 # fmt: off
@@ -27,6 +29,7 @@ _OTHER = 722
 LONGEST = 48  # characters of a label; the rest is in the tooltip
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Width of one line in points at a font size in points."""
     table = _BOLD if bold else _REGULAR

@@ -16,6 +16,8 @@ _INDENT = "  "
 
 def visible(text: str) -> str:
     """``text`` with every character that cannot be seen spelled out; line breaks are kept."""
+    if text.isascii() and text.isprintable():
+        return text  # most texts, many of them: no look at every character
     return "".join(
         f"⟨U+{ord(char):04X}⟩"
         if unicodedata.category(char) in _INVISIBLE and char != "\n"
