@@ -2,6 +2,7 @@
 // Nothing is fetched. Folding is asked of Python, whose answer is a new SVG with the same ids.
 
 const MOVING = 250; // milliseconds
+const PATIENCE = 2500; // before it is said that the kernel does not answer
 const SVG = "http://www.w3.org/2000/svg";
 
 export default {
@@ -45,10 +46,13 @@ function show(model, el) {
   const redraw = () => view.draw();
   const badges = () => view.badges();
   const tools = () => view.tools();
+  const answered = () => view.answered();
+  model.on("msg:custom", answered);
   model.on("change:svg", redraw);
   model.on("change:values", badges);
   model.on("change:channel change:channels change:note", tools);
   return () => {
+    model.off("msg:custom", answered);
     model.off("change:svg", redraw);
     model.off("change:values", badges);
     model.off("change:channel change:channels change:note", tools);
@@ -77,13 +81,23 @@ class View {
     this.listen();
   }
 
+  answered() {
+    clearTimeout(this.waiting);
+    if (/kernel does not answer/.test(this.status.textContent)) this.status.textContent = "";
+  }
+
   leave() {
+    clearTimeout(this.waiting);
     cancelAnimationFrame(this.frame);
     this.root.remove();
   }
 
   ask(what, id) {
-    this.model.send(id === undefined ? { do: what } : { do: what, id });
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => {
+      this.status.textContent = "the kernel does not answer: it is busy, or gone";
+    }, PATIENCE);
+    this.model.send(id === undefined ? { do: what } : { do: what, id }); // may fail without a kernel
   }
 
   // --- the bar -----------------------------------------------------------------------------------

@@ -193,6 +193,7 @@ class LiveDiagram(anywidget.AnyWidget):
         except UserError as error:
             self.note = str(error)
             self.send_state("channel")  # the page goes back to the one that is shown
+        self.send({"answered": content.get("do")})
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The static picture. The page puts the live one into its place while there is a kernel.

@@ -225,3 +225,26 @@ def test_a_saved_notebook_shows_its_pictures_without_a_kernel(
             for k in range(3):
                 assert pictures.nth(k).evaluate(SHOWN) == [tag]
         assert watch.foreign == []
+
+
+def test_the_live_picture_comes_back_with_the_page_and_misses_its_kernel(
+    lab: tuple[str, Path], browser: object, shots: Path
+) -> None:
+    address, root = lab
+    notebook(root, f"%%qvr\n{SEED}", "%qvr_diagram encoder")
+    with notebook_page(browser, address, NAME) as (page, _):
+        run_all(page)
+        page.wait_for_selector(".quivers-live svg")
+        node(page, "encoder/src_embed").click()
+        execute(page, "docmanager:save")
+    with notebook_page(browser, address, NAME) as (page, watch):
+        page.wait_for_selector(".quivers-live svg", timeout=30_000)  # the same kernel, another page
+        assert page.locator(".quivers-diagram[data-live] .quivers-live").count() == 1
+        page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()"
+        )
+        page.locator('.quivers-live .f[data-id="encoder"] > text').click()
+        status = page.locator(".quivers-live .ql-status", has_text="kernel does not answer")
+        status.wait_for(timeout=20_000)
+        shoot(page, shots, "without")
+    assert watch.foreign == []
