@@ -12,6 +12,7 @@ from scipy import stats
 from quivers_nb import fit_svi, live_diagram, load
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagrams import diagram
+from quivers_nb.diagrams.theme import DARK, LIGHT
 from quivers_nb.dsl import loads
 from quivers_nb.inference import AutoNormalGuide
 from quivers_nb.lower.model import Model
@@ -245,3 +246,23 @@ def test_the_module_of_the_page_asks_nobody() -> None:
     urls = re.findall(r"https?://[^\"']+", code)
     assert urls == ["http://www.w3.org/2000/svg"]  # the name of a namespace
     assert "url(" not in (HERE / "diagram.css").read_text(encoding="utf-8")
+
+
+def test_badges_can_be_read_on_the_warmest_ground() -> None:
+    """Contrast of 4.5 to 1 (WCAG 2.2, 1.4.3) of both words of a box."""
+    css = (HERE / "diagram.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r"--qd-hot: (#[0-9a-f]{6})", css)
+    for ground, colors in ((light, LIGHT), (dark, DARK)):
+        for word in ("ink", "quiet"):
+            assert contrast(colors[word], ground) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
