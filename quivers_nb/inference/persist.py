@@ -72,11 +72,11 @@ def save(path: Location, obj: Any) -> Path:
         "model": None if saved.origin is None else saved.origin.as_json(),
         "facts": dict(saved.facts),
         "tensors": {name: [str(t.dtype), list(t.shape)] for name, t in tensors.items()},
-        "sha256": _digest(tensors),
+        "sha256": digest(tensors),
         "versions": _versions(),
     }
     metadata = {"manifest": json.dumps(noted, ensure_ascii=False)}
-    with _replacing(where) as temporary:
+    with replacing(where) as temporary:
         save_file(tensors, temporary, metadata)
     return where
 
@@ -259,7 +259,7 @@ def _differences(saved: Origin | None, here: Origin | None) -> list[str]:
 
 
 @contextmanager
-def _replacing(where: Path) -> Iterator[Path]:
+def replacing(where: Path) -> Iterator[Path]:
     """A new file beside ``where`` that takes its place, on the disk, when all went well."""
     temporary = where.with_name(f".{where.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -324,10 +324,10 @@ def _read(where: Path) -> Saved:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         origin = None if noted["model"] is None else Origin.from_json(noted["model"])
-        facts, digest, names = dict(noted["facts"]), noted["sha256"], list(noted["tensors"])
+        facts, wanted, names = dict(noted["facts"]), noted["sha256"], list(noted["tensors"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(where, f"its manifest is not complete: {error}") from error
-    if digest != _digest(tensors):
+    if wanted != digest(tensors):
         raise _damaged(where, "its tensors are not those that were saved")
     return Saved(noted["kind"], {name: tensors[name] for name in names}, facts, origin)
 
@@ -346,7 +346,7 @@ def _own(tensor: Tensor) -> Tensor:
     return plain if whole else plain.clone()
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
     total = sha256()
     for name in sorted(tensors):

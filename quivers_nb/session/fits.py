@@ -8,6 +8,8 @@ background never changes what the next cell draws.
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,15 +23,20 @@ from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.vi.elbo import ELBO
+from quivers_nb.inference.vi.estimators import RunningMean
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.guides.empty import EmptyGuide
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.result import SVIResult
 from quivers_nb.inference.vi.svi import SVI, Objective, Schedule
 from quivers_nb.session.batches import batches
+from quivers_nb.session.checkpoint import EVERY, Checkpoint, facts_of, saved_seed
 from quivers_nb.session.jobs import NutsJob, SviJob
+from quivers_nb.session.keeping import KeptSteps
+from quivers_nb.session.log import LossLog
 from quivers_nb.session.rules import StopRule
 from quivers_nb.session.run import Run
+from quivers_nb.session.schedules import Cosine, Exponential
 from quivers_nb.session.text_progress import TextProgress
 
 MakeGuide = Callable[[Model, Collection[str]], Guide]
@@ -59,6 +66,8 @@ def fit_nuts(
     until: StopRule | None = None,
     after: Run[Any] | None = None,
     threads: int | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: float = EVERY,
     block: bool = False,
 ) -> Run[MCMCResult]:
     """Draw from the posterior of ``model`` at ``x`` given ``data``: a started run.
@@ -66,8 +75,9 @@ def fit_nuts(
     ``guide``: chains start at draws of it. ``init`` is "uniform", "prior" or "value" (with
     ``init_values``). ``until`` is a stop rule, looked at between transitions. ``after``: the run
     begins when that one is over, and fails if it has no result. ``threads`` is torch's number of
-    them while the chains move (native chains have one each, on all cores but one). See `MCMC` and
-    `NUTSKernel` for the other options.
+    them while the chains move (native chains have one each, on all cores but one). ``checkpoint``
+    is a file that the run is kept in, every so many seconds and at its end; if it is there, the run
+    goes on from it, bit for bit. See `MCMC` and `NUTSKernel` for the other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
@@ -75,18 +85,26 @@ def fit_nuts(
     kernel = NUTSKernel(
         max_tree_depth=max_tree_depth, mass_matrix=mass_matrix, target_accept=target_accept
     )
+    seed = _seed(seed, checkpoint)
     mcmc = MCMC(
         kernel,
         warmup,
         draws,
         chains,
         init_strategy=init,
-        seed=own_seed(seed),
+        seed=seed,
         tier=tier,
         init_values=init_values,
     )
+    kept = None
+    if checkpoint is not None:
+        facts = facts_of(
+            model, x, data, fit="nuts", kernel=repr(kernel), warmup=warmup, draws=draws,
+            chains=chains, init=init, seed=seed, guide=type(guide).__name__,
+        )  # fmt: skip
+        kept = Checkpoint(Path(checkpoint), facts, checkpoint_every)
     selection = Selection(keep, keep_internal, thin)
-    job = NutsJob(model, x, data, mcmc, guide, selection, _threads(threads))
+    job = NutsJob(model, x, data, mcmc, guide, selection, _threads(threads), kept)
     return _begun(Run(job, until=until), after, block=block)
 
 
@@ -106,6 +124,8 @@ def fit_svi(
     seed: int | None = None,
     until: StopRule | None = None,
     threads: int | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: float = EVERY,
     block: bool = False,
 ) -> "SviRun":
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
@@ -114,8 +134,9 @@ def fit_svi(
     None is `AutoNormalGuide`, or `EmptyGuide` where only weights are fitted. ``optimizer`` is one,
     or makes one of the parameters of guide and model; None is Adam with learning rate ``lr``.
     ``objective`` None is `ELBO`. ``minibatch`` is the number of rows that a step sees, in an order
-    that depends on ``seed`` alone. ``threads`` is
-    torch's number of them. See `SVI` for the other options; `SviRun.then_nuts` goes on with draws.
+    that depends on ``seed`` alone. ``threads`` is torch's number of them. ``checkpoint`` is as in
+    `fit_nuts`; a run that goes on may have more steps. See `SVI` for the other options;
+    `SviRun.then_nuts` goes on with draws.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
@@ -123,7 +144,7 @@ def fit_svi(
     if steps < 1 or not lr > 0.0:
         raise UserError(f"steps={steps}, lr={lr}: must be positive")
     made = _guide(model, frozenset(data or ()), guide)
-    seeded = own_seed(seed)
+    seeded = _seed(seed, checkpoint)
     generator = Generator().manual_seed(seeded)
     some = None if minibatch is None else batches(model, x, data or {}, minibatch, seeded)
     whole = total_rows if total_rows is not None or some is None else some.rows
@@ -133,7 +154,15 @@ def fit_svi(
         loss = ELBO() if objective is None else objective
         return SVI(model, made, chosen, loss, whole, generator, scheduler)
 
-    job = SviJob(model, x, data, made, steps, prepare, some, _threads(threads))
+    kept, log = None, LossLog()
+    if checkpoint is not None:
+        facts = facts_of(
+            model, x, data, fit="svi", guide=type(made).__name__, objective=_stateless(objective),
+            optimizer=_label(optimizer), lr=lr, scheduler=_label(scheduler), minibatch=minibatch,
+            total_rows=total_rows, seed=seeded,
+        )  # fmt: skip
+        kept = KeptSteps(Checkpoint(Path(checkpoint), facts, checkpoint_every), log, generator)
+    job = SviJob(model, x, data, made, steps, prepare, some, _threads(threads), kept, log=log)
     return _begun(SviRun(job, until=until), None, block=block)
 
 
@@ -157,6 +186,33 @@ class SviRun(Run[SVIResult]):
 def own_seed(seed: int | None) -> int:
     """``seed``, or one from torch's global generator; taken here, in the caller's thread."""
     return int(torch.randint(2**62, ())) if seed is None else int(seed)
+
+
+def _seed(seed: int | None, checkpoint: str | PathLike[str] | None) -> int:
+    """The seed; where none is given and there is a checkpoint, that of the checkpoint."""
+    saved = None if checkpoint is None or seed is not None else saved_seed(Path(checkpoint))
+    return own_seed(seed) if saved is None else saved
+
+
+def _stateless(objective: Objective | None) -> str:
+    """The objective in words. Raises `UserError` if it remembers what is not in a checkpoint."""
+    baseline = getattr(getattr(objective, "estimator", None), "baseline", None)
+    if isinstance(baseline, RunningMean):
+        raise UserError(
+            "RunningMean() remembers earlier steps, which a checkpoint does not hold: take "
+            "LeaveOneOut(), or leave checkpoint out"
+        )
+    return repr(objective)
+
+
+def _label(value: object) -> str:
+    """What can be compared between two processes: a representation without an address."""
+    inner = getattr(value, "func", None)  # of a partial
+    if inner is not None:
+        return f"{_label(inner)} {sorted(getattr(value, 'keywords', {}).items())}"
+    if isinstance(value, Cosine | Exponential):
+        return repr(value)
+    return getattr(value, "__qualname__", type(value).__name__)
 
 
 def _threads(threads: int | None) -> int | None:

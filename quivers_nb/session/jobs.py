@@ -1,6 +1,6 @@
 """What the two kinds of fit do in a run's worker: draws by NUTS, and steps of an optimiser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +12,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.mcmc.engine import Progress as Transition
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
+from quivers_nb.inference.mcmc.snapshot import Arrays, Row
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.target import Target, flat
@@ -19,6 +20,8 @@ from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.result import SVIResult, settled
 from quivers_nb.inference.vi.svi import SVI
 from quivers_nb.session.batches import Batches
+from quivers_nb.session.checkpoint import Checkpoint
+from quivers_nb.session.keeping import KeptChains, KeptSteps
 from quivers_nb.session.log import DrawLog, LossLog
 from quivers_nb.session.state import Control
 
@@ -45,6 +48,22 @@ class _Watching:
         return self.control.checkpoint()
 
 
+@dataclass(frozen=True, slots=True)
+class _Keeping(_Watching):
+    """Writes checkpoints too, and may have one to go on from: a `Keeper`."""
+
+    kept: KeptChains
+
+    def keep(self, kind: str, take: Callable[[], Arrays], *, last: bool) -> None:
+        self.kept.keep(kind, take, self.control, last=last)
+
+    def saved(self, kind: str) -> Arrays | None:
+        return self.kept.saved(kind)
+
+    def rows(self, chain: int) -> Sequence[Row]:
+        return self.kept.rows(chain)
+
+
 @dataclass(frozen=True)
 class NutsJob:
     """Chains of ``mcmc``, started at draws of ``guide`` if there is one."""
@@ -56,6 +75,7 @@ class NutsJob:
     guide: Guide | None
     selection: Selection
     threads: int | None = None
+    checkpoint: Checkpoint | None = None
     name: str = "NUTS"
     log: DrawLog = field(init=False)
 
@@ -78,10 +98,16 @@ class NutsJob:
                 keep_internal=chosen.keep_internal,
                 keep=chosen.keep,
                 thin=chosen.thin,
-                watch=_Watching(self.log, control),
+                watch=self._watch(control),
             )
         # A stop rule that is met ends a run early, but does not interrupt it.
         return replace(result, interrupted=result.interrupted and control.cut_short)
+
+    def _watch(self, control: Control) -> _Watching:
+        if self.checkpoint is None:
+            return _Watching(self.log, control)
+        kept = KeptChains(self.checkpoint, self.log, self.mcmc.num_warmup)
+        return _Keeping(self.log, control, kept)
 
     def partial(self) -> Samples:
         """Draws after warm-up that every chain has made so far, (chains, draws, *value_shape)."""
@@ -114,19 +140,24 @@ class SviJob:
     prepare: Callable[[], SVI]
     batches: Batches | None = None
     threads: int | None = None
+    kept: KeptSteps | None = None
     name: str = "SVI"
     log: LossLog = field(default_factory=LossLog)
 
     def work(self, control: Control) -> SVIResult:
         svi = self.prepare()
         fitted = dict(_named(self.model, self.guide))
+        if self.kept is not None:
+            self.kept.restore(svi, fitted)
         good = {name: p.detach().clone() for name, p in fitted.items()}
 
-        def progress(steps: int, loss: float) -> bool:
+        def progress(_steps: int, loss: float) -> bool:
             self.log.add(loss)
             control.warmed_up()
-            if steps % KEEP_EVERY == 0:
+            if self.log.counts[0] % KEEP_EVERY == 0:
                 _copy_finite(fitted, good)
+            if self.kept is not None:
+                self.kept.keep(svi, fitted, control)
             return not control.checkpoint()
 
         try:
@@ -134,15 +165,21 @@ class SviJob:
                 result = self._run(svi, progress)
         except UserError as error:
             raise UserError(self._fault(error, fitted, good)) from error
+        if self.kept is not None:
+            self.kept.keep(svi, fitted, control, last=True)
         return replace(result, interrupted=result.interrupted and control.cut_short)
 
     def _run(self, svi: SVI, progress: Callable[[int, float], bool]) -> SVIResult:
-        if self.batches is None:
+        done = self.log.counts[0]  # more than none if the run goes on from a checkpoint
+        if self.batches is None and not done:
             return svi.run(self.x, self.data, self.total, progress=progress)
-        for step in range(self.total):
-            x, data = self.batches.at(step)
-            if not progress(step + 1, svi.step(x, data)):
-                break
+        if self.batches is None and done < self.total:
+            svi.run(self.x, self.data, self.total - done, progress=progress)
+        elif self.batches is not None:
+            for step in range(done, self.total):
+                x, data = self.batches.at(step)
+                if not progress(step + 1, svi.step(x, data)):
+                    break
         losses = self.partial()
         moved = {id(p) for group in svi.optim.param_groups for p in group["params"]}
         named = _named(self.model, self.guide)
@@ -151,6 +188,7 @@ class SviJob:
             {name: p.detach().clone() for name, p in named if id(p) in moved},
             converged=settled(losses.tolist(), 100, 1e-3),
             interrupted=len(losses) < self.total,
+            eager_reason=svi.eager_reason,
         )
 
     def _fault(self, error: UserError, fitted: "_Tensors", good: "_Tensors") -> str:

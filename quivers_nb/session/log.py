@@ -184,6 +184,10 @@ class DrawLog:
             return None
         return np.stack([np.stack(rows[:number]) for rows in self._positions])
 
+    def finished(self, chain: int) -> list[Stats]:
+        """What is known of every transition of a chain so far."""
+        return self._stats[chain][:]
+
     def positions_of(self, chain: int, start: int, stop: int) -> list[Floats]:
         """Some positions of a chain after warm-up, each (coordinates,)."""
         return self._positions[chain][start:stop]

@@ -252,7 +252,7 @@ class Run(Generic[R]):
         """
         with self._lock:
             if self._publisher is None:
-                self._publisher = Publisher(lambda: self.progress, self._note)
+                self._publisher = Publisher(lambda: self.progress, self.note)
                 self.call_at_end(self._publisher.finish)
             return self._publisher.subscribe(subscriber, first_rows=first_rows)
 
@@ -367,7 +367,8 @@ class Run(Generic[R]):
         self._state = state
         self._changed.notify_all()
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """For the job, see `Control`."""
         with self._lock:
             self._events.append(Event(self._clock() - self._made, self._state, note))
 

@@ -9,7 +9,7 @@ from math import cos, pi
 from quivers_nb.diagnostics.errors import UserError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # torch reads the `__dict__` of a schedule
 class Cosine:
     """From 1 to ``final`` along half a cosine over ``steps`` steps (Loshchilov & Hutter 2017)."""
 
@@ -24,7 +24,7 @@ class Cosine:
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + cos(pi * share))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # torch reads the `__dict__` of a schedule
 class Exponential:
     """From 1 to ``final`` by the same factor at each of ``steps`` steps."""
 

@@ -48,6 +48,10 @@ class Control(Protocol):
         """The first iteration that counts is made."""
         ...
 
+    def note(self, note: str) -> None:
+        """Something worth telling happened, which does not end the run."""
+        ...
+
     @property
     def cut_short(self) -> bool:
         """Whether the run was stopped from outside."""

@@ -110,9 +110,9 @@ class Watch:
 
 @contextmanager
 def notebook_page(
-    browser: Browser, address: str, name: str, *, dark: bool = False
+    browser: Browser, address: str, name: str, *, dark: bool = False, ready: bool = True
 ) -> Iterator[tuple[Page, Watch]]:
-    """A page that shows notebook ``name`` with an idle kernel."""
+    """A page that shows notebook ``name``; with an idle kernel if it is to be ``ready``."""
     context = browser.new_context(
         viewport={"width": 1300, "height": 1800}, color_scheme="dark" if dark else "light"
     )
@@ -120,7 +120,8 @@ def notebook_page(
     watch.attach(page)
     page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=1000 * START)
-    page.evaluate(READY)
+    if ready:
+        page.evaluate(READY)
     if dark:
         execute(page, "apputils:change-theme", {"theme": "JupyterLab Dark"})
         page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")

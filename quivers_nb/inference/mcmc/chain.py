@@ -5,10 +5,10 @@ not be at the same transition, nor in trees of the same depth: nobody waits for 
 are immutable; the only thing that moves is each chain's random generator, passed alongside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -31,11 +31,20 @@ class Search(NamedTuple):
     direction: int = 0  # +1 doubling, -1 halving, 0 not known yet
 
 
+class Begun(NamedTuple):
+    """Where the work under way began: the tuning, the random stream, and whether it is a search."""
+
+    tuning: Tuning
+    stream: Mapping[str, Any]
+    searching: bool
+
+
 class Chain(NamedTuple):
     """A chain between two leapfrogs.
 
     ``draws`` counts finished transitions, warm-up included; ``stats`` is not None exactly when the
-    last leapfrog finished one, and ``point`` is then the new draw.
+    last leapfrog finished one, and ``point`` is then the new draw. With ``begun`` it is all that is
+    needed to make the transition under way again.
     """
 
     point: Point
@@ -43,6 +52,7 @@ class Chain(NamedTuple):
     draws: int
     work: Search | Trajectory
     under_way: Drift
+    begun: Begun
     stats: Stats | None = None
 
 
@@ -84,6 +94,12 @@ class Transition:
         if self.kernel.adapt_step_size:
             return self._search(point, tuning, 0, None, rng)
         return self._begin(point, tuning, 0, None, rng)
+
+    def again(self, point: Point, draws: int, begun: Begun, rng: Generator) -> Chain:
+        """A chain as it was when its work under way began; ``rng`` is brought to where it was."""
+        rng.bit_generator.state = begun.stream
+        begin = self._search if begun.searching else self._begin
+        return begin(point, begun.tuning, draws, None, rng)
 
     def step(
         self,
@@ -128,8 +144,9 @@ class Transition:
     def _begin(
         self, point: Point, tuning: Tuning, draws: int, stats: Stats | None, rng: Generator
     ) -> Chain:
+        begun = Begun(tuning, rng.bit_generator.state, searching=False)
         work = self.kernel.begin(_kicked(point, tuning, rng), rng)
-        return self._move(Chain(point, tuning, draws, work, _NOWHERE, stats))
+        return self._move(Chain(point, tuning, draws, work, _NOWHERE, begun, stats))
 
     def _move(self, chain: Chain) -> Chain:
         work, tuning = chain.work, chain.tuning
@@ -143,8 +160,9 @@ class Transition:
     def _search(
         self, point: Point, tuning: Tuning, draws: int, stats: Stats | None, rng: Generator
     ) -> Chain:
+        begun = Begun(tuning, rng.bit_generator.state, searching=True)
         work = Search(_kicked(point, tuning, rng))
-        return self._move(Chain(point, tuning, draws, work, _NOWHERE, stats))
+        return self._move(Chain(point, tuning, draws, work, _NOWHERE, begun, stats))
 
     def _narrow(self, chain: Chain, work: Search, state: Phase, rng: Generator) -> Chain:
         """One trial step of the search: go on in its direction, or take the step size."""

@@ -16,11 +16,13 @@ from numpy.random import Generator
 from torch import Tensor
 
 from quivers_nb.inference.gradient import Gradient, ValueAndGrad, gradient_of
+from quivers_nb.inference.mcmc import snapshot
 from quivers_nb.inference.mcmc.chain import Chain, Transition
 from quivers_nb.inference.mcmc.fault import ChainFault
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel, Stats
 from quivers_nb.inference.mcmc.metric import Vector
+from quivers_nb.inference.mcmc.snapshot import Arrays, Keeper
 from quivers_nb.inference.mcmc.store import Store
 from quivers_nb.inference.native import (
     ChainSettings,
@@ -93,6 +95,23 @@ class Task:
         if self.watch is None:
             return False
         return self.watch(Progress(self.numbers[i], transition, warming, q, stats)) is True
+
+    def keep(self, kind: str, take: Callable[[], Arrays], *, last: bool = False) -> None:
+        """Offer a snapshot to a watch that keeps them."""
+        keeper = _keeper(self.watch)
+        if keeper is not None:
+            keeper.keep(kind, take, last=last)
+
+    def go_on(self, kind: str) -> Arrays | None:
+        """The snapshot to go on from, if there is one; what was finished then is finished again."""
+        keeper = _keeper(self.watch)
+        saved = None if keeper is None else keeper.saved(kind)
+        if keeper is None or saved is None:
+            return None
+        for i, number in enumerate(self.numbers):
+            for transition, (q, stats) in enumerate(keeper.rows(number)):
+                self.finished(i, transition, q, stats)
+        return saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +193,14 @@ class PythonEngine:
     def run(self, task: Task) -> Outcome:
         transition = Transition.of(task.kernel, task.num_warmup)
         evaluate = on_arrays(self.gradient.evaluate)
-        chains = list(transition.init(task.points, task.rngs, task.scales))
+        saved = task.go_on("python")
+        chains = list(
+            transition.init(task.points, task.rngs, task.scales)
+            if saved is None
+            else snapshot.restore(saved, transition, task.rngs)
+        )
         guarded = _Guarded(evaluate, task, chains)
-        active = list(range(len(chains)))
+        active = [i for i, chain in enumerate(chains) if chain.draws < task.total]
         stopped, gradients = False, 0
         try:
             while active and not stopped:
@@ -186,8 +210,10 @@ class PythonEngine:
                 gradients += len(active)
                 stopped = _settle(task, chains, active, moved) or _held(task.watch)
                 active = [i for i in active if chains[i].draws < task.total]
+                task.keep("python", lambda: snapshot.take(chains))
         except KeyboardInterrupt:
             stopped = True
+        task.keep("python", lambda: snapshot.take(chains), last=True)
         return Outcome(tuple(chain.point.q for chain in chains), stopped, gradients)
 
 
@@ -249,18 +275,24 @@ class NativeEngine:
         chains = self.native.chains(
             self.settings, starts, task.seed, task.numbers, scales=_doubles(task.scales)
         )
+        saved = task.go_on("native")
+        if saved is not None:
+            chains.restore(saved)
         first = 0 if task.watch is not None else task.num_warmup
         piece = _WATCHED_PIECE if task.watch is not None else task.store.block
-        until = first if first else min(piece, task.total)
+        done = min(chains.progress().transitions)
+        until = first if first else min(done + piece, task.total)
         stopped = False
         try:
             while not stopped:
                 stopped = self._advance(task, chains, until, first)
                 if until >= task.total:
                     break
+                task.keep("native", chains.snapshot)
                 until = min(until + piece, task.total)
         except KeyboardInterrupt:
             stopped = True
+        task.keep("native", chains.snapshot, last=True)
         return Outcome(tuple(chains.positions()), stopped, sum(chains.progress().leapfrogs))
 
     def _advance(self, task: Task, chains: NativeChains, until: int, first: int) -> bool:
@@ -319,6 +351,10 @@ def _collect(task: Task, i: int, start: int, draws: Draws) -> bool:
         for row, values in enumerate(zip(*columns, strict=True))
     )
     return any(list(told) if _is_attentive(task.watch) else told)
+
+
+def _keeper(watch: object) -> Keeper | None:
+    return watch if isinstance(watch, Keeper) else None
 
 
 def _is_attentive(watch: object) -> bool:

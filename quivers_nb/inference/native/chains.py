@@ -5,7 +5,7 @@ They can be advanced in pieces, and a chain's draws do not depend on the pieces.
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -305,6 +305,29 @@ class NativeChains:
         """The scales of the metrics, ``(C, dim)``; of a low-rank one without its directions."""
         dim = self.function.dim
         return np.stack([_vectors(chain.state, dim)[1] for chain in self._chains])
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that the chains remember between two pieces, for `restore`."""
+        found: dict[str, NDArray[Any]] = {}
+        for i, c in enumerate(self._chains):
+            found |= {f"{i}/state": c.state.copy(), f"{i}/window": c.window.copy()}
+            found[f"{i}/metric"] = np.array([c.settings.metric, c.settings.rank])
+            found |= {f"{i}/factor{k}": factor for k, factor in enumerate(c.factors)}
+        p = self.progress()
+        return {**found, "counts": np.array([p.transitions, p.leapfrogs, p.divergences])}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Bring chains that have not moved yet to where others of the same kind were."""
+        for i, (c, counts) in enumerate(zip(self._chains, saved["counts"].T, strict=True)):
+            c.state[:], c.window[:] = saved[f"{i}/state"], saved[f"{i}/window"]
+            c.settings.metric, c.settings.rank = saved[f"{i}/metric"].tolist()
+            names = [f"{i}/factor{k}" for k in range(2) if f"{i}/factor{k}" in saved]
+            c.factors = tuple(np.ascontiguousarray(saved[name]) for name in names)
+            if c.factors:
+                c.settings.factor = c.factors[0].ctypes.data
+            if len(c.factors) > 1:
+                c.settings.weight = c.factors[1].ctypes.data
+            c.control = _Control(RUN, *counts.tolist())
 
     def failures(self) -> tuple[str | None, ...]:
         """Per chain, why it could not go on; None if nothing is wrong."""
