@@ -543,8 +543,9 @@ class View {
   }
 
   picture(info) {
-    const [r, g, b] = getComputedStyle(this.root).color.match(/[\d.]+/g).map(Number);
-    CHAINS = r + g + b > 3 * 128 ? ON_DARK : ON_LIGHT;
+    // A view that is not on the page yet has no colour.
+    const ink = getComputedStyle(this.root).color.match(/[\d.]+/g) || [0, 0, 0];
+    CHAINS = ink.slice(0, 3).reduce((sum, part) => sum + Number(part), 0) > 3 * 128 ? ON_DARK : ON_LIGHT;
     const tab = this.model.get("tab");
     const scene = tab === "curves" ? this.curveScene(info) : this.lookScene(tab, info);
     const table = this.model.get("as_table");

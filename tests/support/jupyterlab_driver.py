@@ -162,6 +162,8 @@ def _environment(home: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": home / "runtime",
         "MPLCONFIGDIR": home / "matplotlib",
     }
+    # the extension of the tree, not the copy that was installed with the package
+    folders["JUPYTER_PREFER_ENV_PATH"] = Path("0")
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "magics")])
     return {**os.environ, **{k: str(v) for k, v in folders.items()}, "PYTHONPATH": path}
 

@@ -1,4 +1,5 @@
-// Colours for %%qvr cells in JupyterLab and Notebook, written by hand: there is nothing to build.
+// Colours for %%qvr cells in JupyterLab and Notebook, and pictures of runs whose kernel is gone,
+// written by hand: there is nothing to build.
 //
 // The file plays the part of a federated module. JupyterLab loads it, calls `init` with the
 // packages that it shares, then `get` for the plugin. Whatever goes wrong in here costs the colours
@@ -111,19 +112,66 @@
     };
   };
 
+  // A notebook that is opened again has the view of a widget that no kernel knows, and JupyterLab
+  // says so in place of the picture that was saved beside it. Ours are shown instead.
+  const LOST = ".jp-OutputArea-output.jupyter-widgets";
+  const PERIOD = 1000;
+
+  const lost = node => node.textContent.startsWith("Error displaying widget");
+
+  const outputs = function* (panel) {
+    for (const { outputArea } of panel.content.widgets) {
+      if (!outputArea || !outputArea.node.querySelector(LOST)) continue;
+      for (let i = 0; i < outputArea.widgets.length; i++) {
+        const node = outputArea.widgets[i].node;
+        const place = node.matches(LOST) ? node : node.querySelector(LOST);
+        if (place && lost(place)) yield [place, outputArea.model.get(i)];
+      }
+    }
+  };
+
+  const show = async panel => {
+    for (const [place, model] of outputs(panel)) {
+      const html = model.data["text/html"];
+      if (!html || ![html].flat().join("").includes('class="quivers"')) continue;
+      const renderer = panel.content.rendermime.createRenderer("text/html");
+      place.textContent = "";
+      await renderer.renderModel(model);
+      place.replaceChildren(renderer.node);
+    }
+  };
+
+  const saved = async () => {
+    const { INotebookTracker } = await shared("@jupyterlab/notebook");
+    return {
+      id: `${NAME}:saved`,
+      description: "Pictures of runs whose kernel is gone.",
+      autoStart: true,
+      requires: [INotebookTracker],
+      activate: (app, tracker) => {
+        setInterval(() => {
+          if (![...document.querySelectorAll(LOST)].some(lost)) return;
+          tracker.forEach(panel => show(panel).catch(error => console.warn(NAME, error)));
+        }, PERIOD);
+      },
+    };
+  };
+
   const nothing = { id: `${NAME}:colours`, autoStart: true, activate: () => undefined };
 
   window._JUPYTERLAB = window._JUPYTERLAB || {};
   window._JUPYTERLAB[NAME] = {
     init: packages => { scope = packages; },
     get: async () => {
-      let found = nothing;
-      try {
-        found = await plugin();
-      } catch (error) {
-        console.warn(`${NAME}: %%qvr cells are left without colours`, error);
+      const found = [];
+      for (const [make, loss] of [[plugin, "colours"], [saved, "saved pictures"]]) {
+        try {
+          found.push(await make());
+        } catch (error) {
+          console.warn(`${NAME}: %%qvr cells are left without ${loss}`, error);
+        }
       }
-      return () => ({ __esModule: true, default: found });
+      return () => ({ __esModule: true, default: found.length ? found : nothing });
     },
   };
 })();
