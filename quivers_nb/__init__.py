@@ -34,13 +34,18 @@ _HOME = {
     "fit_svi": "quivers_nb.session.fits",
     "panel": "quivers_nb.panels",
 }
-_SUBMODULES = frozenset({"compat", "dsl", "inference"})
+_SUBMODULES = {
+    "compat": "quivers_nb.compat",
+    "dsl": "quivers_nb.dsl",
+    "figures": "quivers_nb.session.figures",
+    "inference": "quivers_nb.inference",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name, or a public submodule, on first use."""
     if name in _SUBMODULES:
-        return import_module(f"quivers_nb.{name}")
+        return import_module(_SUBMODULES[name])
     try:
         home = _HOME[name]
     except KeyError:

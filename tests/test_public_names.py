@@ -29,6 +29,7 @@ def test_the_public_names_are_these() -> None:
         "condition",
         "diagram",
         "dsl",
+        "figures",
         "fit_nuts",
         "fit_svi",
         "inference",
