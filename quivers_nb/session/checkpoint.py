@@ -53,7 +53,7 @@ class Checkpoint:
         Raises `UserError` if it cannot be written; the old one is then as it was.
         """
         self._next = monotonic() + self.every
-        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         noted = {"format": FORMAT, "facts": dict(self.facts), "state": dict(state)}
         noted["sha256"] = digest(own)
         with replacing(self.path) as temporary:

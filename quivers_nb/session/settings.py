@@ -139,7 +139,7 @@ NUTS_SETTINGS = (
     Setting("max_tree_depth", "Tree depth", "10", "a trajectory has at most 2^depth steps",
             whole=True, low=1, high=20),
     Setting("mass_matrix", "Mass matrix", "diagonal", "what warm-up learns of the scales",
-            ("diagonal", "dense", "identity")),
+            ("diagonal", "dense", "low_rank", "identity")),
     Setting("tier", "Tier", "auto", "what computes the gradient",
             ("auto", "native", "traced", "eager")),
     _SEED,

@@ -58,9 +58,7 @@ def take(chains: Sequence[Chain]) -> dict[str, NDArray[Any]]:
     return {"trees": text, **{str(k): array for k, array in enumerate(arrays)}}
 
 
-def restore(
-    arrays: Arrays, transition: Transition, rngs: Sequence[Generator]
-) -> tuple[Chain, ...]:
+def restore(arrays: Arrays, transition: Transition, rngs: Sequence[Generator]) -> tuple[Chain, ...]:
     """The chains that `take` took; ``rngs`` are brought to where they were."""
     trees = json.loads(arrays["trees"].tobytes())
     made = [_unpack(tree, arrays) for tree in trees]
@@ -77,8 +75,8 @@ def _pack(value: Any, arrays: list[NDArray[Any]]) -> Any:
         return {"array": len(arrays) - 1}
     name = type(value).__name__
     if _KNOWN.get(name) is type(value):
-        parts = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else value
-        return {"is": name, "of": [_pack(part, arrays) for part in parts]}
+        names = [f.name for f in fields(value)] if is_dataclass(value) else value._fields
+        return {"is": name, "of": [_pack(getattr(value, each), arrays) for each in names]}
     if isinstance(value, tuple):
         return {"tuple": [_pack(part, arrays) for part in value]}
     if isinstance(value, Mapping):
