@@ -9,7 +9,7 @@ uninterrupted run draws, bit for bit.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -75,7 +75,7 @@ def _pack(value: Any, arrays: list[NDArray[Any]]) -> Any:
         return {"array": len(arrays) - 1}
     name = type(value).__name__
     if _KNOWN.get(name) is type(value):
-        names = [f.name for f in fields(value)] if is_dataclass(value) else value._fields
+        names = getattr(value, "_fields", None) or [f.name for f in fields(value)]
         return {"is": name, "of": [_pack(getattr(value, each), arrays) for each in names]}
     if isinstance(value, tuple):
         return {"tuple": [_pack(part, arrays) for part in value]}
