@@ -6,12 +6,14 @@ state, so they may be drawn while a run is under way, and the cell shows what th
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 from matplotlib import MatplotlibDeprecationWarning
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
@@ -24,6 +26,16 @@ from quivers_nb.session.growing import scalars
 
 WIDTH, ROW = 8.0, 1.9  # inches
 PAIRED, LISTED = 5, 30  # scalars of a figure of pairs, and of one with a line for each
+
+
+class Picture(Figure):
+    """A figure that shows itself, also where no backend of matplotlib has been switched on."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        FigureCanvasAgg(self)
+        self.savefig(file, format="png", dpi=80)
+        return file.getvalue()
 
 
 def trace(result: MCMCResult, sites: Sequence[str] | None = None) -> Figure:
@@ -73,7 +85,7 @@ def pair(result: MCMCResult, sites: Sequence[str] | None = None) -> Figure:
     if len(names) < 2:
         raise UserError(f"a figure of pairs needs two scalars, and there is {', '.join(names)}")
     size = len(names) - 1
-    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    figure = Picture(figsize=(WIDTH, WIDTH), layout="constrained")
     axes = figure.subplots(size, size, squeeze=False, sharex="col", sharey="row")
     diverged = result.stats["diverged"].numpy().ravel()
     flat = values.reshape(-1, len(names))
@@ -160,7 +172,7 @@ def _scalars(
 
 
 def _rows(count: int, columns: int, height: float | None = None) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(WIDTH, height or ROW * count), layout="constrained")
+    figure = Picture(figsize=(WIDTH, height or ROW * count), layout="constrained")
     return figure, figure.subplots(count, columns, squeeze=False)
 
 

@@ -29,7 +29,7 @@ def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01-first-model.ipynb", "02-seq2seq.ipynb"]
+    assert [path.stem for path in NOTEBOOKS] == ["01-first-model", "02-seq2seq", "03-first-hour"]
 
 
 def test_the_file_is_in_form(path: Path) -> None:
