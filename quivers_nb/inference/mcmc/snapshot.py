@@ -75,13 +75,19 @@ def _pack(value: Any, arrays: list[NDArray[Any]]) -> Any:
         return {"array": len(arrays) - 1}
     name = type(value).__name__
     if _KNOWN.get(name) is type(value):
-        names = getattr(value, "_fields", None) or [f.name for f in fields(value)]
-        return {"is": name, "of": [_pack(getattr(value, each), arrays) for each in names]}
+        return {"is": name, "of": [_pack(part, arrays) for part in _parts(value)]}
     if isinstance(value, tuple):
         return {"tuple": [_pack(part, arrays) for part in value]}
     if isinstance(value, Mapping):
         return {"plain": value}
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a named tuple or a frozen dataclass is made of, in order."""
+    if isinstance(value, tuple):
+        return list(value)
+    return [getattr(value, each.name) for each in fields(value)]
 
 
 def _unpack(tree: Any, arrays: Arrays) -> Any:
