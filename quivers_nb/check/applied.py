@@ -8,9 +8,11 @@ from quivers_nb.check.environment import Environment
 from quivers_nb.check.expect import dom_text, events_meet, label, mismatch, why
 from quivers_nb.check.fitting import Fit, fit_several, fit_single
 from quivers_nb.check.joints import read_as_kernel
+from quivers_nb.check.kernels import matrix_event
 from quivers_nb.check.term import (
     Argument,
     Generator,
+    Morphism,
     MorphismCall,
     ProgramTerm,
     Term,
@@ -19,6 +21,7 @@ from quivers_nb.check.values import SITE, UNKNOWN, Value, of_object
 from quivers_nb.check.walk import entered, is_flat, last_parts, programs_in
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
+from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import ProductSet, is_finite
 from quivers_nb.syntax import tree
 
@@ -54,9 +57,14 @@ def applied_draw(call: tree.Call, term: Term, env: Environment) -> Draw | None:
         return _program_draw(source, program, args, rows, remainders, env)
     result = of_object(term.cod, rows, ())
     event = () if isinstance(term.cod, ProductSet) and is_flat(term) else result.event
+    kernel = _single_kernel(term)
+    simplex = result.simplex
+    if kernel is not None and kernel.family is not None:
+        event = matrix_event(kernel) or event
+        simplex = simplex or FAMILIES[kernel.family].simplex
     return Draw(
         source, rows=rows, remainders=remainders, event=event, obj=term.cod,
-        discrete=is_finite(term.cod), simplex=result.simplex, deterministic=deterministic(term),
+        discrete=is_finite(term.cod), simplex=simplex, deterministic=deterministic(term),
     )  # fmt: skip
 
 
@@ -64,6 +72,14 @@ def deterministic(term: Term) -> bool:
     """Whether any part of the result is computed rather than drawn (R3)."""
     inner = last_parts(term)
     return any(map(deterministic, inner)) if inner else not isinstance(term, Generator)
+
+
+def _single_kernel(term: Term) -> Morphism | None:
+    """The kernel that draws the whole result, where there is one."""
+    if isinstance(term, Generator):
+        return term.morphism
+    inner = last_parts(term)
+    return _single_kernel(inner[0]) if len(inner) == 1 else None
 
 
 def _program(term: Term) -> ProgramTerm | None:

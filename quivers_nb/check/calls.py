@@ -13,10 +13,8 @@ from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.spaces.space import Space
+from quivers_nb.spaces.space import Object, Space
 from quivers_nb.syntax import tree
-
-FLAT_MATRICES = frozenset({"Covariance", "Correlation", "CholeskyFactor", "LowerTriangular"})
 
 
 def check_call(expr: tree.LetCall, env: Environment, infer: Infer) -> Typed:
@@ -88,7 +86,7 @@ def _factorized(expr: tree.LetCall, values: list[Value], env: Environment) -> Ax
     """A Cholesky factor has the axes of its matrix: two of one length, or one flat vector (3.2)."""
     own = values[0].own
     obj = values[0].obj
-    if own is None or (isinstance(obj, Space) and obj.ctor in FLAT_MATRICES):
+    if own is None or (_is_flat(values[0], obj)):
         return None
     sizes = [axis.obj.size for axis in own[-2:]]
     known = all(isinstance(size, int) for size in sizes)
@@ -103,6 +101,11 @@ def _factorized(expr: tree.LetCall, values: list[Value], env: Environment) -> Ax
         hint="a covariance is made by `cov_exp_quad`, `diag` or a product of matrices",
     )
     return None
+
+
+def _is_flat(value: Value, obj: Object | None) -> bool:
+    """A program input of a matrix space is carried as one vector (3.2)."""
+    return isinstance(obj, Space) and obj.matrix_shape is not None and len(value.event) == 1
 
 
 def _covariance(expr: tree.LetCall, values: list[Value], env: Environment) -> Axes | None:

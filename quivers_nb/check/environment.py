@@ -11,7 +11,7 @@ from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.families import FAMILIES
-from quivers_nb.spaces.space import Object
+from quivers_nb.spaces.space import Object, Space
 from quivers_nb.syntax import tree
 
 
@@ -154,6 +154,8 @@ class Environment:
         if self.reads and len(spec.axes) == 1 and self._is_domain(spec.axes[0]):
             axes, rows = (), frozenset({"<input>"})
         value = replace(of_object(spec.cod, rows, axes), span=span, host=True, plate=True)
+        if isinstance(spec.cod, Space) and spec.cod.matrix_shape is not None:
+            value = replace(value, event=spec.cod.matrix_shape)
         self.used_data[name] = value
         return value
 

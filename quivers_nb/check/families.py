@@ -7,7 +7,6 @@ from quivers_nb.check.environment import Environment
 from quivers_nb.check.ranges import check_ranges
 from quivers_nb.check.scope import Scope
 from quivers_nb.check.term import Argument, Literal
-from quivers_nb.check.unlowered import family_not_lowered
 from quivers_nb.check.values import NUMBER, UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
@@ -58,6 +57,15 @@ def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[
     """The arguments in the order of the parameters; None after an error."""
     report = env.scope.report
     before = report.count
+    if not family.inline:
+        report.error(
+            "Q0614",
+            f"{family.name} is a family of kernels: a step cannot call it",
+            call.name.span,
+            because=[Because(f"{family.name}: {family.summary}")],
+            hint=f"declare `morphism f : A -> B [role=kernel] ~ {family.name}`, and draw from `f`",
+        )
+        return None
     if call.args is None and family.parameters:
         names = ", ".join(p.name for p in family.parameters)
         report.error(
@@ -70,12 +78,6 @@ def check_arguments(call: tree.Call, family: Family, env: Environment) -> tuple[
     placed = _place(call, family, env)
     given = tuple(given_argument(arg, env) for arg in placed)
     if report.count > before:
-        return None
-    if not family.lowered:
-        family_not_lowered(family.name, call.name.span, report)
-        return None
-    if not family.variable and not family.literal:
-        family_not_lowered(f"{family.name} as an inline family", call.name.span, report)
         return None
     check_ranges(call, family, [g.slot for g in given], [g.span for g in given], report)
     return given

@@ -1,6 +1,7 @@
 """Whether values can be read as the input of a kernel, and which own axes they leave (7.3, R4)."""
 
 from dataclasses import dataclass
+from math import prod
 
 from quivers_nb.check.axes import Axes
 from quivers_nb.check.expect import sizes_agree
@@ -30,6 +31,8 @@ def fit_single(value: Value, dom: Object) -> Fit:
             else None
         )
         return Fit(own) if value.event in {(), (1,)} else Fit(None, fault)
+    if len(value.event) == 2 and prod(value.event) == columns:  # a matrix, read row by row
+        return Fit(own[:-2])
     last = own[-1].obj.size if own else None
     if last is None or (isinstance(last, int) and last != columns):
         have = "is a number" if last is None else f"has dimension {last}"
@@ -62,7 +65,9 @@ def fit_several(values: list[Value], dom: Object) -> Columns:
         fault = f"side by side they have dimension {shown}, the domain {width(dom)}"
         return Columns(left=unknown, fault=fault)
     left = tuple(
-        own[:-1] if columns > 1 or value.event not in {(), (1,)} else own
+        own[: len(own) - max(1, len(value.event))]
+        if columns > 1 or value.event not in {(), (1,)}
+        else own
         for value, columns in zip(values, widths, strict=True)
         if (own := value.own) is not None
     )
@@ -84,7 +89,7 @@ def _choice(options: list[tuple[int, ...]], wanted: int) -> tuple[int, ...] | No
 def _widths(value: Value) -> tuple[int, ...]:
     """How many columns a value may give: its event; or 1, or the length of its last own axis."""
     if value.event:
-        return (value.event[-1],)
+        return (prod(value.event),)
     own = value.own or ()
     last = own[-1].obj.size if own else 1
     return (1, last) if isinstance(last, int) and last != 1 else (1,)

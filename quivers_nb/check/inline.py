@@ -10,10 +10,10 @@ from quivers_nb.check.term import FamilyCall
 from quivers_nb.check.values import Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.source import Span
-from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.families import FAMILIES, MATRIX_SPACES
 from quivers_nb.spaces.family import Family, Parameter
 from quivers_nb.spaces.space import Finite, Object, Space, is_finite, width
-from quivers_nb.spaces.support import CorrelationCholesky, is_discrete
+from quivers_nb.spaces.support import is_discrete
 from quivers_nb.syntax import tree
 
 
@@ -40,8 +40,8 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
     event_size: Finite | int | None = None
     if family.name == "Dirichlet":
         event_size, remainders, event = _dirichlet(given[0], hint, call, env)
-    elif isinstance(family.support, CorrelationCholesky):
-        event_size, remainders, event = _correlation(given, hint, call, env)
+    elif _is_sized(family, given):
+        event_size, remainders, event = _sized(family, given, hint, call, env)
     else:
         remainders = tuple(
             Remainder(_left_over(g, p, family, env), g.span, g.value.rows)
@@ -81,6 +81,7 @@ def _left_over(given: Given, parameter: Parameter, family: Family, env: Environm
     if len(own) >= rank:
         return own[: len(own) - rank]
     words = "a vector" if parameter.rank == 1 else "a matrix"
+    matrix = "say how large it is: `: Covariance 3` behind the name, or `[over=…]`"
     report = env.scope.report
     labels = [] if given.value.span is None else [Label(given.value.span, "bound here")]
     report.error(
@@ -90,15 +91,16 @@ def _left_over(given: Given, parameter: Parameter, family: Family, env: Environm
         given.span,
         labels=labels,
         because=[Because(f"{family.name}: {family.summary}")],
-        hint="write a list, as in `[0.2, 0.8]`, or bind a vector first" if rank == 1 else None,
+        hint="write a list, as in `[0.2, 0.8]`, or bind a vector first" if rank == 1 else matrix,
     )
     return None
 
 
 def _rank(parameter: Parameter, value: Value) -> int:
     """A matrix of a declared space is carried as one flat vector (3.2)."""
-    flat = parameter.rank == 2 and isinstance(value.obj, Space) and value.obj.dim > 1
-    return 1 if flat else parameter.rank
+    if parameter.rank != 2 or not isinstance(value.obj, Space) or value.obj.dim == 1:
+        return parameter.rank
+    return min(2, len(value.event))
 
 
 def _event(family: Family, given: tuple[Given, ...]) -> tuple[int, ...] | None:
@@ -108,10 +110,14 @@ def _event(family: Family, given: tuple[Given, ...]) -> tuple[int, ...] | None:
     grows = 1 if family.name == "LogisticNormal" else 0
     for g, parameter in zip(given, family.parameters, strict=True):
         own = g.value.own
-        if parameter.rank == family.event_rank == 1 and own:
-            size = own[-1].obj.size
-            if isinstance(size, int):
-                return (size + grows,)
+        if parameter.rank != family.event_rank or not own:
+            continue
+        if parameter.rank > _rank(parameter, g.value):
+            size = g.value.obj.matrix_size if isinstance(g.value.obj, Space) else None
+            return None if size is None else (size, size)
+        sizes = [axis.obj.size for axis in own[-parameter.rank :]]
+        if all(isinstance(size, int) for size in sizes):
+            return tuple(int(size) + grows for size in sizes)  # type: ignore[arg-type]
     return None
 
 
@@ -152,17 +158,29 @@ def _is_symmetric(own: Axes, hint: SizeHint) -> bool:
     return hint.over_name is not None and last is not None and last != hint.over_name
 
 
-def _correlation(
-    given: tuple[Given, ...], hint: SizeHint, call: tree.Call, env: Environment
+def _is_sized(family: Family, given: tuple[Given, ...]) -> bool:
+    """Whether every argument is a number, so that the size of a value comes from elsewhere."""
+    if family.event_rank == 0 or family.simplex:
+        return False
+    ranks = [p.rank for p in family.parameters]
+    numbers = all(g.value.own == () and g.items is None for g in given)
+    return not any(ranks) or (max(ranks) == 2 and family.event_rank == 2 and numbers)
+
+
+def _sized(
+    family: Family, given: tuple[Given, ...], hint: SizeHint, call: tree.Call, env: Environment
 ) -> tuple[Finite | int | None, tuple[Remainder, ...], tuple[int, ...] | None]:
-    """The size of a correlation factor: from `: CholeskyFactor d`, `over=` or the codomain."""
+    """The size of a value: from `: CholeskyFactor d`, `: Real d`, `over=` or the codomain."""
     left = tuple(Remainder(g.value.own, g.span, g.value.rows) for g in given)
+    ctor = MATRIX_SPACES.get(family.name, "Real")
     for source in (hint.space, hint.over, hint.cod):
-        if isinstance(source, Space) and source.ctor == "CholeskyFactor":
-            return source.matrix_size, left, (source.matrix_size, source.matrix_size)
+        if isinstance(source, Space) and source.ctor == ctor:
+            size = source.matrix_size if family.event_rank == 2 else source.dim
+            return size, left, (size,) * family.event_rank
     if hint.over is not None:
-        size = _event_of(hint.over)
-        return _as_size(hint.over), left, None if size is None else (size[0], size[0])
+        found = _event_of(hint.over)
+        event = None if found is None else found * family.event_rank
+        return _as_size(hint.over), left, event
     _no_size(call, None, hint, env)
     return None, left, None
 

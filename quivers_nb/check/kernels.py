@@ -6,25 +6,21 @@ from dataclasses import replace
 
 from quivers_nb.check.families import find_family
 from quivers_nb.check.objects import declared_label
-from quivers_nb.check.options import Settings
-from quivers_nb.check.priors import check_axes
+from quivers_nb.check.options import Setting, Settings
+from quivers_nb.check.priors import axis_objects, check_axes
 from quivers_nb.check.scope import Scope
 from quivers_nb.check.term import Morphism, ParamSource, Role, SourceKind
-from quivers_nb.check.unlowered import family_not_lowered
 from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.families import FAMILIES, MATRIX_SPACES
 from quivers_nb.spaces.family import Codomain, Family
 from quivers_nb.spaces.space import Object, ProductSpace, Space, is_finite, width
 from quivers_nb.spaces.support import SimplexSupport
 from quivers_nb.syntax import tree
 
 HIDDEN = 64  # default width of the two hidden layers of an mlp
-MATRIX_SPACES = {
-    "LKJCholesky": "CholeskyFactor",
-    "Wishart": "Covariance",
-    "InverseWishart": "Covariance",
-}
-NO_NETWORK = frozenset({"GP", "Horseshoe"})
+COVARIANCES = ("rbf", "matern52", "linear")
 
 
 def check_kernel(
@@ -54,14 +50,24 @@ def check_kernel(
     _ignored_arguments(decl, family, scope)
     if not _codomain_fits(decl, family, cod, scope):
         return None
-    if not family.lowered or family.kernel is None:
-        family_not_lowered(family.name, decl.init.name.span, report)
+    if family.kernel is None:
+        report.error(
+            "Q0614",
+            f"{family.name} has no kernel form: nothing computes its parameters from an input",
+            decl.init.name.span,
+            hint=f"draw it in a step: `sample v <- {family.name}(…)`",
+        )
         return None
     check_axes(replace(decl, init=None), family, options, scope)
     settings = tuple(
         (key, options[key].plain if key in options else default) for key, default in family.settings
     )
-    source = _source(decl, family, dom, cod, dict(settings), options, scope)
+    if family.name == "MatrixNormal":
+        settings = _rows_and_columns(decl, dom, cod, options, scope)
+    _covariance_known(options, scope)
+    source = None
+    if family.network:
+        source = _source(decl, family, dom, cod, dict(settings), options, scope)
     _scale(family, source, options, scope)
     return replace(
         plain,
@@ -145,12 +151,65 @@ def _need(family: Family, cod: Object) -> str | None:
             return _special_need(family, cod)
 
 
+def _rows_and_columns(
+    decl: tree.MorphismDecl, dom: Object, cod: Object, options: Settings, scope: Scope
+) -> tuple[tuple[str, float | int | str], ...]:
+    """Rows and columns of a normal matrix: of `over`, else of a codomain `Real r c` (4.6)."""
+    sizes: list[object] = []
+    if "over" in options:
+        objects = axis_objects(decl, dom, cod, scope)
+        found = [objects.get(name.text) for name in options["over"].names]
+        sizes = [_size(obj) for obj in found if obj is not None]
+    elif isinstance(cod, Space) and cod.ctor == "Real":
+        sizes = list(cod.sizes)
+    whole = all(isinstance(size, int) for size in sizes)
+    if len(sizes) == 2 and whole and sizes[0] * sizes[1] == _size(cod):  # type: ignore[operator]
+        return (("rows", int(sizes[0])), ("cols", int(sizes[1])))  # type: ignore[call-overload]
+    if "over" not in options or len(sizes) == 2:
+        fault = "does not say how many there are of each"
+        if len(sizes) == 2:
+            shown = " by ".join(map(str, sizes))
+            fault = f"has dimension {_size(cod)}, and the matrix is {shown}"
+        scope.report.error(
+            "Q0309",
+            f"MatrixNormal needs a codomain of rows times columns; {cod} {fault}",
+            decl.cod.span,
+            labels=declared_label(decl.cod, scope),
+            hint="declare it as `Real r c`, or give two axes: `over=[rows, cols]`",
+        )
+    return (("rows", 1), ("cols", 1))
+
+
+def matrix_event(morphism: Morphism) -> tuple[int, int] | None:
+    """Rows and columns of the values of a kernel of a matrix family; None for others."""
+    if morphism.family is None or FAMILIES[morphism.family].event_rank != 2:
+        return None
+    known, cod = dict(morphism.settings), morphism.cod
+    size = cod.matrix_size if isinstance(cod, Space) else width(cod)
+    return int(known.get("rows", size)), int(known.get("cols", size))
+
+
+def _covariance_known(options: Settings, scope: Scope) -> None:
+    given = options.get("kernel")
+    if given is None or given.name in COVARIANCES:
+        return
+    near = nearest(given.name, COVARIANCES)
+    scope.report.error(
+        "Q0305",
+        f"`kernel` expects one of {', '.join(COVARIANCES)}, got `{given.name}`",
+        given.span,
+        hint=None if near is None else f"did you mean `{near}`?",
+    )
+
+
 def _special_need(family: Family, cod: Object) -> str | None:
     ctor = MATRIX_SPACES.get(family.name)
     if ctor is not None and not (isinstance(cod, Space) and cod.ctor == ctor):
         return f"a codomain `{ctor} d`"
     if isinstance(family.support, SimplexSupport) and width(cod) < 2:
         return "a codomain of dimension at least 2"
+    if family.name == "Flow" and width(cod) < 2:
+        return "a codomain of dimension at least 2: its layers move one part given the other"
     if family.name == "MixtureNormal" and width(cod) != 1:
         return "a codomain of dimension 1"
     if family.name == "OrderedLogistic" and isinstance(_size(cod), int) and _size(cod) < 2:  # type: ignore[operator]
@@ -179,6 +238,8 @@ def _source(
     written = options.get("param_source")
     source = written.value if written is not None else None
     assert source is None or isinstance(source, ParamSource)
+    if family.name == "Flow":
+        return _coupling_source(source, written, options, scope)
     if is_finite(dom):
         _always_looked_up(decl, source, options, scope)
         return ParamSource(SourceKind.LOOKUP, explicit=source is not None)
@@ -192,6 +253,22 @@ def _source(
     assert written is not None
     _source_fits(family, source, dom, raw_width(family, cod, settings), written.span, scope)
     return source
+
+
+def _coupling_source(
+    source: ParamSource | None, written: Setting | None, options: Settings, scope: Scope
+) -> ParamSource:
+    """The networks of coupling layers: two tanh layers of one width."""
+    hidden = options["hidden_dim"].integer if "hidden_dim" in options else HIDDEN
+    wanted = source is None or (source.kind is SourceKind.MLP and not source.widths)
+    if written is not None and not wanted:
+        scope.report.error(
+            "Q0314",
+            "the networks of a Flow are two tanh layers of one width",
+            written.span,
+            hint="give the width: `hidden_dim=64`",
+        )
+    return ParamSource(SourceKind.MLP, (hidden, hidden), explicit=source is not None)
 
 
 def _always_looked_up(
@@ -234,14 +311,14 @@ def _source_fits(
         scope.report.error("Q0314", message, span)
 
 
-def _scale(family: Family, source: ParamSource, options: Settings, scope: Scope) -> None:
+def _scale(family: Family, source: ParamSource | None, options: Settings, scope: Scope) -> None:
     """R5: `scale` means something, or it is an error."""
     if "scale" not in options:
         return
     reason = None
     if family.scale_block is None:
         reason = f"{family.name} has no scale parameter"
-    elif source.kind is SourceKind.IDENTITY:
+    elif source is not None and source.kind is SourceKind.IDENTITY:
         reason = "an `identity` source has no weights to set it with"
     if reason is not None:
         scope.report.error(
@@ -260,7 +337,8 @@ def raw_width(family: Family, cod: Object, settings: dict[str, object]) -> int:
     """How many raw numbers a kernel of ``family`` cuts into parameters (section 8, P)."""
     d = _size(cod)
     matrix = cod.matrix_size if isinstance(cod, Space) else d
-    names = {"d": d, "m": matrix, "r": settings.get("rank"), "k": settings.get("num_components")}
+    long = {"r": "rank", "k": "num_components", "rows": "rows", "cols": "cols"}
+    names = {"d": d, "m": matrix, **{short: settings.get(name) for short, name in long.items()}}
     return sum(_formula(block.width, names) for block in family.kernel or ())
 
 

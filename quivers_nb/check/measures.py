@@ -142,7 +142,7 @@ def _distribution(arg: tree.StepArg, call: Written, env: Environment) -> Known |
 
 def _fits_inside(family: Family) -> bool:
     vectors = any(parameter.rank for parameter in family.parameters)
-    return family.lowered and not (family.event_rank or vectors or family.improper)
+    return not (family.event_rank or vectors or family.improper)
 
 
 def _unfit(arg: tree.StepArg, message: str, env: Environment) -> None:

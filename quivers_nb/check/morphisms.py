@@ -1,6 +1,5 @@
 """Morphism declarations: the six roles, their options and what they need (section 4)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from quivers_nb.check.expressions import check_expression
@@ -39,6 +38,7 @@ ROLE_OPTIONS: dict[Role, dict[str, Kind]] = {
     Role.DISCRETIZE: {"bins": COUNT},
     Role.LET: {},
 }
+NETWORK_OPTIONS = ("hidden_dim", "param_source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ def _bind(
 
 
 def _generator(morphism: Morphism, owner: tuple[str | int, ...]) -> Generator:
-    from_sequence = morphism.source is not None and morphism.source.kind.value == "attention"
+    attends = morphism.source is not None and morphism.source.kind.value == "attention"
+    from_sequence = attends or morphism.family == "GP"
     return Generator(
         dom=morphism.dom, cod=morphism.cod, sequence=from_sequence, span=morphism.span,
         morphism=morphism, owner=owner,
@@ -114,7 +115,9 @@ def _options(decl: tree.MorphismDecl, scope: Scope) -> tuple[Role | None, Settin
         )
         return None, {}
     what = f"a morphism of role {role.value}"
-    allowed: Mapping[str, Kind] = {**COMMON, **ROLE_OPTIONS[role], **_family_options(decl, role)}
+    allowed = {**COMMON, **ROLE_OPTIONS[role], **_family_options(decl, role)}
+    if role is Role.KERNEL and not _has_network(decl):
+        allowed = {key: kind for key, kind in allowed.items() if key not in NETWORK_OPTIONS}
     found = read_options(decl.options, allowed, report, what=what)
     init = found.get("init")
     if init is not None and init.name != "auto":
@@ -152,6 +155,11 @@ def _family_options(decl: tree.MorphismDecl, role: Role) -> dict[str, Kind]:
     if role is not Role.KERNEL or name is None or name.text not in FAMILIES:
         return {}
     return {key: kind_of(default) for key, default in FAMILIES[name.text].settings}
+
+
+def _has_network(decl: tree.MorphismDecl) -> bool:
+    name = family_name(decl)
+    return name is None or name.text not in FAMILIES or FAMILIES[name.text].network
 
 
 def family_name(decl: tree.MorphismDecl) -> tree.Name | None:
@@ -226,9 +234,9 @@ def _discretize(d: Declared, scope: Scope) -> Morphism | None:
             "Q0306", f"{bins.integer} bins do not make {d.cod}", bins.span,
             because=[Because("the codomain is written here", d.decl.cod.span)],
         )  # fmt: skip
-    if scope.report.count == before:
-        not_lowered("the role discretize", d.decl.options.span, scope.report)
-    return None
+    if scope.report.count > before:
+        return None
+    return make_morphism(d, scope, scale={})
 
 
 def _from_expression(d: Declared, scope: Scope) -> Morphism | None:

@@ -1,6 +1,7 @@
 """The prior of a latent morphism, and the axis roles `over` and `iid_over` (4.2, 4.6)."""
 
 from quivers_nb.check.families import find_family
+from quivers_nb.check.objects import check_object
 from quivers_nb.check.options import Settings
 from quivers_nb.check.scope import Scope
 from quivers_nb.diagnostics.diagnostic import Because, Label
@@ -66,6 +67,20 @@ def axis_names(decl: tree.MorphismDecl) -> tuple[str, ...]:
         if isinstance(side, tree.ObjName):
             names[word] = None
     return tuple(names)
+
+
+def axis_objects(
+    decl: tree.MorphismDecl, dom: Object, cod: Object, scope: Scope
+) -> dict[str, Object]:
+    """The objects of `axis_names`."""
+    found: dict[str, Object] = {}
+    for side in (decl.dom, decl.cod):
+        for part in side.factors if isinstance(side, tree.ObjProduct) else (side,):
+            if isinstance(part, tree.ObjName):
+                obj = check_object(part, scope)
+                if obj is not None:
+                    found[part.name.text] = obj
+    return {**found, "dom": dom, "cod": cod}
 
 
 def _rank(

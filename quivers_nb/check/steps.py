@@ -192,6 +192,8 @@ def _per_batch(index: Index, draw: Draw, env: Environment) -> Value:
 def _typed(draw: Draw, space: Space | None, rows: frozenset[str], axes: Axes | None) -> Value:
     if space is not None:
         value = of_object(space, rows, axes)
+        if draw.event is not None and len(draw.event) == 2:  # drawn as a matrix, and read as one
+            value = replace(value, event=draw.event)
     elif draw.obj is not None:
         value = replace(of_object(draw.obj, rows, axes), event=draw.event or ())
     else:

@@ -1,4 +1,4 @@
-"""What parses and is known, but has no meaning at run time yet: one finding names it (Q09xx)."""
+"""What parses and is known, but has no meaning at run time yet: one finding names it (Q0901)."""
 
 from quivers_nb.check.report import Report
 from quivers_nb.diagnostics.source import Span
@@ -7,8 +7,3 @@ from quivers_nb.diagnostics.source import Span
 def not_lowered(construct: str, span: Span, report: Report) -> None:
     """A declaration, an expression or a step that cannot be compiled yet."""
     report.error("Q0901", f"{construct} is not supported yet", span)
-
-
-def family_not_lowered(family: str, span: Span, report: Report) -> None:
-    """A family whose numeric half is missing, or that has no kernel form."""
-    report.error("Q0902", f"the family {family} is not supported here yet", span)

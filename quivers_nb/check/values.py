@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import prod
 
 from quivers_nb.check.term import Axis, VariableInfo
 from quivers_nb.diagnostics.source import Span
@@ -60,7 +61,7 @@ class Value:
         """Width as part of a kernel's input vector; None if not known."""
         if self.axes is None:
             return None
-        return self.event[-1] if self.event else 1
+        return prod(self.event)
 
 
 UNKNOWN = Value(sort=Shape.ANY)

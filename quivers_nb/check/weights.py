@@ -33,14 +33,22 @@ def weights(morphism: Morphism) -> int:
     rows, columns = _entries(morphism.dom), _entries(morphism.cod)
     if morphism.role is Role.EMBED:
         return 2 * rows * columns
-    if morphism.family is None or morphism.source is None:
-        return rows * columns
-    if not columns:
-        return 0
-    raw = raw_width(FAMILIES[morphism.family], morphism.cod, dict(morphism.settings))
-    if morphism.source.kind is SourceKind.LOOKUP:
+    if morphism.family is not None:
+        return _of_family(morphism, morphism.family) if columns else 0
+    return 0 if morphism.role is Role.DISCRETIZE else rows * columns
+
+
+def _of_family(morphism: Morphism, family: str) -> int:
+    row, settings = FAMILIES[family], dict(morphism.settings)
+    rows, source = _entries(morphism.dom), morphism.source
+    if source is None:
+        return len(row.kernel or ())
+    if family == "Flow":
+        return _flow(source, rows, _entries(morphism.cod), int(settings["n_layers"]))
+    raw = raw_width(row, morphism.cod, dict(morphism.settings))
+    if source.kind is SourceKind.LOOKUP:
         return rows * raw
-    return _network(morphism.source, width(morphism.dom), raw)
+    return _network(source, width(morphism.dom), raw)
 
 
 def _network(source: ParamSource, inputs: int, raw: int) -> int:
@@ -49,6 +57,12 @@ def _network(source: ParamSource, inputs: int, raw: int) -> int:
     dense = sum((a + 1) * b for a, b in pairwise(layers))
     extra = 4 * (inputs + 1) * inputs if source.kind is SourceKind.ATTENTION else 0
     return 0 if source.kind is SourceKind.IDENTITY else dense + extra
+
+
+def _flow(source: ParamSource, condition: int, d: int, layers: int) -> int:
+    """Of each layer a network from the condition and the kept entries to twice the moved ones."""
+    kept = [len(range(layer % 2, d, 2)) for layer in range(layers)]
+    return sum(_network(source, condition + k, 2 * (d - k)) for k in kept)
 
 
 def _entries(obj: Object) -> int:

@@ -69,7 +69,7 @@ class Density:
         if self.sized_draw is not None:
             if size is None:
                 raise UserError(
-                    f"{self.name} cannot tell the size of its matrix; give it with [over=...]"
+                    f"{self.name} cannot tell the size of its values; give it with [over=...]"
                 )
             return self.sized_draw(params, shape, generator, size)
         if self.draw is None:

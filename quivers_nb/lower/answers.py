@@ -16,7 +16,7 @@ Answerers are asked in order; the first that knows the site wins.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import log, pi
+from math import log, pi, prod
 from typing import Protocol
 
 import torch
@@ -157,6 +157,8 @@ class Given:
             return value.squeeze(-1)
         if want[-1:] == (1,) and _fits(have, want[:-1]):
             return value.unsqueeze(-1)
+        if len(event) == 2 and _fits(have, (*lead, prod(event))):
+            return value.reshape((*value.shape[:-1], *event))  # a matrix given flat (3.2)
         if have[:1] == (1,) and self.rows_reported and _fits(have[1:], want):
             return value.reshape((*front, *have[1:]))
         raise UserError(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.matrices import as_matrix, is_matrix
 from quivers_nb.lower.scope import Scope, check_range, lookup
 from quivers_nb.lower.values import Names, Readable, Value, align, gather, join_names
 from quivers_nb.spaces.family import Clamp, Family, Parameter
@@ -189,6 +190,7 @@ def _as_param(
     if parameter.rank == 1 and value.own_rank == 0 and event_size is not None:
         spread = value.tensor.unsqueeze(-1).expand((*value.tensor.shape, event_size))
         value = Value(spread, (None,), value.rows, value.batch_rank)
+    value = as_matrix(value, parameter, event_size)
     if value.own_rank < parameter.rank:
         raise UserError(
             f"`{parameter.name}` of {call.family} is "
@@ -337,7 +339,7 @@ def _consumed(values: Sequence[Value], dom: Object, scope: Scope) -> list[int]:
     out = []
     for value, want, index in zip(values, wanted, finite, strict=True):
         last = value.own_shape[-1] if value.own_rank else None
-        if not index and last == want:
+        if not index and (last == want or is_matrix(value, want)):
             out.append(want)
         elif want == 1:
             out.append(0)
@@ -350,8 +352,10 @@ def _consumed(values: Sequence[Value], dom: Object, scope: Scope) -> list[int]:
 
 
 def _vector(value: Value, columns: int) -> Value:
-    if columns:
+    if columns and value.own_shape[-1] == columns:
         return value
+    if columns:
+        return replace(value, tensor=value.tensor.flatten(-2), names=value.names[:-1])
     read = value.read()
     return Value(read.tensor.unsqueeze(-1), (*read.names, None), read.rows, read.batch_rank)
 

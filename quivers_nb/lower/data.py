@@ -7,6 +7,7 @@ program: a site, a let, a score, or host data; anything else is an error with th
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.lower.frame import CompiledProgram, every_step
 from quivers_nb.lower.values import Names, Value
-from quivers_nb.spaces.space import UNIT, SizeVar, Space, is_finite, width
+from quivers_nb.spaces.space import UNIT, Object, SizeVar, Space, is_finite
 
 MOST_NAMES = 12  # listed in a message
 STEP = re.compile(r"(?<=/)\[\d+\](?=/|$)")  # one step of a scan in a site's path
@@ -218,11 +219,11 @@ def _declared(
     key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype, batch_rank: int
 ) -> Value:
     """Data with a declaration: axes by the objects it is over, then the event of its type (R8)."""
-    event = (
-        1
-        if isinstance(spec.cod, Space) and (spec.cod.dim > 1 or tensor.ndim > len(spec.axes))
-        else 0
-    )
+    wide = _event(spec.cod)
+    tensor = _matrices(tensor, wide)
+    if wide == (1,) and tensor.ndim <= len(spec.axes):
+        wide = ()  # numbers may come without a unit axis
+    event = len(wide)
     if tensor.ndim == event and all(axis.obj == UNIT for axis in spec.axes):
         tensor = tensor.unsqueeze(0)  # data over the unit may come without its axis
     want = len(spec.axes) + event
@@ -239,16 +240,28 @@ def _declared(
                 f"`{key}` is declared over {axis.name or axis.obj}, which has {size} elements, but "
                 f"has length {tensor.shape[k]}"
             )
-    if event and tensor.shape[-1] != width(spec.cod):
-        raise UserError(
-            f"`{key}` has {tensor.shape[-1]} columns, but {spec.cod} has {width(spec.cod)}"
-        )
+    if tensor.shape[tensor.ndim - event :] != wide:
+        have, wanted = (" by ".join(map(str, shape)) for shape in (tensor.shape[-event:], wide))
+        raise UserError(f"`{key}` has {have} columns, but {spec.cod} has {wanted}")
     tensor = _typed(key, tensor, spec, dtype)
     names = tuple(axis.name for axis in spec.axes) + (None,) * event
     if event and spec.axes[0].obj == UNIT:  # read without the unit's axis (R2)
         tensor, names = tensor.squeeze(0), names[1:]
     unit = tensor.shape[-1:] == (1,) and names[-1] is None
     return Value(tensor, names, rows=False, batch_rank=batch_rank, unit=unit)
+
+
+def _event(cod: Object) -> tuple[int, ...]:
+    """Axes of one value: of a matrix space two, of another space one, of a finite set none."""
+    if not isinstance(cod, Space):
+        return ()
+    return cod.matrix_shape or (cod.dim,)
+
+
+def _matrices(tensor: Tensor, event: tuple[int, ...]) -> Tensor:
+    """Matrices that may have been given as flat rows (3.2)."""
+    flat = len(event) == 2 and tensor.shape[-1:] == (prod(event),)
+    return tensor.reshape((*tensor.shape[:-1], *event)) if flat else tensor
 
 
 def _typed(key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype) -> Tensor:

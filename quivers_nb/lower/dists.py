@@ -137,7 +137,7 @@ class Joint:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        return tuple(part.event[-1] if part.event else 1 for part in self.parts)
+        return tuple(prod(part.event) for part in self.parts)
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -273,17 +273,23 @@ def simple(
 
 
 def side_by_side(values: list[Tensor], parts: Sequence[Dist]) -> Tensor:
-    """Concatenate values on the last axis; scalar (finite) values become one column."""
-    columns = [v if part.event else v.unsqueeze(-1) for v, part in zip(values, parts, strict=True)]
+    """Concatenate values on the last axis; scalars become one column, matrices are read flat."""
+    columns = [_as_columns(v, len(part.event)) for v, part in zip(values, parts, strict=True)]
     dtype = next((c.dtype for c in columns if c.is_floating_point()), columns[0].dtype)
     shapes = [c.shape[:-1] for c in columns]
     front = np.broadcast_shapes(*shapes) if len(set(shapes)) > 1 else shapes[0]
     return torch.cat([c.to(dtype).expand((*front, c.shape[-1])) for c in columns], dim=-1)
 
 
+def _as_columns(value: Tensor, rank: int) -> Tensor:
+    if rank == 0:
+        return value.unsqueeze(-1)
+    return value if rank == 1 else value.flatten(-rank)
+
+
 def _as_event(piece: Tensor, part: Dist) -> Tensor:
     if part.event:
-        return piece
+        return piece if len(part.event) == 1 else piece.unflatten(-1, part.event)
     column = piece.squeeze(-1)
     return column.long() if part.discrete else column
 

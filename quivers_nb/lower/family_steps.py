@@ -97,11 +97,10 @@ def _event_size(
 
 
 def _family_event(family: Family, params: Sequence[Param], size: int | None) -> tuple[int, ...]:
-    vectors = [param.event[-1] for param in params if param.rank]
-    if vectors:
-        width = vectors[0]
-        same = DENSITIES[family.name].noise_width(width) == width
-        size = width if same or family.event_rank == 2 else width + 1
+    event = next((param.event for param in params if param.rank == family.event_rank), None)
+    if event is not None:
+        same = DENSITIES[family.name].noise_width(event[-1]) == event[-1]
+        return event if same else (event[-1] + 1,)
     if size is None:
         raise UserError(f"the size of {family.name} is not known: give it with [over=…]")
     return (size,) * family.event_rank

@@ -16,7 +16,7 @@ from quivers_nb.lower.arguments import KernelInput, Param, kernel_input, match_t
 from quivers_nb.lower.flat import columns_of
 from quivers_nb.lower.frame import Frame, ask, every_step, record_deterministic, width_one
 from quivers_nb.lower.marginal import via_of
-from quivers_nb.lower.nodes import Flow, deterministic, flow, head
+from quivers_nb.lower.nodes import Flow, Leaf, Node, deterministic, flow, head
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.timeline import numbered
@@ -38,7 +38,7 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
             )
         entry = _on_plate(entry, step.plate, frame.sizes, step.names[0], term.dom)
     lead = (run.batch_shape if rows else ()) + entry.left_over
-    names = entry.names + _event_names(term.cod)
+    names = entry.names + (() if is_finite(term.cod) else (None,))
     if deterministic(node):
         wanted = _is_read(frame, index, step)
         result = flow(node, replace(run, wanted=wanted), Flow(entry.tensor), lead)
@@ -51,6 +51,7 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
         record_deterministic(frame, step.names[0], value, "let")
         return
     dist = head(node, run, Flow(entry.tensor), lead)
+    names = entry.names + (None,) * len(dist.event)
     site = frame.key(step.names[0], kernel=True, rows=rows)
     if len(step.names) > 1:
         flat = isinstance(term.cod, ProductSet) and is_flat(term)
@@ -123,12 +124,12 @@ def observe_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Obser
         raise UserError(f"`{step.name}` is a deterministic value: it cannot be observed")
     entry = _entry(frame, env, step.source, step.name, force_rows=step.plate is None)
     if step.plate is not None and not entry.rows:
-        entry = _on_response(entry, step, frame, term)
+        entry = _on_response(entry, step, frame, term, _event_rank(node, term))
     lead = (run.batch_shape if entry.rows else ()) + entry.left_over
     dist = head(node, run, Flow(entry.tensor), lead)
     site = frame.key(step.name, observe=True, kernel=True, rows=entry.rows)
     value = ask(run, site, dist, rows=entry.rows, via=via_of(step, env))
-    names = entry.names + _event_names(term.cod)
+    names = entry.names + (None,) * len(dist.event)
     return Value(value, names, entry.rows, run.batch_rank, unit=width_one(term.cod))
 
 
@@ -145,8 +146,15 @@ def response_of(frame: Frame, name: str) -> Tensor | None:
     return given[(0,) * answerer.stack_rank]
 
 
+def _event_rank(node: Node, term: ir.Term) -> int:
+    """Event axes of a value: two where a single kernel draws matrices."""
+    if isinstance(node, Leaf) and len(node.plan.events[1]) == 2:
+        return 2
+    return 0 if is_finite(term.cod) else 1
+
+
 def _on_response(
-    entry: KernelInput, step: ir.ObserveStep, frame: Frame, term: ir.Term
+    entry: KernelInput, step: ir.ObserveStep, frame: Frame, term: ir.Term, event: int
 ) -> KernelInput:
     """A row-independent response decides how many rows there are (7.6); without one, |A| does."""
     assert step.plate is not None
@@ -155,7 +163,8 @@ def _on_response(
         if entry.left_over:
             return entry
         return _on_plate(entry, step.plate, frame.sizes, step.name, term.dom)
-    event = 0 if is_finite(term.cod) else 1
+    if event == 2 and response.ndim == len(step.plate) + 1:
+        event = 1  # matrices given as flat rows
     lead = tuple(response.shape[: response.ndim - event])
     if event and response.ndim == len(step.plate) and width_one(term.cod):
         lead = tuple(response.shape)
@@ -223,7 +232,3 @@ def _expand(
     shaped = tensor.reshape((*tensor.shape[:front], *((1,) * missing), *tensor.shape[front:]))
     tail = shaped.shape[shaped.ndim - event :] if event else ()
     return KernelInput(shaped.expand((*shaped.shape[:front], *lead, *tail)), axes, lead, False)
-
-
-def _event_names(cod: Object) -> Names:
-    return () if is_finite(cod) else (None,)

@@ -23,7 +23,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
 from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.trace import Site, Trace
-from quivers_nb.lower.activation import Activation, latent_shapes, terms_of
+from quivers_nb.lower.activation import Activation, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import (
@@ -35,6 +35,7 @@ from quivers_nb.lower.data import (
 )
 from quivers_nb.lower.frame import every_step
 from quivers_nb.lower.inputs import fit_input
+from quivers_nb.lower.latents import latent_shapes
 from quivers_nb.lower.lets import draws_masks
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute

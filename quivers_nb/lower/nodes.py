@@ -148,6 +148,8 @@ def scans(node: Node) -> bool:
     match node:
         case Recur():
             return True
+        case Leaf(plan=plan):
+            return plan.sequence
         case Chain(parts=parts) | Beside(parts=parts) | Spread(parts=parts):
             return any(scans(part) for part in parts)
         case _:
@@ -251,7 +253,7 @@ def _draw(leaf: Leaf, run: Run, dist: Dist) -> Flow:
     if branches is None:
         raise unanswered(site)
     weights = dist.weights if branches.term is None else dist.weights + branches.term
-    return Flow(branches.value, weights)
+    return Flow(leaf.plan.joined(branches.value), weights)
 
 
 def _count(

@@ -1,6 +1,6 @@
 """Kernels in torch: the tensors a declared morphism owns, and its distribution at an input."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
@@ -22,6 +22,14 @@ from quivers_nb.kernels.network import (
 )
 from quivers_nb.kernels.transforms import Cut, kernel_parameters, raw_cut, raw_width
 from quivers_nb.lower.dists import Dist, Simple
+from quivers_nb.lower.special import (
+    discretize_dist,
+    flow_dist,
+    flow_specs,
+    global_dist,
+    global_tensors,
+    has_one_vector,
+)
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import Object, ProductSet, Space, factors, is_finite, width
@@ -58,16 +66,13 @@ def initial_tensors(morphism: Morphism) -> dict[str, Tensor]:
         return _embed_tensors(morphism)
     if morphism.role is Role.LATENT:
         return {"raw": _relation(morphism)}
-    if morphism.family is None:
-        spec = TensorSpec(
-            "logits", (_size(morphism.dom), _size(morphism.cod)), "normal", TABLE_SPREAD
-        )
-        return draw_tensors((spec,))
+    if has_one_vector(morphism):
+        return global_tensors(morphism)
+    tensors = draw_tensors(_specs(morphism))
+    if morphism.scale is None or morphism.family is None:
+        return tensors
     row, settings = FAMILIES[morphism.family], _settings(morphism)
     d, m = _size(morphism.cod), _matrix_size(morphism.cod)
-    tensors = draw_tensors(_network(morphism, raw_width(row, d, settings, m)))
-    if morphism.scale is None:
-        return tensors
     return start_at_scale(row, tensors, morphism.scale, d, settings, m)
 
 
@@ -81,6 +86,19 @@ def _relation(morphism: Morphism) -> Tensor:  # -> (size of dom, size of cod)
     ends = torch.tensor([0.5 * level, min(1.5 * level, 1.0)]).clamp(1e-6, 1.0 - 1e-6).logit()
     low, high = ends.tolist()
     return torch.empty(shape).uniform_(low, high)
+
+
+def _specs(morphism: Morphism) -> tuple[TensorSpec, ...]:
+    """The tensors of a table or of networks."""
+    if morphism.role is Role.DISCRETIZE:
+        return ()
+    d, m = _size(morphism.cod), _matrix_size(morphism.cod)
+    if morphism.family is None:
+        return (TensorSpec("logits", (_size(morphism.dom), d), "normal", TABLE_SPREAD),)
+    if morphism.family == "Flow":
+        return flow_specs(morphism)
+    row = FAMILIES[morphism.family]
+    return _network(morphism, raw_width(row, d, _settings(morphism), m))
 
 
 def _network(morphism: Morphism, raw: int) -> tuple[TensorSpec, ...]:
@@ -144,6 +162,13 @@ class KernelPlan:
         dom = self.morphism.dom
         return is_finite(dom) and not isinstance(dom, ProductSet)
 
+    @property
+    def sequence(self) -> bool:
+        """Whether the input has one more axis, of positions or points, that is consumed (R1)."""
+        source = self.morphism.source
+        attends = source is not None and source.kind is SourceKind.ATTENTION
+        return attends or self.morphism.family == "GP"
+
     @cached_property
     def cut(self) -> Cut:
         """How the raw vector becomes parameters."""
@@ -156,21 +181,25 @@ class KernelPlan:
         """The family that the kernel's density is of."""
         if self.morphism.role is Role.EMBED:
             return FAMILIES["Normal"]
+        if self.morphism.role is Role.DISCRETIZE:
+            return FAMILIES["CategoricalProbs"]
         if self.morphism.family is None:
             return FAMILIES["CategoricalLogit"]
+        if self.morphism.family == "GP":
+            return FAMILIES["MultivariateNormal"]
         row = FAMILIES[self.morphism.family]
         return row if row.kernel_family is None else FAMILIES[row.kernel_family]
 
     @cached_property
     def events(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Own event and family event of a value."""
-        own, inner = _events(self.family, self.morphism.cod, _size(self.morphism.cod))
+        own, inner = _events(self.family, self.morphism)
         return (((self.count,) if self.count > 1 else ()) + own), inner
 
     def joined(self, value: Tensor) -> Tensor:
-        """A stacked value as the next kernel reads it: members side by side, lanes apart."""
+        """A value as the next kernel reads it: members side by side, lanes apart, matrices flat."""
         if self.members == 1:
-            return value
+            return value.flatten(-2) if len(self.events[1]) == 2 else value
         if self.lanes == 1:
             return value.flatten(-2)
         apart: Tensor = value.unflatten(-2, (self.lanes, self.members))
@@ -182,7 +211,27 @@ class KernelPlan:
         finite = is_finite(self.morphism.dom)
         at = _index(self.morphism.dom, x) if finite else _vector(x)
         axes = _Axes(depth, len(lead), 0 if finite else 1, self.lanes > 1, self.members > 1)
+        special = self._special(tensors, at, lead, axes)
+        if special is not None:
+            return special
         return Simple(self.family, self._params(tensors, at, axes), lead, *self.events)
+
+    def _special(
+        self, tensors: dict[str, Tensor], x: Tensor, lead: tuple[int, ...], axes: "_Axes"
+    ) -> Dist | None:
+        """The distribution of a kernel without a parameter network."""
+        if self.morphism.role is Role.DISCRETIZE:
+            return discretize_dist(self.morphism, x, lead)
+        if has_one_vector(self.morphism):
+            return global_dist(self.morphism, tensors["raw"], self.cut, x, lead)
+        if self.morphism.family != "Flow":
+            return None
+        vectors = replace(axes, event=1)
+
+        def arrange(network: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+            return vectors.restore(network(vectors.behind(v)), v)
+
+        return flow_dist(self.morphism, tensors, arrange, x, lead)
 
     def _params(self, tensors: dict[str, Tensor], at: Tensor, axes: "_Axes") -> tuple[Tensor, ...]:
         if self.morphism.role is Role.EMBED:
@@ -210,7 +259,8 @@ class KernelPlan:
             return {}, 0
         name = self.keys[0][0]
         stacked = self.index is not None or self.count > 1
-        depth = picked[name].ndim - (1 if name.startswith("bias") else 2) - (1 if stacked else 0)
+        vector = name.startswith("bias") or has_one_vector(self.morphism)
+        depth = picked[name].ndim - (1 if vector else 2) - (1 if stacked else 0)
         if self.index is not None and self.count == 1:
             picked = {name: tensor.select(depth, self.index) for name, tensor in picked.items()}
         if self.lanes > 1 and self.members > 1:
@@ -262,14 +312,16 @@ class _Axes:
         return self.restore(apply_network("lookup", {"table": table}, self.behind(index)), index)
 
 
-def _events(family: Family, cod: Object, d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _events(family: Family, morphism: Morphism) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Own event and family event of a kernel's value."""
+    cod = morphism.cod
     if family.event_rank == 2:
+        known = dict(morphism.settings)
         size = _matrix_size(cod)
-        return (), (size, size)
+        return (), (int(known.get("rows", size)), int(known.get("cols", size)))
     if family.event_rank == 1:
-        return (), (d,)
-    return ((), ()) if is_finite(cod) else ((d,), ())
+        return (), (_size(cod),)
+    return ((), ()) if is_finite(cod) else ((_size(cod),), ())
 
 
 def _index(dom: Object, x: Tensor) -> Tensor:
@@ -295,13 +347,9 @@ def tensor_names(morphism: Morphism) -> tuple[str, ...]:
     """The names of a morphism's tensors, in order."""
     if morphism.role is Role.EMBED:
         return ("centers", "log_sigma")
-    if morphism.role is Role.LATENT:
+    if morphism.role is Role.LATENT or has_one_vector(morphism):
         return ("raw",)
-    if morphism.family is None:
-        return ("logits",)
-    row = FAMILIES[morphism.family]
-    raw = raw_width(row, _size(morphism.cod), _settings(morphism), _matrix_size(morphism.cod))
-    return tuple(spec.name for spec in _network(morphism, raw))
+    return tuple(spec.name for spec in _specs(morphism))
 
 
 def batchable(morphism: Morphism) -> bool:

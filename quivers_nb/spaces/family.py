@@ -64,6 +64,7 @@ class Family:
     ``improper``: log density 0, cannot be sampled. ``settings``: options with defaults.
     ``simplex``: values are simplex-typed (R7). ``kernel_family``: the row whose parameters and
     density the raw blocks feed, where that is another one (Bernoulli kernels keep their logits).
+    ``network`` False: the raw blocks are one vector, the same at every input (GP, Horseshoe).
     """
 
     name: str
@@ -81,4 +82,9 @@ class Family:
     improper: bool = False
     settings: tuple[tuple[str, float | int | str], ...] = ()
     simplex: bool = False
-    lowered: bool = True  # False: known to the checker, refused as not lowered yet
+    network: bool = True
+
+    @property
+    def inline(self) -> bool:
+        """Whether steps may call the family; else it is a kernel's only (GP, Flow)."""
+        return self.literal or self.variable

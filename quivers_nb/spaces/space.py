@@ -120,6 +120,11 @@ class ProductSet:
 Finite = FinSet | EnumSet | FreeMonoid | FreeResiduated | SumSet | ProductSet
 
 
+SQUARE_MATRICES = frozenset(
+    {"Covariance", "Correlation", "CholeskyFactor", "LowerTriangular", "Orthogonal"}
+)
+
+
 @dataclass(frozen=True)
 class Space:
     """A continuous space by constructor name and sizes (section 3.2), flat values of width ``dim``.
@@ -148,6 +153,13 @@ class Space:
     def matrix_size(self) -> int:
         """Rows of the matrix for matrix spaces; `dim` otherwise."""
         return self.sizes[0]
+
+    @property
+    def matrix_shape(self) -> tuple[int, int] | None:
+        """Rows and columns where the values are matrices by nature; None for others."""
+        if self.ctor == "Stiefel":
+            return self.sizes[0], self.sizes[1]
+        return (self.sizes[0],) * 2 if self.ctor in SQUARE_MATRICES else None
 
     @property
     def bounded(self) -> bool:

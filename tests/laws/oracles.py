@@ -89,6 +89,29 @@ def lkj(y: Array, eta: Array) -> Array:
     return (eta - 1) * 2 * np.log(np.diag(y)).sum() - log_integral + log_jacobian
 
 
+def matrix_normal(y: Array, loc: Array, row_scale: Array, col_scale: Array) -> Array:
+    """Rows side by side are a normal vector; covariance of rows (x) covariance of columns."""
+    covariance = np.kron(row_scale @ row_scale.T, col_scale @ col_scale.T)
+    return stats.multivariate_normal.logpdf(y.ravel(), loc.ravel(), covariance)
+
+
+def wishart(y: Array, df: Array, scale_tril: Array) -> Array:
+    return stats.wishart.logpdf(y, float(df), scale_tril @ scale_tril.T)
+
+
+def inverse_wishart(y: Array, df: Array, scale_tril: Array) -> Array:
+    """scipy's scale is the inverse of that of the Wishart matrix."""
+    return stats.invwishart.logpdf(y, float(df), np.linalg.inv(scale_tril @ scale_tril.T))
+
+
+def horseshoe(y: Array, scale: Array) -> Array:
+    """Sixteen normals whose standard deviations are half-Cauchy quantiles (section 8)."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    local = np.tan(np.pi / 2 * (nodes + 1) / 2)
+    parts = weights / 2 * stats.norm.pdf(y[..., None], 0, scale * local)
+    return np.log(parts.sum(-1)).sum(-1)
+
+
 ORACLES: Mapping[str, Oracle] = {
     "Normal": stats.norm.logpdf,
     "LogNormal": lambda y, m, s: stats.lognorm.logpdf(y, s, scale=np.exp(m)),
@@ -141,4 +164,8 @@ ORACLES: Mapping[str, Oracle] = {
     "MultivariateNormal": lambda y, m, c: stats.multivariate_normal.logpdf(y, m, c @ c.T),
     "LowRankMVN": low_rank,
     "LKJCholesky": rows(lkj),
+    "MatrixNormal": rows(matrix_normal),
+    "Wishart": rows(wishart),
+    "InverseWishart": rows(inverse_wishart),
+    "Horseshoe": horseshoe,
 }

@@ -21,7 +21,7 @@ from quivers_nb.spaces.support import (
     is_discrete,
 )
 
-LOWERED = [name for name, row in FAMILIES.items() if row.lowered]
+LOWERED = [name for name, row in FAMILIES.items() if row.inline]  # GP, Flow: test_special_laws
 CONTINUOUS = [name for name in LOWERED if not is_discrete(FAMILIES[name].support)]
 DISCRETE = [name for name in LOWERED if is_discrete(FAMILIES[name].support)]
 PROPER = [name for name in LOWERED if not FAMILIES[name].improper]
@@ -47,7 +47,10 @@ def parameters(
     values: Params = {}
     for parameter in row.parameters:
         full = (*shape, *(width,) * parameter.rank)
-        values[parameter.name] = draw_parameter(parameter, full, values, generator).to(dtype)
+        value = draw_parameter(parameter, full, values, generator)
+        if parameter.name == "df" and row.event_rank == 2:
+            value = value + width  # a Wishart matrix of m rows needs df > m - 1
+        values[parameter.name] = value.to(dtype)
     return values
 
 

@@ -18,6 +18,7 @@ from quivers_nb.spaces.support import (
     Increasing,
     LowerCholesky,
     OneHot,
+    PositiveDefinite,
     RealLine,
     SimplexSupport,
 )
@@ -173,14 +174,19 @@ def outside(row: Family, params: Params) -> list[Tensor]:
             rows = [[0.5, 0.6, -0.1, *tail], [0.5, 0.4, 0.2, *tail], [0.3, 0.3, 0.3, *tail]]
         case OneHot():
             rows = [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
-        case CorrelationCholesky():
-            eye = torch.eye(3, dtype=torch.float64)
-            upper = eye.clone()
-            upper[0, 1] = 0.1
-            return [upper, 1.1 * eye, -eye]
-        case RealLine():
-            return []
+        case CorrelationCholesky() | PositiveDefinite():
+            return no_matrices(row.support)
+        case _:
+            rows = []
     return [torch.tensor(r, dtype=torch.float64) for r in rows]
+
+
+def no_matrices(support: object) -> list[Tensor]:
+    eye = torch.eye(3, dtype=torch.float64)
+    upper = eye.clone()
+    upper[0, 1] = 0.1
+    scaled = 1.1 * eye if isinstance(support, CorrelationCholesky) else eye - 0.5
+    return [upper, scaled, -eye]
 
 
 @each_family
@@ -254,7 +260,11 @@ def probes(row: Family, params: Params) -> list[Tensor]:
         case CorrelationCholesky():
             tight = [[1.0, 0.0, 0.0], [1.0, 1e-9, 0.0], [0.0, 1.0, 1e-9]]
             return [torch.eye(3, dtype=torch.float64), torch.tensor(tight, dtype=torch.float64)]
-    return [torch.tensor([0.0, 1e-6, -1e6], dtype=torch.float64)]
+        case PositiveDefinite():
+            eye = torch.eye(3, dtype=torch.float64)
+            return [1e-9 * eye, eye, 1e9 * eye, torch.ones(3, 3).double() + 1e-9 * eye]
+    vector = torch.tensor([0.0, 1e-6, -1e6], dtype=torch.float64)
+    return [vector if row.event_rank == 1 else vector.expand(3, 3).contiguous()]
 
 
 @each_family

@@ -43,7 +43,8 @@ each_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 def settings(row: Family) -> dict[str, float]:
-    return BOUNDS if row.name == "TruncatedNormal" else {}
+    matrix = {"rows": 2, "cols": 3} if row.name == "MatrixNormal" else {}
+    return BOUNDS if row.name == "TruncatedNormal" else matrix
 
 
 def raws(row: Family, axes: tuple[int, ...], d: int = 3, scale: float = 1.0) -> Tensor:

@@ -24,6 +24,15 @@ DISCRETE = [name for name in PROPER if is_discrete(FAMILIES[name].support)]
 NODES = grid(4001)
 FINE = grid(200_001)  # for a density that ends inside the line of its support
 ENDING = {"GeneralizedPareto"}
+SIZES = {  # width of the parameters, unconstrained axes, points on each; else 2, 2, 301
+    "Dirichlet": (3, 2, 301),
+    "RelaxedOneHotCategorical": (3, 2, 301),
+    "LKJCholesky": (2, 1, 301),
+    "MatrixNormal": (1, 1, 301),
+    "Wishart": (2, 3, 101),
+    "InverseWishart": (2, 3, 101),
+    "Horseshoe": (1, 1, 20_001),
+}
 MANY = 3000  # counts beyond this have no mass at the parameters drawn here
 
 
@@ -42,18 +51,18 @@ def test_a_scalar_density_integrates_to_one(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", VECTOR)
 def test_a_vector_density_integrates_to_one(name: str) -> None:
-    """On two unconstrained axes (one for a correlation factor of two rows)."""
+    """On one to three unconstrained axes."""
     row = FAMILIES[name]
-    shorter = name == "LogisticNormal"  # its parameters are one shorter than its values
-    plane = row.simplex and not shorter
-    params = parameters(row, 23, width=3 if plane else 2)
+    width, dim, points = SIZES.get(name, (2, 2, 301))
+    params = parameters(row, 23, width=width)
     bijector = bijector_for(row.support, params)
-    dim = 1 if row.event_rank == 2 else 2
+    flat = row.event_rank == 2 and bijector.event_rank == 0
 
     def log_prob(y: Tensor) -> Tensor:
+        y = y.unflatten(-1, (width, width)) if flat else y
         return density(row).log_prob(y, *params.values())
 
-    assert total_mass(log_prob, bijector, dim, 301) == pytest.approx(1.0, abs=1e-4)
+    assert total_mass(log_prob, bijector, dim, points) == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -111,11 +111,3 @@ def test_local_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (ROOT / target).exists(), target
-
-
-def test_the_families_without_a_density_are_named() -> None:
-    from quivers_nb.spaces.families import FAMILIES
-
-    line = re.search(r"^- Families that are known but have no density yet: (.*)\.$", README, re.M)
-    missing = sorted(name for name, row in FAMILIES.items() if not row.lowered)
-    assert (line[1].split(", ") if line else []) == missing

@@ -14,6 +14,7 @@ SHARES: Mapping[str, float] = {
     "stein": 1e-3,
     "pathwise gradients": 1e-3,
     "network starts": 5e-4,
+    "special kernels": 5e-5,
     "sampler moments": 5e-4,
     "sampler invariance": 5e-4,
     "posteriordb": 4e-3,

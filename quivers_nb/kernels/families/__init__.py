@@ -1,4 +1,4 @@
-"""The numeric half of every lowered family, by name; one explicit table per file."""
+"""The numeric half of every family that a step may call, by name; one explicit table per file."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

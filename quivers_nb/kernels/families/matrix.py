@@ -4,7 +4,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import logsigmoid
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.kernels.families.numeric import (
+    HALF_LOG_2PI,
+    LOG_2,
     LOG_PI,
     SUM_TOLERANCE,
     Shape,
@@ -13,6 +16,8 @@ from quivers_nb.kernels.families.numeric import (
     where_inside,
 )
 from quivers_nb.kernels.family import Density, Params
+
+# --- correlation factors -----------------------------------------------------------------------
 
 
 def _lkj_log_prob(y: Tensor, concentration: Tensor) -> Tensor:
@@ -61,4 +66,115 @@ def _lkj_draw(params: Params, shape: Shape, generator: Generator | None, size: i
     return direction * radius.unsqueeze(-1) + torch.diag_embed(diagonal)
 
 
-DENSITIES = (Density("LKJCholesky", _lkj_log_prob, sized_draw=_lkj_draw),)
+# --- normal matrices ---------------------------------------------------------------------------
+
+
+def _solve(factor: Tensor, columns: Tensor) -> Tensor:  # (*n, m, m), (*n, m, k) -> (*n, m, k)
+    solved: Tensor = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return solved
+
+
+def _log_diagonal(factor: Tensor) -> Tensor:  # (*n, m, m) -> (*n,)
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _matrix_normal_log_prob(
+    y: Tensor, loc: Tensor, row_scale: Tensor, col_scale: Tensor
+) -> Tensor:  # (*n, r, c), (*n, r, c), (*n, r, r), (*n, c, c) -> (*n,)
+    """With y = loc + A Z B', Z = A^-1 (y - loc) B'^-1 are independent standard normals."""
+    rows, columns = loc.shape[-2:]
+    left = _solve(row_scale, y - loc)
+    z = _solve(col_scale, left.mT)
+    log_det = columns * _log_diagonal(row_scale) + rows * _log_diagonal(col_scale)
+    return -0.5 * z.square().sum((-2, -1)) - log_det - rows * columns * HALF_LOG_2PI
+
+
+def _matrix_normal_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    loc, row_scale, col_scale = params
+    noise = draw_normal(params, (*shape, *loc.shape[-2:]), generator)
+    return loc + row_scale @ noise @ col_scale.mT
+
+
+# --- covariance matrices -----------------------------------------------------------------------
+
+
+def _definite(y: Tensor) -> tuple[Tensor, Tensor]:  # (*n, m, m) -> (*n,), (*n, m, m)
+    """Where ``y`` is symmetric positive definite, and its Cholesky factor (1 elsewhere)."""
+    tried, info = torch.linalg.cholesky_ex(y.detach())
+    m = y.shape[-1]
+    positive = (tried.diagonal(dim1=-2, dim2=-1) > 0).sum(-1) == m
+    size = y.abs().amax((-2, -1), keepdim=True)
+    skew = ((y - y.mT).abs() > SUM_TOLERANCE * size).sum((-2, -1)) == 0
+    inside = positive & skew & (info == 0)
+    identity = torch.eye(m, dtype=y.dtype, device=y.device)
+    safe = torch.where(inside[..., None, None], y, identity)
+    return inside, torch.linalg.cholesky_ex(safe).L
+
+
+def _wishart_constant(df: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
+    """Where df > m - 1, and the log of the Wishart density's constant there."""
+    m = scale_tril.shape[-1]
+    proper = df > m - 1
+    safe = torch.where(proper, df, float(m))
+    steps = torch.arange(m, dtype=safe.dtype, device=safe.device)
+    log_gamma = torch.lgamma(0.5 * (safe.unsqueeze(-1) - steps)).sum(-1)
+    log_gamma = log_gamma + 0.25 * m * (m - 1) * LOG_PI
+    return proper, -log_gamma - safe * (0.5 * m * LOG_2 + _log_diagonal(scale_tril))
+
+
+def _wishart_log_prob(y: Tensor, df: Tensor, scale_tril: Tensor) -> Tensor:
+    """Over the lower entries of y; V = scale_tril scale_tril' is the mean over df."""
+    inside, factor = _definite(y)
+    proper, constant = _wishart_constant(df, scale_tril)
+    trace = _solve(scale_tril, factor).square().sum((-2, -1))
+    density = constant + (df - y.shape[-1] - 1.0) * _log_diagonal(factor) - 0.5 * trace
+    return where_inside(inside & proper, density)
+
+
+def _inverse_wishart_log_prob(y: Tensor, df: Tensor, scale_tril: Tensor) -> Tensor:
+    """The Wishart density of y^-1 times the Jacobian det(y)^-(m + 1)."""
+    inside, factor = _definite(y)
+    proper, constant = _wishart_constant(df, scale_tril)
+    m = y.shape[-1]
+    identity = torch.eye(m, dtype=y.dtype, device=y.device)
+    trace = _solve(factor, _solve(scale_tril, identity).mT).square().sum((-2, -1))
+    density = constant - (df + m + 1.0) * _log_diagonal(factor) - 0.5 * trace
+    return where_inside(inside & proper, density)
+
+
+def _bartlett(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    """Bartlett 1933: a lower factor of a standard Wishart draw, (*shape, m, m)."""
+    df, scale_tril = params
+    m = scale_tril.shape[-1]
+    if not bool((df > m - 1).all()):
+        raise UserError(
+            f"a Wishart matrix of {m} rows needs df above {m - 1}, got {float(df.min()):g}; raise "
+            "df, or write it as a let that adds the number of rows"
+        )
+    steps = torch.arange(m, dtype=df.dtype, device=df.device)
+    half = 0.5 * (df.unsqueeze(-1) - steps)
+    log_square = draw_log_gamma(half, (*shape, m), generator) + LOG_2
+    below = draw_normal(params, (*shape, m, m), generator).tril(-1)
+    diagonal = (0.5 * log_square).exp().clamp(min=torch.finfo(below.dtype).tiny ** 0.5)
+    return below + torch.diag_embed(diagonal)
+
+
+def _wishart_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    factor = params[1] @ _bartlett(params, shape, generator)
+    return factor @ factor.mT
+
+
+def _inverse_wishart_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
+    """y = X^-1 with X = F F' is G' G for G = F^-1."""
+    factor = params[1] @ _bartlett(params, shape, generator)
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    inverse = _solve(factor, identity)
+    return inverse.mT @ inverse
+
+
+DENSITIES = (
+    Density("LKJCholesky", _lkj_log_prob, sized_draw=_lkj_draw),
+    Density("MatrixNormal", _matrix_normal_log_prob, _matrix_normal_draw),
+    Density("Wishart", _wishart_log_prob, _wishart_draw),
+    Density("InverseWishart", _inverse_wishart_log_prob, _inverse_wishart_draw),
+)

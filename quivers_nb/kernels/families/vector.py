@@ -1,5 +1,9 @@
 """Families of vectors; the last axis is the event."""
 
+import math
+from functools import cache
+
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -14,6 +18,7 @@ from quivers_nb.kernels.families.numeric import (
     draw_exponential,
     draw_log_gamma,
     draw_normal,
+    draw_uniform,
     where_inside,
 )
 from quivers_nb.kernels.family import Density, Params
@@ -84,6 +89,38 @@ def _relaxed_one_hot_draw(params: Params, shape: Shape, generator: Generator | N
     temperature, logits = params
     clocks = draw_exponential((logits,), (*shape, logits.shape[-1]), generator)
     return _to_simplex((logits - clocks.log()) / temperature.unsqueeze(-1))
+
+
+# --- Horseshoe ----------------------------------------------------------------------------------
+
+LOCAL_SCALES = 16  # half-Cauchy scales that the density mixes over (section 8)
+
+
+@cache
+def _local_scales(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """log tan(pi t / 2) at Gauss-Legendre nodes t of (0, 1), and the log weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(LOCAL_SCALES)
+    with torch.inference_mode(False):  # cached, so that autograd may save it later
+        log_scales = torch.tensor(np.log(np.tan(0.25 * np.pi * (nodes + 1.0))))
+        log_weights = torch.tensor(np.log(0.5 * weights))
+        return log_scales.to(device, dtype), log_weights.to(device, dtype)
+
+
+def _horseshoe_log_prob(y: Tensor, scale: Tensor) -> Tensor:  # (*n, d), (*n,) -> (*n,)
+    """Carvalho, Polson, Scott 2010: each entry scale times half-Cauchy times normal."""
+    y = as_real(y, scale)
+    log_scales, log_weights = _local_scales(y.dtype, y.device)
+    log_total = log_scales + scale[..., None, None].log()
+    z = y.unsqueeze(-1) * (-log_total).exp()
+    terms = log_weights - log_total - 0.5 * z.square() - HALF_LOG_2PI
+    return torch.logsumexp(terms, -1).sum(-1)
+
+
+def _horseshoe_draw(params: Params, shape: Shape, generator: Generator | None, size: int) -> Tensor:
+    (scale,) = params
+    full = (*shape, size)
+    local = torch.tan(0.5 * math.pi * draw_uniform(params, full, generator))
+    return scale.unsqueeze(-1) * local * draw_normal(params, full, generator)
 
 
 # --- one-hot -----------------------------------------------------------------------------------
@@ -190,6 +227,7 @@ DENSITIES = (
         _logistic_normal_from_noise,
         noise_width=_one_less,
     ),
+    Density("Horseshoe", _horseshoe_log_prob, sized_draw=_horseshoe_draw),
     Density("RelaxedOneHotCategorical", _relaxed_one_hot_log_prob, _relaxed_one_hot_draw),
     Density("OneHotCategorical", _one_hot_log_prob, _one_hot_draw, reparameterized=False),
     Density(

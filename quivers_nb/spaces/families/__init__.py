@@ -36,3 +36,8 @@ WITH_CDF: frozenset[str] = frozenset({
     "LogitNormal", "Poisson", "Geometric", "Bernoulli", "BernoulliLogit",
 })  # fmt: skip
 """The families whose masses of intervals are known, so that `Restrict` takes them (8.1)."""
+
+MATRIX_SPACES: Mapping[str, str] = MappingProxyType(
+    {"LKJCholesky": "CholeskyFactor", "Wishart": "Covariance", "InverseWishart": "Covariance"}
+)
+"""The space whose values a family of square matrices draws."""

@@ -1,7 +1,7 @@
 """Families of vectors: simplex, one-hot and multivariate normal."""
 
 from quivers_nb.spaces.families.common import blocks, positive, real
-from quivers_nb.spaces.family import Codomain, Family, Parameter, RawBlock
+from quivers_nb.spaces.family import Family, Parameter, RawBlock
 from quivers_nb.spaces.support import REAL, LowerCholesky, OneHot, SimplexSupport
 
 SIMPLEX = SimplexSupport()
@@ -82,9 +82,12 @@ ROWS = (
         event_rank=1,
         literal=False,
         variable=False,
-        kernel=(),
+        kernel=(
+            RawBlock("length_scale", "1", "softplus"),
+            RawBlock("amplitude", "1", "softplus"),
+        ),
+        network=False,
         settings=(("kernel", "rbf"), ("length_scale", 1.0), ("amplitude", 1.0), ("jitter", 1e-6)),
-        lowered=False,
     ),
     Family(
         "Horseshoe",
@@ -92,8 +95,9 @@ ROWS = (
         REAL,
         "a sparse vector: scale times half-Cauchy times normal",
         event_rank=1,
-        kernel=(),
-        lowered=False,
+        kernel=(RawBlock("scale", "1", "softplus"),),
+        network=False,
+        scale_block="scale",
     ),
     Family(
         "Flow",
@@ -104,9 +108,7 @@ ROWS = (
         literal=False,
         variable=False,
         kernel=(),
-        codomain=Codomain.CONTINUOUS,
         noise=True,
         settings=(("n_layers", 4),),
-        lowered=False,
     ),
 )

@@ -1,0 +1,188 @@
+"""What a guide must know of a latent before any input: its shapes and where its values lie (R2)."""
+
+from collections.abc import Mapping, Sequence
+
+from quivers_nb.check import term as ir
+from quivers_nb.check.walk import last_parts
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import DeclaredLatent
+from quivers_nb.kernels import bijector_for
+from quivers_nb.lower.arguments import event_of
+from quivers_nb.lower.frame import CompiledProgram
+from quivers_nb.lower.nodes import deterministic
+from quivers_nb.lower.parameters import KernelPlan
+from quivers_nb.lower.scope import axis_size
+from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.family import Family
+from quivers_nb.spaces.space import Space, is_finite, width
+from quivers_nb.spaces.support import (
+    REAL,
+    Above,
+    Below,
+    Between,
+    Bound,
+    RealLine,
+    SimplexSupport,
+    Support,
+    is_discrete,
+)
+
+
+def latent_shapes(
+    compiled: CompiledProgram, observed: frozenset[str], sizes: Mapping[str, int], prefix: str = ""
+) -> tuple[DeclaredLatent, ...]:
+    """Own shapes of declared latents from the checked program alone, in program order."""
+    out: list[DeclaredLatent] = []
+    for index, step in enumerate(compiled.steps):
+        if not isinstance(step, ir.SampleStep):
+            continue
+        if index in compiled.subs:
+            sub = compiled.subs[index]
+            out.extend(latent_shapes(sub, observed, sizes, f"{prefix}{step.names[0]}/"))
+            continue
+        if index in compiled.nodes and deterministic(compiled.nodes[index]):
+            continue  # its kernels are middles, which no guide covers (R3)
+        name = "_".join(step.names)
+        if prefix + name in observed or all(prefix + n in observed for n in step.names):
+            continue
+        out.append(_latent(compiled, step, prefix + name, sizes))
+    return tuple(out)
+
+
+def _latent(
+    compiled: CompiledProgram, step: ir.SampleStep, name: str, sizes: Mapping[str, int]
+) -> DeclaredLatent:
+    plate = () if step.plate is None else tuple(axis_size(axis, sizes) for axis in step.plate)
+    row_wise = step.plate is None
+    if isinstance(step.source, ir.MorphismCall):
+        return _kernel_latent(step.source.term, name, plate, row_wise=row_wise)
+    own = plate + _own_axes(compiled, step, sizes)
+    if isinstance(step.source, ir.MeasureCall):
+        return _measure_latent(compiled, step, step.source, name, own, len(plate))
+    family = FAMILIES[step.source.family]
+    if not family.event_rank:
+        shape = own + event_of(step.space)
+        support = _located(family.support, family, step.source.args)
+        return DeclaredLatent(name, shape, shape, support, row_wise, len(plate))
+    event = _event(compiled, step, family.event_rank, sizes)
+    free = tuple(bijector_for(family.support, {}).unconstrained_shape(event))
+    return DeclaredLatent(name, own + free, own + event, family.support, row_wise, len(plate))
+
+
+def _kernel_latent(
+    term: ir.Term, name: str, plate: tuple[int, ...], *, row_wise: bool
+) -> DeclaredLatent:
+    """A latent drawn by kernels: of one, its own support; of several, one that all share."""
+    kernels = _last_kernels(term)
+    supports = {_kernel_support(kernel, name) for kernel in kernels}
+    event: tuple[int, ...] = () if is_finite(term.cod) else (width(term.cod),)
+    free, support = event, supports.pop() if len(supports) == 1 else REAL
+    if len(supports) > 1 or (len(kernels) > 1 and not isinstance(support, SCALAR)):
+        raise UserError(
+            f"the parts of `{name}` lie in different places, which a guide cannot follow: sample "
+            "each part in a step of its own, or use MCMC"
+        )
+    if len(kernels) == 1:
+        own, inner = KernelPlan(kernels[0], ()).events
+        event = own + inner
+        if not is_discrete(support):
+            free = own + tuple(bijector_for(support).unconstrained_shape(inner))
+    if is_discrete(support):
+        support = REAL  # never asked for coordinates: given, summed or refused (R3)
+    return DeclaredLatent(name, plate + free, plate + event, support, row_wise, len(plate))
+
+
+SCALAR = RealLine | Above | Below | Between
+
+
+def _last_kernels(term: ir.Term) -> list[ir.Morphism]:
+    if isinstance(term, ir.Generator):
+        return [term.morphism]
+    return [kernel for part in last_parts(term) for kernel in _last_kernels(part)]
+
+
+def _kernel_support(kernel: ir.Morphism, name: str) -> Support:
+    """Where values of a kernel lie; bounds are those of its codomain."""
+    support = KernelPlan(kernel, ()).family.support
+    ends = [getattr(support, end) for end in ("low", "high") if hasattr(support, end)]
+    if is_discrete(support) or not any(isinstance(end, str) for end in ends):
+        return support
+    cod = kernel.cod
+    if kernel.family == "TruncatedNormal" and isinstance(cod, Space):
+        return Between(float(cod.low or 0.0), float(cod.high or 0.0))
+    raise UserError(
+        f"where `{name}` lies depends on the input of its {kernel.family} kernel, which a guide "
+        "cannot follow: use MCMC, or observe it"
+    )
+
+
+def _measure_latent(
+    compiled: CompiledProgram,
+    step: ir.SampleStep,
+    call: ir.MeasureCall,
+    name: str,
+    own: tuple[int, ...],
+    plate: int,
+) -> DeclaredLatent:
+    """A latent drawn by a measure operator, whose interval the checker has found."""
+    if call.support is None:
+        raise UserError(
+            f"where `{name}` lies depends on more than one value, which a guide cannot follow: "
+            "bind each bound with one `let`, or use MCMC"
+        )
+    info = next((v for v in compiled.program.variables if v.name == step.names[0]), None)
+    event = event_of(step.space) or (() if info is None else info.event)
+    free = event
+    if isinstance(call.support, SimplexSupport):
+        free = tuple(bijector_for(call.support, {}).unconstrained_shape(event))
+    row_wise = step.plate is None
+    return DeclaredLatent(name, own + free, own + event, call.support, row_wise, plate)
+
+
+def _located(support: Support, family: Family, args: Sequence[object]) -> Support:
+    """``support`` with its named bounds as the call gives them: numbers, or names of values."""
+
+    def bound(given: Bound) -> Bound:
+        arg = named.get(given) if isinstance(given, str) else None
+        if isinstance(arg, ir.Literal):
+            return float(arg.value)
+        return arg.name if isinstance(arg, ir.Variable) else given
+
+    named = dict(zip((p.name for p in family.parameters), args, strict=False))
+    if isinstance(support, Above):
+        return Above(bound(support.low))
+    if isinstance(support, Below):
+        return Below(bound(support.high))
+    if isinstance(support, Between):
+        return Between(bound(support.low), bound(support.high))
+    return support
+
+
+def _own_axes(
+    compiled: CompiledProgram, step: ir.SampleStep, sizes: Mapping[str, int]
+) -> tuple[int, ...]:
+    """Own axes of an un-indexed site, as far as the checker knows them."""
+    if step.plate is not None or step.space is not None:
+        return ()
+    info = next((v for v in compiled.program.variables if v.name == step.names[0]), None)
+    axes = () if info is None or info.axes is None else info.axes
+    return tuple(axis_size(axis, sizes) for axis in axes)
+
+
+def _event(
+    compiled: CompiledProgram, step: ir.SampleStep, rank: int, sizes: Mapping[str, int]
+) -> tuple[int, ...]:
+    """The event of a vector or matrix: as the checker found it, else by `over`."""
+    assert isinstance(step.source, ir.FamilyCall)
+    info = next((v for v in compiled.program.variables if v.name == step.names[0]), None)
+    if info is not None and len(info.event) == rank:
+        return info.event
+    size = step.source.event_size
+    if size is not None and not isinstance(size, int):
+        size = axis_size(ir.Axis(None, size), sizes)
+    if size is None:
+        raise UserError(
+            f"the size of `{step.names[0]}` is known only with its data, which a guide cannot wait "
+            "for: declare the data (`data m : 1 -> Real 3`), or say `sample v : Real 3 <- …`"
+        )
+    return (size,) * rank
