@@ -247,10 +247,18 @@ class KernelPlan:
         if source.kind is SourceKind.ATTENTION:
             axes = replace(axes, event=axes.event + 1)
         raw = apply_network(source.kind.value, tensors, axes.behind(at), heads=source.heads)
-        params = self.cut(axes.restore(raw, at))
+        params = self._per_component(self.cut(axes.restore(raw, at)))
         if self.lanes > 1 and self.members > 1:
             return tuple(p.flatten(-3, -2) if p.ndim else p for p in params)
         return params
+
+    def _per_component(self, params: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Vector parameters of a number (MixtureNormal) stand behind the axis of a `Real 1`."""
+        row = self.family
+        if row.event_rank or not self.events[0]:
+            return params
+        ranks = [parameter.rank for parameter in row.parameters]
+        return tuple(p.unsqueeze(-2) if r else p for p, r in zip(params, ranks, strict=True))
 
     def _tensors(self, parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
         """Tensors by name, and how many stack axes stand in front of each."""

@@ -37,7 +37,11 @@ VALUE = re.compile(rf"({NAME})=(.+?)(?=\s+{NAME}=|$)")
 WEIGHT = re.compile(r"# weight: (\S+) = (.*\S)")
 FORMULAS = {
     **vars(stats),
-    **{name: getattr(np, name) for name in ("array", "exp", "expm1", "inf", "log", "sum")},
+    **{
+        name: getattr(np, name)
+        for name in ("array", "exp", "expm1", "inf", "log", "pi", "sqrt", "sum", "tan")
+    },
+    "leggauss": np.polynomial.legendre.leggauss,
 }
 
 

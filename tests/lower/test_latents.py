@@ -1,0 +1,92 @@
+"""Latents that a guide covers lie where their kernel's family does, with its shapes."""
+
+from math import prod
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.dsl import loads
+from quivers_nb.inference import ELBO, SVI, AutoNormalGuide
+from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.support import is_discrete
+from tests.laws.test_uses import KERNELS, kernel
+
+MOVING = {"Uniform", "Pareto", "GeneralizedPareto"}
+CONTINUOUS = [n for n in KERNELS if not is_discrete(FAMILIES[n].support)]
+COVERED = [n for n in CONTINUOUS if n not in MOVING and n != "GP"]
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_a_guide_of_a_kernel_site_draws_values_of_its_family(name: str) -> None:
+    model = kernel(name, "Real 4")
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    guide = AutoNormalGuide(model, observed_names=set()).double()
+    values = guide.rsample(x)
+    assert bool(model.log_joint(x, values).isfinite().all())
+    (latent,) = model.declared_latents()
+    assert values["h"].numel() == 5 * prod(latent.value_shape)
+
+
+@pytest.mark.parametrize("name", sorted(MOVING))
+def test_a_support_that_moves_with_the_input_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="depends on the input of its"):
+        AutoNormalGuide(kernel(name, "Real 4"), observed_names=set())
+
+
+def test_parts_that_lie_in_different_places_are_refused() -> None:
+    source = """\
+object R : Real 2
+morphism f : R -> R [role=kernel] ~ Gamma
+morphism g : R -> R [role=kernel] ~ Normal
+let both = fan(f, g)
+program p : R -> R * R
+    sample h <- both
+    return h
+export p
+"""
+    with pytest.raises(UserError, match="the parts of `h` lie in different places"):
+        AutoNormalGuide(loads(source).morphism, observed_names=set())
+
+
+MATRICES = """\
+object R : Real 2
+object S : Covariance 2
+object N : FinSet 20
+program p : 1 -> 1
+    sample mu : R <- Normal(0.0, 2.0)
+    sample v : S <- InverseWishart(4.0, 1.0)
+    let l = cholesky(v)
+    sample w <- MultivariateNormal(mu, l)
+    sample t : R <- Horseshoe(0.5)
+    observe y : N <- MultivariateNormal(w, l)
+    return v
+export p
+"""
+
+
+def test_a_fit_of_matrices_and_vectors_whose_size_is_their_parameters() -> None:
+    model = loads(MATRICES).morphism.double()
+    torch.manual_seed(0)
+    y = torch.randn(20, 2, dtype=torch.float64) @ torch.tensor([[1.0, 0.5], [0.0, 0.4]]).double()
+    guide = AutoNormalGuide(model, observed_names={"y"}).double()
+    optim = torch.optim.Adam(guide.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(0)
+    svi = SVI(model, guide, optim, ELBO(num_particles=10), generator=generator)
+    losses = [float(svi.step(None, {"y": y})) for _ in range(100)]
+    assert sum(losses[-10:]) < sum(losses[:10])
+    assert guide.rsample(None)["v"].shape == (2, 2)
+    assert guide.rsample(None)["w"].shape == (2,)
+
+
+def test_a_size_that_only_data_know_is_asked_for() -> None:
+    source = """\
+program p : 1 -> 1
+    let b = m0 * 1.0
+    let s = cholesky(k)
+    sample w <- MultivariateNormal(b, s)
+    return w
+export p
+"""
+    with pytest.raises(UserError, match="the size of `w` is known only with its data"):
+        AutoNormalGuide(loads(source).morphism, observed_names=set())
