@@ -45,11 +45,15 @@ from quivers_nb.syntax import tree
 
 RandomStep = tree.SampleStep | tree.ObserveStep
 
-CARRIERS: dict[str, type] = {
-    "Simplex": SimplexSupport,
-    "CholeskyFactor": CorrelationCholesky,
-    "Covariance": PositiveDefinite,
+CARRIERS: dict[str, tuple[type, ...]] = {
+    "Simplex": (SimplexSupport,),
+    "CholeskyFactor": (CorrelationCholesky,),
+    "Covariance": (PositiveDefinite,),
+    **dict.fromkeys(
+        ("Sphere", "Ball", "Orthogonal", "Stiefel", "Correlation", "LowerTriangular"), ()
+    ),
 }
+"""The supports whose values lie in a space; of some spaces no family draws values."""
 
 
 def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
@@ -265,7 +269,9 @@ def _drawn_there(step: RandomStep, space: Space, draw: Draw, env: Environment) -
         f"{step.call.name.text} does not draw values of {space}",
         step.call.name.span,
         because=because,
-        hint=f"drop `: {space}`, or draw from a family whose values lie there",
+        hint=f"drop `: {space}`, or draw from a family whose values lie there"
+        if wanted
+        else f"no family draws there: compute it with a `let`, as from a draw without `: {space}`",
     )
     return False
 
