@@ -167,3 +167,44 @@ def test_every_family_with_parameters_from_data(name: str) -> None:
     q = target.unconstrain({"h": y})
     torch.testing.assert_close(target.constrain(q)["h"], y)
     assert bool(target.log_density(q).isfinite())
+
+
+# --- sequences ----------------------------------------------------------------------------------
+
+TOKENS = """\
+object T : FinSet 7
+object P : Real 4
+object O : Real 2
+morphism e : T -> P [role=embed]
+morphism a : P -> O [role=kernel, {options}
+let c = e >> a
+program p : T -> O
+    sample h <- {use}
+    return h
+export p
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [("param_source=attention(heads=2)] ~ Normal", 6), ("length_scale=0.5] ~ GP", 2)],
+)
+def test_a_kernel_that_consumes_a_sequence_reads_one_drawn_point_by_point(
+    options: str, length: int
+) -> None:
+    """``embed >> attention`` on tokens: one middle per position, and the kernel's own density."""
+    torch.manual_seed(0)
+    model = loads(TOKENS.format(options=options, use="c")).morphism.double()
+    tokens = torch.randint(7, (5, length), generator=seeded(6))
+    run = model.trace(tokens, generator=seeded(7))
+    points = run.internal_sites["h/c/e"].value
+    assert points.shape == (5, length, 4)
+    values = {"h": run.sites["h"].value, "h/c/e": points}
+    torch.testing.assert_close(model.log_joint(tokens, values), run.log_joint)
+    alone = loads(
+        TOKENS.format(options=options, use="a").replace("program p : T", "program p : P")
+    ).morphism.double()
+    weights = model.state_dict()
+    alone.load_state_dict({key: weights[key.replace("a/", "c/a/")] for key in alone.state_dict()})
+    got = run.sites["h"].log_prob
+    torch.testing.assert_close(got, alone.log_joint(points, {"h": values["h"]}))
