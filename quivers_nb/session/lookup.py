@@ -128,8 +128,11 @@ def _family(family: Family) -> list[Part]:
         settings = ", ".join(f"{key}={default}" for key, default in family.settings)
         parts.append(Text(f"options with their defaults: {settings}", Tone.QUIET))
     forms = [
-        ("in a step", family.literal or family.variable),
-        ("as a kernel, morphism f : A -> B [role=kernel] ~ " + family.name, family.kernel),
+        ("in a step", family.inline),
+        (
+            "as a kernel, morphism f : A -> B [role=kernel] ~ " + family.name,
+            family.kernel is not None,
+        ),
     ]
     parts.append(Text("; ".join(words for words, holds in forms if holds), Tone.QUIET))
     return parts
