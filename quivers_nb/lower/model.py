@@ -305,9 +305,8 @@ class Model(nn.Module):
 
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
         """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
-        return latent_shapes(
-            self.compiled, frozenset(observed_names) | self.observed_names, self.sizes
-        )
+        known = frozenset(observed_names) | self.observed_names
+        return latent_shapes(self.compiled, known, self.sizes)
 
     def batch_shape(self, x: Any) -> tuple[int, ...]:
         """The rows of a run on ``x`` (R1); ``()`` where there are none."""
