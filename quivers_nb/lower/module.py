@@ -9,11 +9,12 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.lower.activation import terms_of
 from quivers_nb.lower.answers import FixedNoise, FreshNoise, Given, Prior
 from quivers_nb.lower.compile import compile_term
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.model import Model
-from quivers_nb.lower.nodes import Flow, deterministic, flow, head, scans
+from quivers_nb.lower.nodes import Flow, Recur, deterministic, flow, head, scans
 from quivers_nb.lower.posteriors import PosteriorProgram
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.storage import Storage
@@ -85,6 +86,25 @@ class Kernel(nn.Module):
         return torch.logsumexp(answer.term, 0) - torch.log(
             torch.tensor(float(num_inner), dtype=answer.term.dtype)
         )
+
+    def log_joint(self, x: Any, states: Any) -> Tensor:  # (*b, L, d), (*b, L, *event) -> (*b,)
+        """Of a scan: the exact joint density of all its states, as a tensor or under ``"h"``.
+
+        Raises `UserError` if this is no scan of a kernel, or the states do not fit.
+        """
+        outputs = self.node.outputs if isinstance(self.node, Recur) else None
+        if outputs is None or len(outputs) != 1:
+            raise UserError(
+                f"`{self.name}` is no scan of one kernel, so its states are not one sequence: use "
+                "log_joint of a program that scans, which takes every site by its path"
+            )
+        given = torch.as_tensor(states["h"] if isinstance(states, Mapping) else states)
+        ((path, obj),) = outputs
+        values = {path: given if is_finite(obj) else given.to(self._dtype())}
+        run, tensor, lead = self._run(x, (), (Given(values),))
+        flow(self.node, run, Flow(tensor), lead)
+        row, shared = terms_of(run)
+        return shared if row is None else row + shared
 
     def _rank(self, lead: tuple[int, ...]) -> int:
         return len(lead) + (0 if is_finite(self.codomain) else 1)

@@ -238,3 +238,31 @@ def test_predictive_draws_hold_what_cells_observe() -> None:
     assert (found[y].sign() == low.sign().unsqueeze(-1)).all()
     draws = Predictive(model, {"low": low}, generator=torch.Generator().manual_seed(2))(u)
     assert draws[y].shape == (200, 2, 5)
+
+
+def test_an_exported_scan_scores_its_states() -> None:
+    source = """\
+object A : Real 2
+object H : Real 3
+morphism cell : A * H -> H [role=kernel, hidden_dim=4] ~ Normal
+let f = scan(cell)
+program p : A -> H
+    sample h <- f
+    return h
+export p
+export f
+"""
+    torch.manual_seed(1)
+    module = loads(source).double()
+    kernel, model = module.exports["f"], module.exports["p"]
+    x, states = random(2, 5, 2), random(2, 5, 3)
+    expected = model.log_joint(x, {"h": states[:, -1], "h/f/[t]/cell": states[:, :-1]})
+    torch.testing.assert_close(kernel.log_joint(x, states), expected)
+    torch.testing.assert_close(kernel.log_joint(x, {"h": states}), expected)
+    with pytest.raises(UserError, match=r"shape \(2, 4, 3\), but shape \(2, 5, 3\)"):
+        kernel.log_joint(x, states[:, 1:])
+    plain = loads(
+        source.replace("scan(cell)", "cell").replace("program p : A", "program p : A * H")
+    )
+    with pytest.raises(UserError, match="`f` is no scan of one kernel"):
+        plain.exports["f"].log_joint(x, states)
