@@ -103,7 +103,8 @@ class Feed:
         if self._growing is not None:
             return self._growing.look()
         if isinstance(job, SviJob) and self._run.progress.iteration:
-            return guide_look(job, self._generator)
+            look = guide_look(job, self._generator)
+            return look if look.names else None  # a guide of nothing has nothing to show
         return None
 
 

@@ -328,3 +328,14 @@ def test_wrong_words_are_refused():
         panel(HandModel(), X, DATA, method="mcmc")
     with pytest.raises(UserError, match="press Start"):
         panel(HandModel(), X, DATA).result  # noqa: B018
+
+
+def test_a_fit_of_weights_alone_has_curves_and_nothing_else_to_show():
+    made = panel(HandModel(), X, {**DATA, "m": torch.zeros(2), "z": torch.zeros(8)}, steps=20)
+    screen = Screen(made)
+    ended(made.start())
+    made.run.flush(LONG)
+    made._view.tab = "density"
+    assert screen.curves[-1]["last"]
+    assert not screen.looks("density")
+    assert "20 steps" in repr(made)
