@@ -140,8 +140,10 @@ class Drawing:
             case "html":
                 head = '<!doctype html><html lang="en"><meta charset="utf-8">'
                 return f"{head}<body>{self.html}</body></html>\n".encode()
-            case "svg" | "dot" | "tex":
-                return {"svg": self.svg, "dot": self.dot, "tex": self.tikz}[format].encode()
+            case "svg" | "dot":
+                return str(getattr(self, format)).encode()
+            case "tex":
+                return self.tikz.encode()
             case "txt" | "json":
                 return (self.outline if format == "txt" else self.geometry.to_json()).encode()
             case _:

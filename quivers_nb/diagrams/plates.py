@@ -7,6 +7,7 @@ another one. Edges cross the border of a region by ports of their own.
 
 from dataclasses import dataclass, field, replace
 
+from quivers_nb.check.paths import join
 from quivers_nb.diagrams.graph import (
     IN,
     OUT,
@@ -65,14 +66,21 @@ class Draft:
 
 
 def drawn(
-    draft: Draft, title: str, dom: tuple[WireType, ...] = (), cod: tuple[WireType, ...] = ()
+    draft: Draft,
+    title: str,
+    dom: tuple[WireType, ...] = (),
+    cod: tuple[WireType, ...] = (),
+    path: str = "",
 ) -> Diagram:
-    """The diagram of a draft: regions as groups, edges as wires that never branch."""
+    """The diagram of a draft: regions as groups, edges as wires that never branch.
+
+    ``path`` is where in the whole picture the draft stands.
+    """
     ports = _Ports(draft, dom, cod)
     regions = _regions(draft)
     where = {name: k for k, members in enumerate(regions) for name in members}
     order = _topological(draft, regions, where)
-    outer = _Level(ports)
+    outer = _Level(ports, path)
     for k in order:
         members = regions[k]
         plate = draft.entries[members[0]].plate
@@ -97,6 +105,7 @@ class _Level:
     """The outermost level: its items, and where wires cross the borders of regions."""
 
     ports: "_Ports"
+    path: str
     items: list[Item] = field(default_factory=list)
     crossed: dict[tuple[Port, Port], tuple[Port, Port]] = field(default_factory=dict)
 
@@ -155,12 +164,12 @@ class _Ports:
 def _region(ports: _Ports, members: list[str], plate: frozenset[str], outer: _Level) -> Item:
     """The group of a region; notes in ``outer.crossed`` by which ports its edges cross."""
     own = set(members)
-    ident = f"plate {title_of(plate)}"
+    ident = wish = join(outer.path, f"plate {title_of(plate)}")
     taken = {item.id for item in outer.items}
     count = 1
     while ident in taken:
         count += 1
-        ident = f"plate {title_of(plate)}#{count}"
+        ident = f"{wish}#{count}"
     wires: list[Wire] = []
     ins: list[WireType] = []
     outs: list[WireType] = []

@@ -69,7 +69,7 @@ def program_item(
     draft.inputs(ins)
     draft.steps()
     draft.returned(outs)
-    body = drawn(draft.draft, program.name, ins, outs)
+    body = drawn(draft.draft, program.name, ins, outs, path)
     return Item(
         id=path or program.name,
         kind=Kind.GROUP,

@@ -1,5 +1,7 @@
 """The picture of a program: sites, edges from the checked program, plates as sets of axes."""
 
+from pathlib import Path
+
 import pytest
 
 from quivers_nb.check import check_source
@@ -30,6 +32,23 @@ program mix : N -> N
         observe y : N <- Normal(mu, 1.0)
     return a
 export mix
+"""
+
+HIDDEN = """\
+object U : Real 1
+object K : FinSet 3
+object Y : Real 2
+morphism trans : K -> K [role=kernel]
+morphism emit : K -> Y [role=kernel] ~ Normal
+program step(u, z) : U * K -> K
+    sample s <- trans(z)
+    observe y <- emit(s)
+    return s
+let chain = scan(step)
+program hmm : U -> K
+    sample last <- chain
+    return last
+export hmm
 """
 
 
@@ -108,7 +127,26 @@ def test_an_applied_morphism_opens_into_its_string_diagram() -> None:
     assert list(overlaps(opened)) == []
 
 
-@pytest.mark.parametrize("text", [SCHOOLS, ITEMS, LOOP, MIXTURE, TOWERS])
+@pytest.mark.parametrize("text", [SCHOOLS, ITEMS, LOOP, MIXTURE, TOWERS, HIDDEN])
+@pytest.mark.parametrize("orient", ["tb", "lr"])
+def test_everything_open_has_an_id_of_its_own_and_a_frame_around_it(
+    text: str, orient: str, tmp_path: Path
+) -> None:
+    drawing = diagram(check_source(text), orient=orient, depth=9)
+    geometry = drawing.geometry
+    ids = [part.id for part in (*geometry.nodes, *geometry.frames)]
+    assert len(set(ids)) == len(ids)
+    frames = {frame.id: frame.parent for frame in geometry.frames}
+    for frame in frames:
+        above = [frame]
+        while frames[above[-1]]:
+            above.append(frames[above[-1]])
+            assert len(above) <= len(frames)
+    for format in ("svg", "dot", "tex", "html", "txt", "json"):
+        assert drawing.save(tmp_path / f"picture.{format}").stat().st_size > 100
+
+
+@pytest.mark.parametrize("text", [SCHOOLS, ITEMS, LOOP, MIXTURE, TOWERS, HIDDEN])
 @pytest.mark.parametrize("orient", ["tb", "lr"])
 def test_no_edge_runs_through_a_site(text: str, orient: str) -> None:
     geometry = diagram(check_source(text), orient=orient).geometry
