@@ -107,6 +107,15 @@ def test_the_cells_run_in_order_and_print_what_is_shown(tmp_path: Path) -> None:
             assert comparable(printed) == comparable(shown)
 
 
+def test_the_picture_is_the_diagram_that_the_caption_names() -> None:
+    from quivers_nb import diagram, load
+
+    model = load(str(ROOT / "tests" / "data" / "seed" / "seq2seq.qvr")).morphism
+    picture = (ROOT / "notebooks" / "pictures" / "seq2seq.svg").read_text(encoding="utf-8")
+    assert "`diagram(seq2seq, depth=4)`" in README
+    assert picture == diagram(model, depth=4).svg
+
+
 def test_local_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
