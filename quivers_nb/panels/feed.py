@@ -6,7 +6,6 @@ a look that took long the next one waits longer. A view that does not acknowledg
 is sent less, twice a second.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter
 from typing import Any
@@ -113,8 +112,3 @@ def packed(message: Message) -> tuple[dict[str, Any], list[bytes]]:
     header = {"kind": "curves", **message.header()}
     parts = [np.ascontiguousarray(pairs.T).tobytes() for pairs in message.data.values()]
     return header, [b"".join(parts)]
-
-
-def weight(header: Mapping[str, Any], buffers: list[bytes]) -> int:
-    """Bytes of a message, without its envelope."""
-    return len(json.dumps(header)) + sum(map(len, buffers))

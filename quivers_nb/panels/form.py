@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from quivers_nb.session.settings import SETTINGS, Reading, Setting, defaults, read
+from quivers_nb.session.settings import SETTINGS, Reading, Setting, read
 
 _TITLES = {"svi": "SVI", "nuts": "NUTS"}
 _GRID = "repeat(auto-fill, minmax(21em, 1fr))"
@@ -99,6 +99,3 @@ def _field(setting: Setting, text: str) -> Any:
         options["value"] = setting.read(text)
         return widgets.Dropdown(options=setting.choices, **options)
     return widgets.Text(placeholder=setting.empty, continuous_update=True, **options)
-
-
-__all__ = ["Form", "defaults"]
