@@ -122,8 +122,9 @@ def test_a_second_panel_on_the_model_is_told_to_wait():
 def test_a_run_outlives_its_panel():
     made, screen = long_svi()
     screen.press("start")
+    model = made.model
     del made, screen
-    (run,) = live_runs()
+    (run,) = [each for each in live_runs() if each.model is model]
     run.abort().wait(LONG)
 
 
