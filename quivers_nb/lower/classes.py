@@ -62,7 +62,7 @@ def classes(
     tilts = Tilts(stack, act.dtype, act.device)
     run = Run(
         (data, draws, fresh or NoMiddles()), weights, act.entry.batch_shape, act.dtype, act.device,
-        stack, checked=False, tilts=tilts,
+        stack, checked=False, tilts=tilts, summing=True,
     )  # fmt: skip
     with torch.enable_grad():
         execute(act.frame(run), act.inputs)

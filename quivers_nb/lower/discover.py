@@ -10,6 +10,8 @@ from quivers_nb.diagnostics.errors import InternalError, UserError
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.lower.answers import Answer, Kind, SiteKey
 from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.ranges import finite_size
+from quivers_nb.lower.run import MAX_BRANCHES
 from quivers_nb.spaces.support import Counts
 
 
@@ -39,8 +41,8 @@ class Discover:
         if site.kind is Kind.MIDDLE and self.latents != "all":
             return None
         if dist.discrete:
-            if site.kind is Kind.MIDDLE:
-                return None  # summed, if it is finite
+            if site.kind is Kind.MIDDLE or _is_summed(site, dist):
+                return None  # a middle is summed if it is finite, else refused there
             raise UserError(_finite_message(site, dist, self.proposals.get(site.path)))
         noise = self._noise_event(site, dist)
         event = dist.unconstrained_event() if noise is None else noise
@@ -74,6 +76,12 @@ class Discover:
         shape = (*stack, *dist.lead, *dist.unconstrained_event())
         zeros = torch.zeros(shape, dtype=self.dtype, device=self.device)
         return dist.constrain(zeros)[0]
+
+
+def _is_summed(site: SiteKey, dist: Dist) -> bool:
+    """Whether a site that nobody gives is summed over its values: one per row, and few (R3)."""
+    size = finite_size(dist)
+    return size is not None and size <= MAX_BRANCHES and len(dist.lead) == site.batch_rank
 
 
 def _finite_message(site: SiteKey, dist: Dist, proposal: str | None) -> str:

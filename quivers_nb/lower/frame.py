@@ -97,8 +97,17 @@ def _summed(run: Run, site: SiteKey, dist: Dist, *, rows: bool) -> Tensor:
             f"`{site.path}` has own axes, whose values together are too many to sum: give them "
             "under this key"
         )
+    if run.block is not None:
+        raise UserError(
+            f"`{site.path}` is a discrete latent inside a marginalize block: write it as a block "
+            f"of its own, `marginalize {site.path} <- …`"
+        )
     branches = enumerated(site, run, dist, size)
-    run.add(branches.weights, rows=rows)
+    weights = branches.weights
+    if run.tilts is not None and weights is not None:
+        places = run.batch_shape if rows else ()
+        weights = weights + run.tilts.tilt(site.path, size, run.summed, places)
+    run.add(weights, rows=rows)
     run.sum_over(branches.value)
     return branches.value
 

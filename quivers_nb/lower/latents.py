@@ -45,8 +45,20 @@ def latent_shapes(
         name = "_".join(step.names)
         if prefix + name in observed or all(prefix + n in observed for n in step.names):
             continue
+        if step.plate is None and _is_discrete(step):
+            continue  # summed in fits, or refused there
         out.append(_latent(compiled, step, prefix + name, sizes))
     return tuple(out)
+
+
+def _is_discrete(step: ir.SampleStep) -> bool:
+    match step.source:
+        case ir.MorphismCall(term=term):
+            return is_finite(term.cod)
+        case ir.FamilyCall(family=name):
+            return is_discrete(FAMILIES[name].support)
+        case _:
+            return False
 
 
 def _latent(

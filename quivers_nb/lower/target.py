@@ -222,6 +222,7 @@ class Opened:
             stack,
             checked=False,
             generator=generator,
+            summing=True,
         )
 
 
@@ -313,7 +314,7 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
         FixedNoise(act.dtype, act.device),
     )
     weights = model.weights(act.dtype)
-    run = Run(sources, weights, act.entry.batch_shape, act.dtype, act.device)
+    run = Run(sources, weights, act.entry.batch_shape, act.dtype, act.device, summing=True)
     with torch.no_grad():
         execute(act.frame(run), act.inputs)
     row, shared = terms_of(run)
