@@ -123,11 +123,20 @@ def test_observes_of_programs_inside_need_their_values_by_path() -> None:
     assert model.target(x, {"y": y, "m/seen": y}).layout.dim == 3
 
 
-def test_a_class_drawn_by_a_kernel_is_refused_with_the_composition_that_sums_it() -> None:
+def test_a_class_drawn_by_a_kernel_is_summed_as_in_the_composition() -> None:
     head = (
         "object R : Real 2\nobject K : FinSet 3\nmorphism c : R -> K [role=kernel] ~ Categorical\n"
+        "morphism e : K -> R [role=embed]\nprogram p(a) : R -> R\n"
     )
-    rest = "morphism e : K -> R [role=embed]\nprogram p(a) : R -> R\n    sample k <- c(a)\n"
-    model = loads(head + rest + "    observe y <- e(k)\n    return k\nexport p\n").morphism
-    with pytest.raises(UserError, match="`f >> g`, and it is summed as a middle"):
-        model.target(torch.zeros(4, 2), {"y": torch.zeros(4, 2)})
+    steps = "    sample k <- c(a)\n    observe y <- e(k)\n    return k\nexport p\n"
+    apart = loads(head + steps).morphism
+    text = head.replace("program", "let both = c >> e\nprogram")
+    composed = loads(text + "    observe y <- both(a)\n    return y\nexport p\n").morphism
+    stored = apart.state_dict()
+    composed.load_state_dict({f"both/{key}": value for key, value in stored.items()})
+    x, y = torch.randn(4, 2), torch.randn(4, 2)
+    q = torch.zeros(0)
+    one = apart.target(x, {"y": y}, latents="declared").terms(q).row
+    other = composed.target(x, {"y": y}, latents="declared").terms(q).row
+    assert one.shape == (4,)
+    torch.testing.assert_close(one, other)
