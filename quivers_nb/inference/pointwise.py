@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.inference_data import inference_data
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.store import available_memory
@@ -172,7 +173,7 @@ def draws_of(
 
 def _observed(model: Model, obs: Values | None, found: Mapping[str, Tensor]) -> dict[str, Any]:
     """The data of the observe sites, in the shape of their densities where that is possible."""
-    given = {**(obs or {}), **getattr(model, "data", {})}
+    given = {**by_name(obs), **getattr(model, "data", {})}
     out = {}
     for name in (name for joined in found for name in joined.split(" + ")):
         if name in given:

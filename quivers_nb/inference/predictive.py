@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model, Values, refuse_nothing
@@ -60,7 +61,7 @@ class Predictive:
             return found
         collected: dict[str, list[Tensor]] = {}
         for number in range(self.num_samples):
-            given = {**self._latents(x, number), **(observations or {})}
+            given = {**self._latents(x, number), **by_name(observations)}
             run = self.model.trace(x, given, generator=self.generator)
             for name, site in run.sites.items():
                 collected.setdefault(name, []).append(torch.as_tensor(site.value))

@@ -136,6 +136,8 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
         raise UserError(f"`{key}` is a ragged list: its rows have different lengths") from error
     if array.dtype.kind == "c":
         raise UserError(f"`{key}` is complex: give its real part")
+    if array.dtype.kind == "O" and any(each is None for each in array.flat):
+        raise UserError(f"`{key}` holds None: drop those rows, or model the missing values")
     if array.dtype.kind in "OUSMm":
         shown = getattr(value, "dtype", None) or array.dtype
         raise UserError(
@@ -143,6 +145,12 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
             f"example with pandas.factorize"
         )
     return array
+
+
+def float_bits(value: Any) -> int:
+    """64 or 32 for floating tensors and arrays, 0 for anything else."""
+    name = str(getattr(value, "dtype", ""))
+    return int(name[-2:]) if name.endswith(("float64", "float32")) else 0
 
 
 def _site_tensor(key: str, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,5 +1,6 @@
 """The program input: its batch shape and its components (ruling R1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,12 @@ def fit_input(
 
 
 def _tensor(program: ir.Program, x: object, device: torch.device) -> Tensor:
+    if isinstance(x, Mapping) or hasattr(x, "columns"):
+        raise UserError(
+            f"the input of `{program.name}` must be numbers for {program.dom}, not named columns: "
+            "data go by name in the argument after it; the input is None for a program that never "
+            "reads it"
+        )
     try:
         return torch.as_tensor(x, device=device)
     except (TypeError, ValueError, RuntimeError) as error:

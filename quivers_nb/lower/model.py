@@ -11,6 +11,7 @@ for sites and host data may be tensors, numpy arrays, pandas columns, lists or n
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from torch.nn import Parameter
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
 from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.trace import Site, Trace
@@ -28,6 +30,7 @@ from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, No
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import (
     Prepared,
+    float_bits,
     prepare,
     require_responses,
     responses_fix_sizes,
@@ -67,6 +70,7 @@ class Model(nn.Module):
         self.checked = checked
         self.name = program.name
         self.sizes = dict(sizes)
+        self._late: Mapping[str, int] = {}  # sizes that only data give
         self.compiled, work = compile_program(program, storage)
         self._keys = tuple(work.keys)
         self._owner_paths = dict(work.paths)
@@ -158,7 +162,7 @@ class Model(nn.Module):
         self, x: Any, observations: Values | None = None, *, generator: Generator | None = None
     ) -> Trace:
         """One run: given sites are clamped, the others drawn (7.12)."""
-        act = self._activate(x, observations or {})
+        act = self._activate(x, by_name(observations))
         run = self._run(act, [*self._given(act), Prior(generator)], generator=generator)
         run.recording = True
         env = execute(act.frame(run), act.inputs)
@@ -176,11 +180,10 @@ class Model(nn.Module):
         generator: Generator | None = None,
     ) -> Any:
         """The output of one run per index of ``sample_shape``: ``(*sample_shape, *b, *own)``."""
-        act = self._activate(x, observations or {})
+        act = self._activate(x, by_name(observations))
         stack = tuple(sample_shape)
-        run = self._run(
-            act, [*self._given(act), Prior(generator)], stack=stack, generator=generator
-        )
+        answerers = [*self._given(act), Prior(generator)]
+        run = self._run(act, answerers, stack=stack, generator=generator)
         return self._output(execute(act.frame(run), act.inputs), act, stack)
 
     forward = rsample
@@ -199,8 +202,8 @@ class Model(nn.Module):
         Every declared site and what programs inside observe, ``(count, *value_shape)``; what
         neither ``draws`` nor ``observations`` give is drawn.
         """
-        dtype = self._dtype({**(observations or {}), **(draws or {})})
-        act = self._activate(x, observations or {}, dtype=dtype)
+        dtype = self._dtype({**by_name(observations), **(draws or {})})
+        act = self._activate(x, by_name(observations), dtype=dtype)
         stacked = {k: v.to(dtype) if v.is_floating_point() else v for k, v in (draws or {}).items()}
         given = [Given(stacked, 1, act.entry.one_row), *self._given(act)]
         run = self._run(act, [*given, Prior(generator)], stack=(count,), generator=generator)
@@ -263,11 +266,8 @@ class Model(nn.Module):
         row, shared = terms_of(run)
         if stack:
             level = torch.log(torch.tensor(float(num_inner), dtype=act.dtype))
-            row = (
-                None
-                if row is None
-                else _inner(row, run.batch_rank) - level * (row.ndim > run.batch_rank)
-            )
+            if row is not None:
+                row = _inner(row, run.batch_rank) - level * (row.ndim > run.batch_rank)
             shared = _inner(shared, 0) - level * (shared.ndim > 0)
         return Terms(row, shared, run.batch_rank), act
 
@@ -299,14 +299,20 @@ class Model(nn.Module):
                 "freeze_masks=True, which holds the masks fixed"
             )
         dtype = self._dtype({}) if dtype is None else dtype
-        act = self._activate(x, observations or {}, dtype=dtype)
+        act = self._activate(x, by_name(observations), dtype=dtype)
         require_responses(self.compiled, act.prepared, missing)
         return open_target(self, act, latents)
 
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
         """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
         known = frozenset(observed_names) | self.observed_names
-        return latent_shapes(self.compiled, known, self.sizes)
+        return latent_shapes(self.compiled, known, {**self.sizes, **self._late})
+
+    def sized(self, x: Any, observations: Values | None) -> "Model":
+        """This model over the same weights, its late sizes those of the data."""
+        other = copy(self)
+        other._late = self._activate(x, by_name(observations)).prepared.sizes
+        return other
 
     def batch_shape(self, x: Any) -> tuple[int, ...]:
         """The rows of a run on ``x`` (R1); ``()`` where there are none."""
@@ -319,9 +325,9 @@ class Model(nn.Module):
 
         Where no site has a floating value, host data decide.
         """
-        sites = {_float_bits(v) for k, v in values.items() if k in self.vocabulary.sites}
+        sites = {float_bits(v) for k, v in values.items() if k in self.vocabulary.sites}
         if not sites - {0}:
-            sites = {_float_bits(v) for v in values.values()}
+            sites = {float_bits(v) for v in values.values()}
         own = next((p.dtype for p in self.parameters()), self._precision.dtype)
         return torch.float64 if 64 in sites else own
 
@@ -369,12 +375,6 @@ class Model(nn.Module):
         program = self.program
         values = {label: _plain(env[name], act, stack) for label, name in program.returns}
         return values if program.returns_tuple else next(iter(values.values()))
-
-
-def _float_bits(value: Any) -> int:
-    """64 or 32 for floating tensors and arrays, 0 for anything else."""
-    name = str(getattr(value, "dtype", ""))
-    return int(name[-2:]) if name.endswith(("float64", "float32")) else 0
 
 
 def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.persist import digest, replacing
@@ -119,7 +120,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """What identifies a run: its settings, the text of its model, and a hash of what it sees."""
     origin = origin_of(model)
-    given = {"": x, **(data or {})}
+    given = {"": x, **by_name(data)}
     tensors = {name: torch.as_tensor(v) for name, v in given.items() if v is not None}
     weights = {f"{key}": value for key, value in model.storage().items()}
     return {

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
@@ -82,6 +83,7 @@ def fit_nuts(
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
     refuse_nothing(model)
+    data = by_name(data)
     kernel = NUTSKernel(
         max_tree_depth=max_tree_depth, mass_matrix=mass_matrix, target_accept=target_accept
     )
@@ -143,10 +145,11 @@ def fit_svi(
     refuse_nothing(model)
     if steps < 1 or not lr > 0.0:
         raise UserError(f"steps={steps}, lr={lr}: must be positive")
-    made = _guide(model, frozenset(data or ()), guide)
+    data = by_name(data)
+    made = _guide(_sized(model, x, data), frozenset(data), guide)
     seeded = _seed(seed, checkpoint)
     generator = Generator().manual_seed(seeded)
-    some = None if minibatch is None else batches(model, x, data or {}, minibatch, seeded)
+    some = None if minibatch is None else batches(model, x, data, minibatch, seeded)
     whole = total_rows if total_rows is not None or some is None else some.rows
 
     def prepare() -> SVI:
@@ -252,6 +255,12 @@ def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None
     if hasattr(guide, "rsample") and not isinstance(guide, type):
         return cast("Guide", guide)
     return cast("MakeGuide", guide)(model, names)
+
+
+def _sized(model: Model, x: Tensor | None, data: Values) -> Model:
+    """The model with the sizes that only data fix: a guide has them from the start."""
+    sized = getattr(model, "sized", None)
+    return model if sized is None else cast("Model", sized(x, data))
 
 
 def _parameters(guide: Guide) -> Iterator[Parameter]:

@@ -14,6 +14,7 @@ from quivers_nb.inference import (
     AutoMultivariateNormal,
     AutoNormalGuide,
     NUTSKernel,
+    Predictive,
 )
 from quivers_nb.inference.mcmc.engine import Attentive, _poll
 from quivers_nb.session.live import live_runs
@@ -434,3 +435,52 @@ def test_a_blocking_fit_raises_what_the_model_raises(capsys):
     with pytest.raises(ZeroDivisionError):
         fit_nuts(Counting(n9=fail), X, DATA, tier="eager", block=True, **SMALL)
     assert live_runs() == ()
+
+
+LATE = """object Obs : FinSet n
+data x : Obs -> Real 1
+program local : Obs -> Obs
+    sample tau <- HalfNormal(1.0)
+    sample slope <- Normal(0.0, 1.0)
+    sample level : Obs <- Normal(0.0, tau)
+    let m = level + slope * x
+    observe y : Obs <- Normal(m, 1.0)
+    return m
+export local
+"""
+
+
+def _table():
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame({"x": torch.arange(6.0).numpy(), "y": torch.ones(6).numpy()})
+
+
+def test_a_frame_of_pandas_is_its_columns():
+    frame, model = _table(), loads(LATE).morphism
+    drawn = [fit_nuts(model, None, data, block=True, **FEW).result for data in (frame, dict(frame))]
+    assert torch.equal(drawn[0].samples["slope"], drawn[1].samples["slope"])
+    lost = [
+        fit_svi(model, None, data, steps=5, seed=1, block=True).result.losses
+        for data in (frame, dict(frame))
+    ]
+    assert torch.equal(*lost)
+    new = Predictive(model, {"tau": torch.ones(3), "slope": torch.ones(3)})(None, frame[["x"]])
+    assert new["y"].shape == (3, 6)
+
+
+def test_data_without_names_are_refused():
+    model = loads(LATE).morphism
+    with pytest.raises(UserError, match="not as list"):
+        fit_nuts(model, None, [1.0, 2.0])
+    with pytest.raises(UserError, match="not named columns: data go by name in the argument after"):
+        MCMC(NUTSKernel(), 5, 5, 1).run(model, {"x": [1.0], "y": [1.0]})
+    with pytest.raises(UserError, match="`y` holds None"):
+        MCMC(NUTSKernel(), 5, 5, 1).run(model, None, {"x": [1.0, 2.0], "y": [None, 1.0]})
+
+
+def test_a_guide_has_the_sizes_that_its_data_fix():
+    model = loads(LATE).morphism
+    run = fit_svi(model, None, _table(), steps=3, seed=1, block=True)
+    assert run.guide.rsample(None)["level"].shape == (6,)
+    assert run.guide.origin == model.origin
+    assert model.sizes == {}

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit
@@ -243,7 +244,7 @@ class SVI:
 
     def _target(self, x: Tensor | None, obs: Values | None) -> OpenTarget:
         """The target at these data, opened again only if they changed."""
-        data = _Data.of(x, obs or {})
+        data = _Data.of(x, by_name(obs))
         if self._opened is not None and data is not None and self._opened[0] == data:
             return self._opened[1]
         target = self.model.target(x, obs, latents="declared")
