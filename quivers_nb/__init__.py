@@ -41,6 +41,8 @@ _SUBMODULES = {
     "inference": "quivers_nb.inference",
 }
 
+__all__ = [*_HOME, *_SUBMODULES]  # noqa: PLE0604  (names of the tables)
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name, or a public submodule, on first use."""

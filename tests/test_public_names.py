@@ -41,6 +41,12 @@ def test_the_public_names_are_these() -> None:
     ]
 
 
+def test_a_star_imports_all_of_them() -> None:
+    found: dict[str, object] = {}
+    exec("from quivers_nb import *", found)
+    assert set(found) - {"__builtins__"} == {*quivers_nb._HOME, *quivers_nb._SUBMODULES}
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         quivers_nb.nonsense  # noqa: B018

@@ -51,18 +51,20 @@ class QvrCommands(Magics):
     @no_var_expand
     @line_magic
     def qvr_doc(self, line: str) -> None:
-        """Explain a declared name, a family, a keyword or the code of a message.
+        """Explain a declared name, a family, a function, a keyword or the code of a message.
 
         `%qvr_doc encoder`, `%qvr_doc Normal`, `%qvr_doc sample`, `%qvr_doc Q0402`.
         """
         word = line.strip()
         if not word:
-            raise UsageError("write a name, a family, a keyword or a code: %qvr_doc Normal")
+            raise UsageError(
+                "write a name, a family, a function, a keyword or a code: %qvr_doc exp"
+            )
         names = self.session.known()
         cards = explain(word, names)
         if not cards:
             raise UsageError(
-                f"{word} is no declared name, family, keyword or code"
+                f"{word} is no declared name, family, function, keyword or code"
                 f"{_meant(word, subjects(names), '; %qvr_ls lists the names')}"
             )
         for each in cards:

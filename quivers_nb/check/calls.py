@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from quivers_nb.check.axes import Axes
 from quivers_nb.check.builtins import BUILTINS, Action, Builtin
+from quivers_nb.check.elsewhere import function_hint
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.higher_order import check_list_call
 from quivers_nb.check.tensors import Infer, Typed, aligned, tensor, union
@@ -12,7 +13,6 @@ from quivers_nb.check.term import Apply, Literal
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.values import UNKNOWN, Value
 from quivers_nb.diagnostics.diagnostic import Because, Label
-from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.space import Object, Space
 from quivers_nb.syntax import tree
 
@@ -191,8 +191,7 @@ def _rank_zero(
 
 def _unknown(expr: tree.LetCall, env: Environment) -> None:
     name = expr.name.text
-    near = nearest(name, BUILTINS)
-    hint = None if near is None else f"did you mean `{near}`?"
+    hint = function_hint(name)
     if name in env.bound:
         hint = "a function that is bound here is passed to `map`, `fold` or `filter`"
     elif name in env.scope.morphisms:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from quivers_nb.check.arguments import check_argument
+from quivers_nb.check.elsewhere import parameter_hint
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.ranges import check_ranges
 from quivers_nb.check.scope import Scope
@@ -128,13 +129,12 @@ def _keyword(
 ) -> None:
     key, report = arg.key.text, env.scope.report
     if key not in names:
-        near = nearest(key, names)
         report.error(
             "Q0602",
             f"{family.name} has no parameter `{key}`",
             arg.key.span,
-            because=[Because(f"its parameters are {', '.join(names)}")],
-            hint=None if near is None else f"did you mean `{near}`?",
+            because=[Because(_parameters(names))],
+            hint=parameter_hint(key, family),
         )
     elif key in slots:
         report.error(
@@ -163,7 +163,14 @@ def _arity(
         f"{family.name} expects {expected}; got {len(args)}",
         call.span,
         because=[Because(f"missing: {', '.join(missing)}")] if missing else [],
+        hint=f"write `{family.name}({', '.join(names)})`" if names else f"write `{family.name}`",
     )
+
+
+def _parameters(names: list[str]) -> str:
+    if not names:
+        return "it has no parameters"
+    return f"its parameter{'s are' if len(names) > 1 else ' is'} {', '.join(names)}"
 
 
 def given_argument(arg: tree.StepArg, env: Environment) -> Given:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from quivers_nb.check.axes import shown
+from quivers_nb.check.builtins import BUILTINS
 from quivers_nb.check.calls import check_call
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.factors import check_factor
@@ -67,7 +68,9 @@ def _factor(expr: tree.LetFactor, env: Environment) -> Typed:
 
 
 def _method(expr: tree.LetMethod, env: Environment) -> Typed:
-    not_lowered(f"the method `.{expr.method.text}`", expr.method.span, env.scope.report)
+    name = expr.method.text
+    hint = f"functions stand alone: write `{name}(…)`" if name in BUILTINS else None
+    not_lowered(f"the method `.{name}`", expr.method.span, env.scope.report, hint)
     return NOTHING, UNKNOWN
 
 

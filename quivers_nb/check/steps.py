@@ -5,6 +5,7 @@ from dataclasses import replace
 from quivers_nb.check.applied import applied_draw
 from quivers_nb.check.axes import Axes
 from quivers_nb.check.draw import Draw
+from quivers_nb.check.elsewhere import family_meant
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.families import MEASURES
 from quivers_nb.check.indices import (
@@ -156,7 +157,10 @@ def _draw(step: RandomStep, hint: SizeHint, env: Environment) -> Draw | None:
 
 def _undefined_head(name: tree.Name, env: Environment) -> None:
     scope = env.scope
+    meant = None if name.text in scope.later else family_meant(name.text)
     hint = scope.hint(name.text, (*scope.morphisms, *FAMILIES))
+    if meant is not None:
+        hint = f"write `{meant}`"
     message = f"undefined morphism or family `{name.text}`"
     scope.report.undefined("Q0504", message, name.span, key=(name.text,), hint=hint)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from quivers_nb.check.builtins import BUILTINS, Builtin
 from quivers_nb.check.describe import outline
 from quivers_nb.check.term import DataSpec
 from quivers_nb.diagnostics.catalogue import codes, page
@@ -41,8 +42,8 @@ KEYWORDS: Mapping[str, tuple[str, str]] = {
         "observe y : Obs <- Normal(mu, 1.0)",
     ),
     "marginalize": (
-        "sums a finite value out of its block",
-        "marginalize z <- Categorical(weights)\n    observe y <- Normal(mu, 1.0)",
+        "sums a finite value out of its block; after a colon, one per element of an object",
+        "marginalize z : Obs <- Categorical(w)\n    observe y : Obs <- Normal(mu[z], 1.0)",
     ),
     "score": ("adds a number to the log density", "score penalty = -1.0 * w * w"),
     "return": ("says what a run of the program gives", "return mu"),
@@ -58,7 +59,7 @@ KEYWORDS: Mapping[str, tuple[str, str]] = {
 
 def subjects(names: Iterable[Known]) -> tuple[str, ...]:
     """Every word that `explain` knows."""
-    return (*(each.name for each in names), *FAMILIES, *KEYWORDS, *codes())
+    return (*(each.name for each in names), *FAMILIES, *KEYWORDS, *BUILTINS, *codes())
 
 
 def explain(word: str, names: Sequence[Known]) -> tuple[Card, ...]:
@@ -68,6 +69,8 @@ def explain(word: str, names: Sequence[Known]) -> tuple[Card, ...]:
         cards.append(_card(word, _family(FAMILIES[word])))
     if word in KEYWORDS:
         cards.append(_card(word, _keyword(word)))
+    if word in BUILTINS:
+        cards.append(_card(word, _builtin(BUILTINS[word])))
     if word in codes():
         cards.append(_card(word, _code(word)))
     return tuple(cards)
@@ -142,6 +145,12 @@ def _keyword(word: str) -> list[Part]:
     sentence, example = KEYWORDS[word]
     head = Row((Text(word, Tone.STRONG), Text(f" {sentence}")))
     return [head, *(Text("    " + line) for line in example.splitlines())]
+
+
+def _builtin(row: Builtin) -> list[Part]:
+    """A function of lets: how many arguments it takes, and what it does to axes."""
+    head = Row((Text(row.name, Tone.STRONG), Text(f" takes {row.arity} and {row.action.value}")))
+    return [head, Text("a function of lets: let v = " + row.name + "(…)", Tone.QUIET)]
 
 
 def _code(code: str) -> list[Part]:

@@ -74,6 +74,8 @@ def test_words_of_every_sort_are_explained(full: Cells) -> None:
         "Dirichlet": ("summing to one", "vector"),
         "sample": ("draws a value", "sample level : Site"),
         ">>": ("f >> g",),
+        "sigmoid": ("sigmoid takes 1 argument and acts on each number", "let v = sigmoid("),
+        "pow": ("pow takes 2 arguments",),
         "Q0402": ("Q0402: ", "fails:", "works:"),
     }
     for word, wanted in facts.items():
@@ -85,6 +87,7 @@ def test_words_of_every_sort_are_explained(full: Cells) -> None:
 def test_an_unknown_word_gets_the_nearest_one(full: Cells) -> None:
     assert "did you mean Normal?" in full.fail("%qvr_doc Normall")[1]
     assert "did you mean sample?" in full.fail("%qvr_doc smaple")[1]
+    assert "did you mean softmax?" in full.fail("%qvr_doc softmaxx")[1]
     assert "%qvr_ls lists" in full.fail("%qvr_doc xxxxxxxxxx")[1]
     assert "write a name" in full.fail("%qvr_doc")[1]
 
