@@ -60,8 +60,9 @@ system:
 		apt-get update -q && apt-get install -y -q chromium fonts-dejavu-core graphviz; \
 	fi >/dev/null 2>&1 || echo "Chromium or Graphviz cannot be installed: some tests are skipped"
 
-# The stamp is newer than what it was made from, so a second run of anything starts at once.
-$(READY): requirements.txt pyproject.toml | $(BIN)/pip
+# The stamp is newer than what it was made from, so a second run of anything starts at once. An install
+# copies the JupyterLab extension, so a change of it counts.
+$(READY): requirements.txt pyproject.toml $(wildcard quivers_nb/labextension/* quivers_nb/labextension/static/*) | $(BIN)/pip
 	$(PIP) install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 		"$$(grep '^torch==' requirements.txt)"
 	$(PIP) install -r requirements.txt
