@@ -16,8 +16,10 @@ from IPython.utils._process_common import arg_split
 
 from quivers_magics.magic import QvrMagics, read_options
 from quivers_nb.check.describe import outline
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.inference.columns import by_name
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Module
 from quivers_nb.panels import Panel
@@ -107,11 +109,10 @@ class QvrFitting(Magics):
         if text is not None:
             text = _unquoted(text)
             value = self._value(text, "--data")
-            if not isinstance(value, Mapping):
-                raise UsageError(
-                    f"--data {text} is a {type(value).__name__}, not a mapping of names"
-                )
-            return value, text
+            try:
+                return by_name(value), text
+            except UserError as error:
+                raise UsageError(f"--data {text}: {error}") from error
         wanted = [*model.program.host_names, *sorted(model.observed_names)]
         missing = [name for name in wanted if name not in self.shell.user_ns]
         if missing:

@@ -180,7 +180,15 @@ def _has_axes(base: Value, name: tree.Name, count: int, env: Environment) -> boo
 def _in_range(base: Value, name: tree.Name, written: list[tree.LetExpr], env: Environment) -> None:
     for index, axis in zip(written, base.own or (), strict=False):
         size = axis.obj.size
-        if not isinstance(index, tree.Number) or not isinstance(size, int):
+        if not isinstance(index, tree.Number):
+            continue
+        if int(index.value) != index.value:
+            env.scope.report.error(
+                "Q0708", f"index {index.value} is no whole number", index.span,
+                hint=f"write `{name.text}[{int(index.value)}]` for one element",
+            )  # fmt: skip
+            continue
+        if not isinstance(size, int):
             continue
         if not 0 <= int(index.value) < size:
             env.scope.report.error(

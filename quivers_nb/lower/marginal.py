@@ -300,7 +300,8 @@ class _Collected:
         ):
             raise UserError(
                 f"inside `marginalize {self.step.name}` every term must run over its plate {want}, "
-                f"but one has shape {have}: use the grouped form, [over=…] with via="
+                f"but one has shape {have}: give as many values as the plate has elements, or use "
+                "the grouped form, [over=…] with via="
             )
         return term
 

@@ -14,6 +14,7 @@ from IPython.display import DisplayHandle, display
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.panels.feed import HISTORY, TABS, Feed
 from quivers_nb.panels.form import Form
@@ -48,7 +49,8 @@ class Panel:
         refuse_nothing(model)
         if method not in FITS:
             raise UserError(f"method={method!r} is not one of {', '.join(FITS)}")
-        self.model, self.x, self.data = model, x, data
+        self.model, self.x = model, x
+        self.data = None if data is None else by_name(data)
         own = str(getattr(model, "name", "model"))
         self._names = names or (
             own,

@@ -155,6 +155,9 @@ def _body(value: Exported, picture: Callable[[], Drawing] | None = None) -> Part
     parts: list[Part] = []
     if isinstance(value, Model):
         parts.extend(_program(value.program))
+        if value.inner_observed:
+            inside = ", ".join(sorted(value.inner_observed))
+            parts.append(_line(f"observed inside, given by path: {inside}", Tone.QUIET))
     parts.append(_line(_weights(value), Tone.QUIET))
     parts.append(_drawn(picture or _picture(value)))
     parts.append(Fold("outline", Text(outline(_term(value)))))

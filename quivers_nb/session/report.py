@@ -104,10 +104,13 @@ def vi_findings(result: SVIResult) -> tuple[Finding, ...]:
             )
         )
     if not result.converged and result.num_steps:
+        fact = "the mean loss of the last 100 steps is not within 0.1 % of that of the 100 before"
+        if result.num_steps < 200:
+            fact = f"{result.num_steps} steps are too few to tell: two times 100 are compared"
         found.append(
             Finding(
                 "not-settled",
-                "the mean loss of the last 100 steps is not within 0.1 % of that of the 100 before",
+                fact,
                 "Take more steps; if the loss jumps about, take more particles or a lower rate",
             )
         )

@@ -55,6 +55,8 @@ def test_data_and_method_can_be_named(line: Cells) -> None:
     assert "fit_nuts(\n    line,\n    None,\n    d," in made.code
     made.start().wait(LONG)
     assert made.result.num_samples == 30
+    framed = fitted(line, "line -d \"__import__('pandas').DataFrame({'x': x, 'y': y})\"")
+    assert set(framed.data) == {"x", "y"}
     quoted = fitted(line, """line -d '{"x": x, "y": y}'""")
     assert set(quoted.data) == {"x", "y"}
 
@@ -64,7 +66,7 @@ def test_data_and_method_can_be_named(line: Cells) -> None:
     [
         ("lime", "lime is not defined; did you mean line?"),
         ("x", "x is no program"),
-        ("line -d 3", "is a int, not a mapping"),
+        ("line -d 3", "--data 3: data are given by name"),
         ("line -d nothing", "--data nothing has no value: NameError"),
         ("line steps", "write name=value"),
         ("line stepz=3", "did you mean steps"),

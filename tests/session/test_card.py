@@ -248,3 +248,19 @@ def test_the_acceptance_program_has_two_sites_and_all_its_parameters_on_its_card
     assert all(line.endswith("one per row") for line in sites)
     assert "272 096 parameters" in lines
     assert any("fan of 4 enc_head" in line for line in lines)
+
+
+def test_what_a_cell_of_a_scan_observes_is_named_by_the_key_that_gives_it() -> None:
+    text = """object R : Real 1
+program step(day, z) : R * R -> R
+    sample s <- Normal(z, 1.0)
+    observe y <- Normal(s, 0.5)
+    return s
+let walk = scan(step)
+program p : R -> R
+    sample last <- walk
+    return last
+export p
+"""
+    shown = _text(card(loads(text).morphism))
+    assert "observed inside, given by path: last/walk/[t]/step/y" in shown

@@ -42,7 +42,9 @@ def test_bad_draws_are_said_to_be_bad_and_what_to_do():
 
 def test_a_variational_fit_says_whether_it_has_settled():
     result = ended(fit_svi(HandModel(), X, DATA, steps=30)).result
-    assert "not-settled: " in words(result)
+    assert "not-settled: 30 steps are too few to tell" in words(result)
+    long = replace(result, losses=torch.arange(400.0), converged=False)
+    assert "not-settled: the mean loss of the last 100 steps is not within" in words(long)
     flat = replace(result, losses=torch.ones(400), converged=True)
     assert words(flat).startswith("400 steps, loss 1: the loss has settled.")
     assert "not-settled" not in words(flat)
