@@ -148,10 +148,15 @@ class Model(Parameterized, Protocol):
 
 
 def refuse_nothing(model: "Model | None") -> None:
-    """Refuse None where a model is wanted: a module that exports nothing has no morphism."""
+    """Refuse what is no model: None of a module that exports nothing, a name, a morphism."""
     if model is None:
         raise UserError(
             "the model is None: the module exports nothing. Add a line `export NAME` to it"
+        )
+    if not hasattr(model, "target") and not hasattr(model, "trace"):
+        raise UserError(
+            f"a model is wanted, such as an exported program, not {model!r:.60} "
+            f"({type(model).__name__})"
         )
 
 

@@ -88,6 +88,11 @@ def _draws(posterior: Any) -> dict[str, Tensor]:
         posterior = posterior.samples
     if isinstance(posterior, Samples):
         draws = {name: value.flatten(0, 1) for name, value in posterior.items()}
+    elif not hasattr(posterior, "items"):
+        raise UserError(
+            f"the posterior is a {type(posterior).__name__}, which has no draws by name: give a "
+            "result of draws (`run.result`), a guide (`run.guide`), or a mapping"
+        )
     else:
         draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
     lifted = sorted(name for name in draws if name.startswith(PREFIX))

@@ -159,6 +159,11 @@ def _scalars(
     result: MCMCResult, sites: Sequence[str] | None, most: int
 ) -> tuple[tuple[str, ...], Any, int]:
     """The first scalars of the chosen sites: names and ``(chains, draws, scalars)``."""
+    if not isinstance(result, MCMCResult):
+        raise UserError(
+            f"figures are made of draws, not of a {type(result).__name__}: give `run.result` of "
+            "a run of NUTS"
+        )
     if not result.num_samples:
         raise UserError("there are no draws to show: the run was stopped before the first one")
     unknown = [site for site in sites or () if site not in result.samples]

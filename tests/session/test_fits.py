@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from quivers_nb import Run, UserError, fit_nuts, fit_svi
+from quivers_nb import Run, UserError, figures, fit_nuts, fit_svi
 from quivers_nb.dsl import loads
 from quivers_nb.inference import (
     ELBO,
@@ -484,3 +484,16 @@ def test_a_guide_has_the_sizes_that_its_data_fix():
     assert run.guide.rsample(None)["level"].shape == (6,)
     assert run.guide.origin == model.origin
     assert model.sizes == {}
+
+
+def test_a_run_or_a_name_in_the_place_of_a_result_or_a_model_is_named():
+    model = loads(LATE).morphism
+    with pytest.raises(UserError, match="a model is wanted, such as an exported program, not 'lo"):
+        fit_nuts("local", None, {})
+    run = fit_svi(model, None, _table(), steps=3, seed=1, block=True)
+    for wrong in (run, run.result):
+        with pytest.raises(UserError, match=r"a guide \(`run.guide`\)"):
+            Predictive(model, wrong, num_samples=2)
+        with pytest.raises(UserError, match=r"give `run\.result`"):
+            figures.trace(wrong)
+    assert Predictive(model, run.guide, num_samples=2)(None, _table())["level"].shape == (2, 6)
