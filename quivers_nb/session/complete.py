@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quivers_nb.check import check_source
+from quivers_nb.check.builtins import BUILTINS
 from quivers_nb.check.expect import events_meet
 from quivers_nb.check.morphisms import COMMON, ROLE_OPTIONS, ROLES
 from quivers_nb.check.term import Role, SourceKind
@@ -133,6 +134,9 @@ def _values(place: Place) -> Iterator[Suggestion]:
     for each in place.names:
         if each.word == "data":
             yield Suggestion(each.name, f"data {each.type}")
+    if _COMPUTES.match(place.line):
+        for name, row in BUILTINS.items():
+            yield Suggestion(name, f"function of {row.arity}")
     yield from _morphisms(place)
 
 
@@ -140,6 +144,7 @@ _BEGUN = re.compile(r"[^\W\d]\w*\Z")
 _ROLE = re.compile(r"\brole\s*=\s*(\w+)")
 _TILDE = re.compile(r"\s*morphism\b.*~\s*\Z")
 _BEGINS = re.compile(r"=|<-|~|\bexport\b|,|[()\[\]]")  # what an expression may begin after
+_COMPUTES = re.compile(r"\s+(let|score)\b")
 _RETURN = re.compile(r"^\s+return\b", re.MULTILINE)
 _BOUND = re.compile(r"^\s+(?:sample|let|observe|marginalize)\s+([\w, ]+)", re.MULTILINE)
 
@@ -155,7 +160,7 @@ PLACES: tuple[tuple[re.Pattern[str], Callable[[Place], Iterator[Suggestion]]], .
         (r"(<-|~)\s*\Z", _draws),
         (r"\A\s*(object|morphism|program|data)\b[^\[~]*(:|->|\*)\s*\Z", _objects),
         (r"\A\s+\w+\s+[\w, ]+:\s*\Z", _objects),  # the plate of a step
-        (r"\A\s*(let\b.*=|export\b)[^<]*\Z", _values),
+        (r"\A\s*((let|score)\b.*=|export\b)[^<]*\Z", _values),
         (r"[(,]\s*\Z", _values),
         (r"\A\s+return\b", _values),
         (r"", lambda _: iter(())),

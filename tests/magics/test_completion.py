@@ -168,3 +168,12 @@ def test_nothing_that_completion_is_made_of_imports_torch() -> None:
             node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
         } | {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
         assert not any(name.startswith(("torch", "quivers_nb.lower")) for name in imported)
+
+
+@pytest.mark.parametrize("step", ["let", "score"])
+def test_functions_are_offered_where_a_program_computes(full: Cells, step: str) -> None:
+    head = "%%qvr\nprogram p : A -> B\n    sample w <- Normal(0.0, 1.0)\n"
+    offered = _offers(full, f"{head}    {step} v = 2.0 * sig")
+    assert ("sigmoid", "function of 1 argument") in offered
+    assert "sigmoid" not in [name for name, _ in _offers(full, f"{head}    sample v <- Normal(sig")]
+    assert "sigmoid" not in [name for name, _ in _offers(full, "%%qvr\nlet v = sig")]
