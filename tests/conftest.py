@@ -1,8 +1,14 @@
-"""Settings of every test: one thread per process, and the same examples on every run."""
+"""Settings of every test: one thread per process, the same examples on every run, Ctrl-C heard."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+
+# A shell starts what it runs in the background with interrupts ignored; a test that waits for one
+# would then wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings
 
