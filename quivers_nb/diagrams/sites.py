@@ -9,7 +9,7 @@ its string diagram.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quivers_nb.check.describe import distribution
 from quivers_nb.check.paths import join, root_segment, step_paths
@@ -34,7 +34,7 @@ from quivers_nb.diagrams.assemble import assemble
 from quivers_nb.diagrams.factors import size_text, wires_of
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind, WireType
 from quivers_nb.diagrams.pieces import One, Piece
-from quivers_nb.diagrams.plates import Draft, Entry, drawn
+from quivers_nb.diagrams.plates import EDGE, Draft, Entry, drawn
 from quivers_nb.diagrams.words import (
     argument_variables,
     expression_text,
@@ -185,7 +185,7 @@ class _Draft:
         if isinstance(step.source, MorphismCall):
             applied = self._applied(step.source, path, plate)
             ident = self._add(item, plate)
-            for k in range(max(len(self.draft.entries[applied].item.outs), 1)):
+            for k in range(len(self.draft.entries[applied].item.outs)):
                 self.draft.join(applied, ident, k)
         else:
             ident = self._add(item, plate)
@@ -235,13 +235,19 @@ class _Draft:
     def _applied_item(self, term: Term, path: str) -> Item:
         piece = self.morphisms(term, path)
         if isinstance(piece, One):
-            return piece.item
+            return piece.item if piece.item.outs else self._with_an_output(term, piece.item, path)
         whole = assemble(piece)
         if isinstance(term, Generator) or (len(whole.items) == 1 and whole.items[0].id == path):
             return whole.items[0]
         kind = GroupKind.PROGRAM if isinstance(term, ProgramTerm) else GroupKind.LET
         ident = join(path, "expression")
         return Item(ident, Kind.GROUP, "expression", whole.dom, whole.cod, group=kind, body=whole)
+
+    def _with_an_output(self, term: Term, item: Item, path: str) -> Item:
+        """What a step binds comes from somewhere, even if the codomain is the unit (7.1)."""
+        if isinstance(term, ProgramTerm):
+            return program_item(term.program, path, item.ins, (EDGE,), self.morphisms)
+        return replace(item, outs=(EDGE,)) if item.body is None else item
 
     def _arguments(self, call: MorphismCall) -> list[str]:
         found = [v for arg in call.args or () for v in argument_variables(arg)]

@@ -163,8 +163,6 @@ WRONG = (
           "repeat"),
 )  # fmt: skip
 NOT_YET = [
-    ("discretize", "morphism d : Real 1 [low=0.0, high=1.0] -> FinSet 4 "
-     "[role=discretize, bins=4]\n", 1),
     ("dagger", "morphism f : X -> Y [role=latent]\nlet g = f.dagger\n", 2),
     ("parser", "let g = parser(rules=[evaluation], terminal=X)\n", 1),
     ("composition", "composition real\n", 1),

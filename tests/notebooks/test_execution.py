@@ -48,7 +48,7 @@ def ran() -> NotebookNode:
 def test_the_saved_card_is_text_and_self_contained_html(ran: NotebookNode) -> None:
     (output,) = ran.cells[1].outputs
     assert output.output_type == "display_data"
-    assert set(output.data) == {"text/plain", "text/html"}
+    assert set(output.data) == {"text/plain", "text/html", "image/svg+xml"}
     assert "line : Obs -> Obs" in output.data["text/plain"]
     assert "<script" not in output.data["text/html"]
 
