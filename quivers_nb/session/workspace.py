@@ -34,6 +34,15 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """An export. ``text``: its expression as it is written; ``uses``: every word in it."""
+
+    text: str
+    span: Span
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A cell that has been read. ``declared``: what other cells have not taken over since."""
 
@@ -41,9 +50,13 @@ class Cell:
     label: str = field(compare=False)  # how people find it, for example ``cell [3]``
     name: str | None  # the name that the user gave the module
     declared: tuple[Declared, ...]
-    exports: frozenset[str]  # as they are written
-    exported: frozenset[str]  # every word in them
-    lost: tuple[Span, ...] = ()  # declarations that other cells have taken over
+    exporting: tuple[Exported, ...]
+    lost: tuple[Span, ...] = ()  # lines that other cells have taken over
+
+    @property
+    def exports(self) -> frozenset[str]:
+        """What it exports, as it is written."""
+        return frozenset(each.text for each in self.exporting)
 
     @property
     def keys(self) -> frozenset[Key]:
@@ -52,7 +65,8 @@ class Cell:
     @property
     def uses(self) -> frozenset[str]:
         """Every word that may be a name, of what it declares and exports."""
-        return self.exported.union(*(declared.uses for declared in self.declared))
+        lines: list[Declared | Exported] = [*self.declared, *self.exporting]
+        return frozenset[str]().union(*(line.uses for line in lines))
 
     @property
     def live_text(self) -> str:
@@ -64,13 +78,23 @@ class Cell:
             text = text[: span.start] + blanks + text[span.stop :]
         return text
 
-    def without(self, keys: frozenset[Key]) -> "Cell":
-        """What is left when others declare ``keys``."""
-        lost = tuple(declared.span for declared in self.declared if declared.key in keys)
-        if not lost:
+    def without(self, by: "Cell") -> "Cell":
+        """What is left when ``by`` declares what it does.
+
+        A name that both export leaves with its declaration: the export here would ask ``by`` for
+        it, which may need this cell itself.
+        """
+        gone = [line for line in self.declared if line.key in by.keys]
+        if not gone:
             return self
-        kept = tuple(declared for declared in self.declared if declared.key not in keys)
-        return replace(self, declared=kept, lost=(*self.lost, *lost))
+        names = {line.key[1] for line in gone} & by.exports
+        moved = [line for line in self.exporting if line.text in names]
+        return replace(
+            self,
+            declared=tuple(line for line in self.declared if line not in gone),
+            exporting=tuple(line for line in self.exporting if line not in moved),
+            lost=(*self.lost, *(line.span for line in gone), *(line.span for line in moved)),
+        )
 
 
 def read_cell(text: str, label: str, name: str | None = None) -> Cell:
@@ -81,18 +105,17 @@ def read_cell(text: str, label: str, name: str | None = None) -> Cell:
     """
     module = parse(SourceText(text, label))
     declared: list[Declared] = []
-    exports: set[str] = set()
-    exported: set[str] = set()
+    exporting: list[Exported] = []
     for line in module.declarations:
         if isinstance(line, tree.ExportDecl):
-            exports.add(text[line.value.span.start : line.value.span.stop])
-            exported.update(_words(line))
+            written = text[line.value.span.start : line.value.span.stop]
+            exporting.append(Exported(written, line.span, frozenset(_words(line))))
         elif isinstance(declares := getattr(line, "name", None), tree.Name):
             word = WORDS.get(type(line), "morphism")
             key = (word if word in NAMESPACES else "morphism", declares.text)
             uses = frozenset(_words(line)) - {declares.text}
             declared.append(Declared(word, key, line.span, uses))
-    return Cell(text, label, name, tuple(declared), frozenset(exports), frozenset(exported))
+    return Cell(text, label, name, tuple(declared), tuple(exporting))
 
 
 def _words(node: object) -> Iterator[str]:
@@ -128,7 +151,7 @@ class Workspace:
         kept: list[Cell] = []
         place: int | None = None
         for other in self.cells:
-            rest = other.without(cell.keys)
+            rest = other.without(cell)
             if _replaced(rest, cell):
                 place = len(kept) if place is None else place
             else:

@@ -395,3 +395,15 @@ def test_after_any_history_the_results_are_those_of_the_texts_that_are_left(
         if not cell.lost:
             assert session.run_cell(cell.text, cell.name).unchanged
     assert _same(_state(session), before)
+
+
+def test_a_program_edited_in_a_new_cell_leaves_its_objects_where_they_were() -> None:
+    """The commonest edit: the cell above keeps the object, and hands its export over."""
+    session = Session()
+    session.run_cell(OBJECTS + P.replace("    sample b <- f\n    return b", "    return w"))
+    edited = P.replace("    sample b <- f\n    return b", "    return w").replace("0.0", "5.0")
+    result = session.run_cell(edited, None, "cell [2]")
+    assert list(result.module.exports) == ["p"]
+    assert "Normal(5.0, 1.0)" in outline(result.module.exports["p"].program)
+    assert [sorted(each.module.exports) for each in session.results] == [[], ["p"]]
+    assert session.run_cell("program q : A -> B\n    sample v <- p\n    return v\nexport q\n")
