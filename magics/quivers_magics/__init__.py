@@ -11,6 +11,7 @@ from IPython.core.magic import Magics
 
 from quivers_magics.commands import QvrCommands
 from quivers_magics.completion import Matcher, add_matcher, remove_matcher
+from quivers_magics.failures import Failures
 from quivers_magics.fitting import QvrFitting
 from quivers_magics.magic import QvrMagics
 from quivers_magics.pictures import QvrPictures
@@ -21,6 +22,7 @@ from quivers_nb.session import Session
 # The session outlives the extension: after %reload_ext, objects bound before are still ours.
 _SESSIONS: WeakKeyDictionary[InteractiveShell, Session] = WeakKeyDictionary()
 _MATCHERS: WeakKeyDictionary[InteractiveShell, Matcher] = WeakKeyDictionary()
+_FAILURES: WeakKeyDictionary[InteractiveShell, Failures] = WeakKeyDictionary()
 _THREADS: WeakKeyDictionary[InteractiveShell, Threads] = WeakKeyDictionary()
 
 
@@ -36,6 +38,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         )
         register_cards(shell)
         _MATCHERS[shell] = add_matcher(shell, cells.session)
+        _FAILURES[shell] = Failures(shell)
         if cells.leave_a_core:
             _THREADS[shell] = leave_a_core()
 
@@ -48,6 +51,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
         _take_back(shell, shell.magics_manager.registry.pop(kind.__name__))
     unregister_cards(shell)
     remove_matcher(shell, _MATCHERS.pop(shell))
+    _FAILURES.pop(shell).leave()
     if shell in _THREADS:
         _THREADS.pop(shell).take_back()
 

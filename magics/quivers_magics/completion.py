@@ -1,4 +1,4 @@
-"""Completion inside `%%qvr` cells, as a matcher of IPython's completer."""
+"""Completion inside `%%qvr` cells and after line magics, as a matcher of IPython's completer."""
 
 import re
 from collections.abc import Callable
@@ -13,12 +13,15 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from quivers_nb.session.complete import complete, in_reach
 from quivers_nb.session.known import Known
+from quivers_nb.session.lookup import subjects
 from quivers_nb.session.session import Session
 from quivers_nb.session.workspace import Workspace
 
 Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 _OURS = re.compile(r"\A\s*(?:%%\w+[^\n]*\n)*?%%qvr(?:_check|_fmt)?\b[^\n]*\n")
 _MAGIC = re.compile(r"\A%%?qvr\b[^\n]*?(-\S*)\Z")
+_DOC = re.compile(r"(?:\A|=)\s*%qvr_doc\s+(\S*)\Z")
+_CODE = re.compile(r"Q\d{4}\Z")
 FLAGS = ("--fresh",)
 
 
@@ -33,6 +36,9 @@ def matcher(session: Session) -> Matcher:
     def qvr_matcher(context: CompletionContext) -> SimpleMatcherResult:
         above, line = _split(context)
         head = _OURS.match(above)
+        asked = _DOC.search(line)
+        if head is None and asked is not None:
+            return _result(asked[1], _explained(asked[1], session), ours=True)
         if head is None:
             flag = _MAGIC.match(line) if not above else None
             words = [f for f in FLAGS if flag is not None and f.startswith(flag[1])]
@@ -78,6 +84,13 @@ def _split(context: CompletionContext) -> tuple[str, str]:
     """The text above the cursor's line, and the line up to the cursor."""
     lines = context.full_text.split("\n")[: context.cursor_line]
     return "".join(line + "\n" for line in lines), context.text_until_cursor
+
+
+def _explained(begun: str, session: Session) -> list[tuple[str, str]]:
+    """What `%qvr_doc` explains: the user's own names first, codes only once one is begun."""
+    words = subjects(session.known())
+    found = dict.fromkeys(word for word in words if word.startswith(begun) and word != begun)
+    return [(word, "word") for word in found if begun or not _CODE.match(word)]
 
 
 def _result(word: str, found: list[tuple[str, str]], *, ours: bool = False) -> SimpleMatcherResult:

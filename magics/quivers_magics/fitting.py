@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -22,9 +22,11 @@ from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.inference.columns import by_name
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Module
-from quivers_nb.panels import Panel
 from quivers_nb.syntax.parser import parse
 from quivers_nb.syntax.printer import print_module
+
+if TYPE_CHECKING:
+    from quivers_nb.panels import Panel
 
 _PAIR = re.compile(r"[a-z_]+=(?!=)")
 
@@ -50,12 +52,15 @@ class QvrFitting(Magics):
     @argument("settings", nargs="*", help="fields of the form to fill in: steps=500 lr=0.05")
     @no_var_expand
     @line_magic
-    def qvr_fit(self, line: str) -> Panel | None:
+    def qvr_fit(self, line: str) -> "Panel | None":
         """Show a panel that fits a program: `%qvr_fit line`, `%qvr_fit line -d data steps=500`.
 
         Quote an expression that has spaces: `-d '{"y": y}'`. The panel is also the cell's value:
         `p = %qvr_fit line`.
         """
+        # widgets take a third of a second to import: nobody waits for them before they are used
+        from quivers_nb.panels import Panel  # noqa: PLC0415
+
         words, pairs = _settings(line)
         options = read_options(self.qvr_fit, words)
         model = self._model(options.name)
@@ -78,7 +83,7 @@ class QvrFitting(Magics):
         lines = list(unified_diff(one, two, words[0], words[1], lineterm=""))
         print("\n".join(lines) if lines else f"{words[0]} and {words[1]} are the same.")  # noqa: T201
 
-    def _shown(self, made: Panel) -> Panel | None:
+    def _shown(self, made: "Panel") -> "Panel | None":
         kind = self.cells.panel
         if kind == "auto":
             kind = "widget" if hasattr(self.shell, "kernel") else "text"

@@ -1,4 +1,4 @@
-"""What a word means: a name of the workspace, a family, a keyword, or the code of a message."""
+"""What a word means: a name, a family, a word of the language, a function, or a message's code."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,57 +9,16 @@ from quivers_nb.diagnostics.catalogue import codes, page
 from quivers_nb.display.parts import Part, Row, Stack, Table, Text, Tone
 from quivers_nb.session.card import Card
 from quivers_nb.session.known import Known
+from quivers_nb.session.words import WORDS
 from quivers_nb.spaces import support as on
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import Object
 
-KEYWORDS: Mapping[str, tuple[str, str]] = {
-    "object": ("names a finite set or a space", "object Latent : Real 16"),
-    "morphism": (
-        "declares a map between objects; its role says how, and learned weights belong to it",
-        "morphism f : A -> B [role=kernel] ~ Normal",
-    ),
-    "let": (
-        "names a morphism expression, or in a program a value computed from others",
-        "let h = f >> g",
-    ),
-    "program": (
-        "declares a probabilistic program: steps that draw, observe and compute, and a return",
-        "program p : A -> B\n    sample b <- f\n    return b",
-    ),
-    "data": (
-        "declares values that the host passes in, with their axes and their kind",
-        "data age : Person -> Real 1",
-    ),
-    "export": ("makes a program or a morphism an object of the host", "export p"),
-    "sample": (
-        "draws a value; after a colon, one per element of an object",
-        "sample level : Site <- Normal(0.0, 1.0)",
-    ),
-    "observe": (
-        "says that a value which will be given was drawn so",
-        "observe y : Obs <- Normal(mu, 1.0)",
-    ),
-    "marginalize": (
-        "sums a finite value out of its block; after a colon, one per element of an object",
-        "marginalize z : Obs <- Categorical(w)\n    observe y : Obs <- Normal(mu[z], 1.0)",
-    ),
-    "score": ("adds a number to the log density", "score penalty = -1.0 * w * w"),
-    "return": ("says what a run of the program gives", "return mu"),
-    "fan": ("runs morphisms on one input and puts their outputs side by side", "fan(f, g)"),
-    "repeat": ("runs one morphism several times, always with the same weights", "repeat(f, 3)"),
-    "stack": ("runs copies of a morphism in a row, each with weights of its own", "stack(f, 3)"),
-    "scan": ("runs a cell along a sequence and hands its state on", "scan(cell, init=learned)"),
-    "identity": ("hands its input on", "identity(A)"),
-    ">>": ("runs the left morphism, then the right one on its output", "f >> g"),
-    "@": ("runs two morphisms side by side on a pair", "f @ g"),
-}
-
 
 def subjects(names: Iterable[Known]) -> tuple[str, ...]:
     """Every word that `explain` knows."""
-    return (*(each.name for each in names), *FAMILIES, *KEYWORDS, *BUILTINS, *codes())
+    return (*(each.name for each in names), *FAMILIES, *WORDS, *BUILTINS, *codes())
 
 
 def explain(word: str, names: Sequence[Known]) -> tuple[Card, ...]:
@@ -67,7 +26,7 @@ def explain(word: str, names: Sequence[Known]) -> tuple[Card, ...]:
     cards = [_card(each.name, _known(each)) for each in names if word in (each.name, *each.members)]
     if word in FAMILIES:
         cards.append(_card(word, _family(FAMILIES[word])))
-    if word in KEYWORDS:
+    if word in WORDS:
         cards.append(_card(word, _keyword(word)))
     if word in BUILTINS:
         cards.append(_card(word, _builtin(BUILTINS[word])))
@@ -142,7 +101,7 @@ def _family(family: Family) -> list[Part]:
 
 
 def _keyword(word: str) -> list[Part]:
-    sentence, example = KEYWORDS[word]
+    sentence, example = WORDS[word]
     head = Row((Text(word, Tone.STRONG), Text(f" {sentence}")))
     return [head, *(Text("    " + line) for line in example.splitlines())]
 

@@ -56,6 +56,7 @@ class Run(Generic[R]):
         self._reason = ""
         self._outcome: tuple[R] | None = None
         self._error: tuple[BaseException, TracebackType | None] | None = None
+        self._heard = False  # somebody was told of the error
         self._made = clock()
         self._worked = 0.0
         self._since: float | None = None  # when work went on last
@@ -206,6 +207,11 @@ class Run(Generic[R]):
         raise UserError(
             f"the run is {state} and has no result yet: .wait() or `await` it, or take .partial"
         )
+
+    @property
+    def unheard(self) -> BaseException | None:
+        """What the work raised, as long as nobody was told by `result`, `finish` or an await."""
+        return None if self._error is None or self._heard else self._error[0]
 
     @property
     def partial(self) -> Any:
@@ -380,5 +386,6 @@ class Run(Generic[R]):
 
     def _raise_error(self) -> None:
         if self._error is not None:
+            self._heard = True
             error, traceback = self._error
             raise error.with_traceback(traceback)

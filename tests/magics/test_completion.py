@@ -177,3 +177,14 @@ def test_functions_are_offered_where_a_program_computes(full: Cells, step: str) 
     assert ("sigmoid", "function of 1 argument") in offered
     assert "sigmoid" not in [name for name, _ in _offers(full, f"{head}    sample v <- Normal(sig")]
     assert "sigmoid" not in [name for name, _ in _offers(full, "%%qvr\nlet v = sig")]
+
+
+def test_what_can_be_explained_is_offered_after_the_magic(full: Cells) -> None:
+    texts = [text for text, _ in _offers(full, "%qvr_doc ")]
+    assert texts[:3] == ["A", "B", "C"]
+    assert {"Normal", "sample", "Simplex", "exp", ">>"} <= {*texts}
+    assert not any(text.startswith("Q0") for text in texts)
+    assert [text for text, _ in _offers(full, "%qvr_doc Norm")] == ["Normal", "Normalize"]
+    codes = [text for text, _ in _offers(full, "%qvr_doc Q04")]
+    assert "Q0402" in codes
+    assert all(text.startswith("Q04") for text in codes)

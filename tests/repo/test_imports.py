@@ -50,3 +50,26 @@ def test_inference_knows_no_language() -> None:
     modules = modules_after(EVERY_NAME)
     upward = ("quivers_nb.syntax", "quivers_nb.check", "quivers_nb.lower", "lark", "IPython")
     assert {name for name in modules if name.startswith(upward)} == set()
+
+
+TEXT = "program p : 1 -> 1\n    sample s <- Normal(0.0, 1.0)\n    return s\nexport p\n"
+LOADED = f"""
+from contextlib import redirect_stdout
+from io import StringIO
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+with redirect_stdout(StringIO()):
+    shell.run_line_magic("load_ext", "quivers_nb")
+    shell.run_cell_magic("qvr", "", {TEXT!r})
+assert "p" in shell.user_ns
+"""
+
+
+def test_a_cell_is_compiled_without_widgets_and_figures() -> None:
+    modules = modules_after(LOADED)
+    packages = {name.partition(".")[0] for name in modules}
+    late = {"ipywidgets", "anywidget", "matplotlib", "arviz", "xarray", "pandas", "scipy"}
+    assert packages & late == set()
+    assert "torch" in packages  # the cell was compiled
+    plain = compiler_parts(modules_after("import torch"))
+    assert compiler_parts(modules) - plain == set()
