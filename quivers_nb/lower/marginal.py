@@ -1,7 +1,8 @@
 """``marginalize``: a site summed or integrated out of a block (section 7.8).
 
 All values of z are tried at once: they stand on a branch axis in front of the runtime stack (R11),
-with which nothing in the block aligns. The block's terms are collected with that axis and folded:
+with which nothing in the block aligns. The block's terms are collected with that axis and folded
+(`quivers_nb.lower.collected`):
 
     ungrouped            per row (or once)   log sum_z exp(log f(z) + terms(z))
     ungrouped, over A    per element a       the same with a's terms, summed over A
@@ -13,9 +14,8 @@ to 1e-13, and a likelihood as sharp as Beta(200, 300) still to 2e-13.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,18 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Given, Kind, Prior
-from quivers_nb.lower.arguments import match_to_factors
-from quivers_nb.lower.dists import Dist, Simple
-from quivers_nb.lower.family_steps import FamilyCallRead, check_sizes, read_call
+from quivers_nb.lower.collected import Collected, Group
+from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.family_steps import FamilyCallRead, read_call
 from quivers_nb.lower.frame import Frame
-from quivers_nb.lower.predictive import draw_block, observed_names, unanswered_names
+from quivers_nb.lower.predictive import Unscored, draw_block, observed_names, unanswered_names
 from quivers_nb.lower.run import MAX_BRANCHES, Run, Tilts
 from quivers_nb.lower.scope import axis_size, lookup
-from quivers_nb.lower.values import Names, Value
+from quivers_nb.lower.values import Value
 from quivers_nb.spaces.support import Between, Counts, Support
 
 SMALLEST = 1e-38  # of a probability, before its logarithm (7.8)
+MAX_DEPTH = 56  # torch has 64 axes; some are of rows and values
 NODES = 128  # of the quadrature; LANGUAGE asks for at least 32
 Execute = Callable[[Frame, Mapping[str, Any]], dict[str, Any]]
 
@@ -65,19 +66,29 @@ def marginalize(
             f"`{step.name}` has {len(points)} values, more than the {MAX_BRANCHES} branches that "
             "are summed at once"
         )
-    group = _Group.of(step, call, frame)
+    if len(run.stack) >= MAX_DEPTH:
+        raise UserError(
+            f"`{step.name}` stands in {len(run.stack)} blocks, more than the {MAX_DEPTH} that can "
+            "be nested: write the recurrence as a cell, and `scan(cell)`"
+        )
+    group = Group.of(step, call, frame)
     z = _z(points, step, group, run)
     missing = unanswered_names(frame, index)
+    if isinstance(run.block, Unscored):
+        bound = draw_block(frame, env, index, step, execute, z)
+        env.update({name: bound[name] for name in observed_names(step.body)})
+        return
     if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
-        drawn = draw_block(frame, env, index, step, missing, execute, z)
-        run = replace(run, answerers=(Given(drawn, len(run.stack)), *run.answerers))
+        drawn = draw_block(frame, env, index, step, execute, z)
+        given = {frame.prefix + name: drawn[name].tensor for name in missing}
+        run = replace(run, answerers=(Given(given, len(run.stack)), *run.answerers))
     prior = _log_weights(call, step, group, z, run)
     if weights is not None:
         prior = prior + weights.reshape((-1, *((1,) * (prior.ndim - 1)))).to(prior.dtype)
     tilts = run.tilts
     if tilts is not None:
         prior, tilts = _tilted(prior, step, group, frame, tilts)
-    block = _Collected(step, group, run)
+    block = Collected.of(step, group, run)
     nested = replace(
         run, stack=(len(points), *run.stack), block=block, row_terms=[], shared_terms=[],
         recording=False, tilts=tilts,
@@ -85,13 +96,14 @@ def marginalize(
     inner = replace(frame, run=nested, compiled=frame.compiled.blocks[index])
     bound = execute(inner, {**env, step.name: z})
     _keep_responses(frame, env, bound, index, missing)
-    result, own, rows = block.fold(prior)
-    _record(frame, step, result, own)
-    run.add(result, rows=rows, own_rank=own, via=via_of(step, env))
+    result = block.fold(prior)
+    if result is not None:
+        _record(frame, step, result, block.own_rank)
+        run.add(result, rows=group.rows, own_rank=block.own_rank, via=via_of(step, env))
 
 
 def _tilted(
-    prior: Tensor, step: ir.MarginalizeStep, group: "_Group", frame: Frame, tilts: Tilts
+    prior: Tensor, step: ir.MarginalizeStep, group: Group, frame: Frame, tilts: Tilts
 ) -> tuple[Tensor, Tilts | None]:
     """The log weights with a tilt of each, and the tilts for the blocks inside."""
     path = frame.prefix + step.name
@@ -195,7 +207,7 @@ def _count(call: FamilyCallRead, support: Support, step: ir.MarginalizeStep) -> 
     return int(support.high) + 1
 
 
-def _z(points: Tensor, step: ir.MarginalizeStep, group: "_Group", run: Run) -> Value:
+def _z(points: Tensor, step: ir.MarginalizeStep, group: Group, run: Run) -> Value:
     """z with its branch axis in front, then explicit singletons where it has axes."""
     rows = group.rows
     names = tuple(axis.name for axis in step.plate or ())
@@ -206,7 +218,7 @@ def _z(points: Tensor, step: ir.MarginalizeStep, group: "_Group", run: Run) -> V
 
 
 def _log_weights(
-    call: FamilyCallRead, step: ir.MarginalizeStep, group: "_Group", z: Value, run: Run
+    call: FamilyCallRead, step: ir.MarginalizeStep, group: Group, z: Value, run: Run
 ) -> Tensor:  # (K, *s, *lead)
     """log f(z) of every value. A categorical's are its parameter, the last axis put in front."""
     assert isinstance(step.source, ir.FamilyCall)
@@ -227,171 +239,3 @@ def _log_weights(
 def _on_lead(z: Value, dist: Dist, run: Run) -> Tensor:
     """z as a value of its own distribution: ``(K, *1 stack, *1 lead)``."""
     return z.tensor.reshape((z.tensor.shape[0], *((1,) * (len(run.stack) + len(dist.lead)))))
-
-
-# --- groups -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Group:
-    """What one z stands for: a row, an element of a plate, or a class of each group."""
-
-    dist: Simple
-    rows: bool
-    over: tuple[int, ...]  # sizes of the groups; () if ungrouped
-
-    @classmethod
-    def of(cls, step: ir.MarginalizeStep, call: FamilyCallRead, frame: Frame) -> "_Group":
-        run = frame.run
-        axes = step.over if step.over is not None else step.plate
-        lead = run.batch_shape
-        names: Names = ()
-        if axes is not None:
-            lead = tuple(axis_size(axis, frame.sizes) for axis in axes)
-            names = tuple(axis.name for axis in axes)
-        rows = axes is None and run.batch_rank > 0
-        params = (
-            [match_to_factors(p, names, step.name) for p in call.params] if names else call.params
-        )
-        if axes is not None:
-            check_sizes(params, lead, call, step.name)
-        elif any(param.left_over for param in params):
-            own = next(param for param in params if param.left_over)
-            raise UserError(
-                f"`marginalize {step.name}` is one number per row, but `{own.label}` has own shape "
-                f"{own.left_over}: give it a plate, `marginalize {step.name} : A <- …`"
-            )
-        dist = call.at(params, lead, len(lead) if axes is not None else 0, rows=rows)
-        return cls(dist, rows, lead if step.over is not None else ())
-
-
-@dataclass
-class _Collected:
-    """The terms of a block, added up where they belong."""
-
-    step: ir.MarginalizeStep
-    group: _Group
-    run: Run
-    row: Tensor | None = None
-    shared: Tensor | None = None
-    table: Tensor | None = None
-    names: list[str] = field(default_factory=list)
-
-    def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None:
-        """A term ``(*stack, *b?, *own)`` of the block."""
-        if self.step.over is not None:
-            self.table = _plus(self.table, self._grouped(term, own_rank, rows=rows, via=via))
-        elif self.step.plate is not None:
-            self.table = _plus(self.table, self._aligned(term, own_rank, rows=rows))
-        else:
-            summed = term.sum(tuple(range(-own_rank, 0))) if own_rank else term
-            if rows:
-                self.row = _plus(self.row, summed)
-            else:
-                self.shared = _plus(self.shared, summed)
-
-    def _aligned(self, term: Tensor, own_rank: int, *, rows: bool) -> Tensor:
-        want = tuple(self.group.dist.lead)
-        have = tuple(term.shape[term.ndim - own_rank :])
-        if (
-            rows
-            or own_rank != len(want)
-            or any(h not in (1, w) for h, w in zip(have, want, strict=True))
-        ):
-            raise UserError(
-                f"inside `marginalize {self.step.name}` every term must run over its plate {want}, "
-                f"but one has shape {have}: give as many values as the plate has elements, or use "
-                "the grouped form, [over=…] with via="
-            )
-        return term
-
-    def _grouped(
-        self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]
-    ) -> Tensor:
-        """Rows added into their groups: ``(*stack, *own) -> (*stack, G)``."""
-        data = own_rank + (self.run.batch_rank if rows else 0)
-        flat = term.flatten(-data) if data > 1 else term if data else term.unsqueeze(-1)
-        if not via and flat.shape[-1] == prod(self.group.over):
-            return flat  # a block over these very groups
-        if not via:
-            raise UserError(
-                f"inside `marginalize {self.step.name} [over=…]` every observe needs via=index"
-            )
-        index = _flat_index(via, self.group.over, self.step.name, checked=self.run.checked)
-        if flat.shape[-1] not in (1, index.shape[0]):
-            raise UserError(
-                f"via of an observe inside `marginalize {self.step.name}` has {index.shape[0]} "
-                f"entries, but its response has {flat.shape[-1]}"
-            )
-        flat = flat.expand((*flat.shape[:-1], index.shape[0]))
-        zeros = flat.new_zeros((*flat.shape[:-1], prod(self.group.over)))
-        return zeros.index_add(-1, index, flat)
-
-    def fold(self, prior: Tensor) -> tuple[Tensor, int, bool]:
-        """The contribution, its own rank, and whether it is per row."""
-        if self.step.over is not None:
-            count = len(self.group.over)
-            flat = prior.flatten(-count) if count > 1 else prior
-            total = flat if self.table is None else flat + self.table
-            return _reduced(total, self.step.reduction), 1, False
-        if self.step.plate is not None:
-            total = prior if self.table is None else prior + self.table
-            return torch.logsumexp(total, 0), len(self.group.dist.lead), False
-        total = prior
-        if self.row is not None:
-            total = total + self.row
-        if self.shared is not None and self.group.rows:
-            self.run.add(self._once(self.shared), rows=False)
-        elif self.shared is not None:
-            total = total + self.shared
-        return torch.logsumexp(total, 0), 0, self.group.rows
-
-    def _once(self, shared: Tensor) -> Tensor:
-        """A row-independent term in a block per row: it is not of z, and counts once (R4)."""
-        if getattr(self.run.block, "by_name", False):
-            raise UserError(
-                f"an observe inside `marginalize {self.step.name}` has no part in its rows: "
-                "it has no density per observation there; move it out of the block"
-            )
-        if shared.ndim <= len(self.run.stack):
-            return shared
-        if shared.shape[0] > 1:
-            raise UserError(
-                f"inside `marginalize {self.step.name}`, one value per row, a grouped `marginalize`"
-                f" depends on `{self.step.name}`: its groups mix rows, so it cannot be summed row "
-                "by row"
-            )
-        return shared.squeeze(0)
-
-
-def _plus(a: Tensor | None, b: Tensor) -> Tensor:
-    return b if a is None else a + b
-
-
-def _reduced(total: Tensor, reduction: ir.Reduction) -> Tensor:
-    match reduction:
-        case ir.Reduction.LOGSUMEXP:
-            return torch.logsumexp(total, 0)
-        case ir.Reduction.SUM:
-            return total.sum(0)
-        case ir.Reduction.MEAN:
-            return total.mean(0)
-
-
-def _flat_index(
-    via: tuple[Tensor, ...], over: tuple[int, ...], name: str, *, checked: bool
-) -> Tensor:
-    """Row-major group numbers of the rows."""
-    if len(via) != len(over):
-        raise UserError(
-            f"`marginalize {name}` has {len(over)} group axes, but via= gives {len(via)} indices"
-        )
-    flat: Tensor | None = None
-    for index, size in zip(via, over, strict=True):
-        rows = index.reshape(-1)
-        if checked and bool(((rows < 0) | (rows >= size)).any()):
-            bad = int(rows[(rows < 0) | (rows >= size)][0])
-            raise UserError(f"via= in `marginalize {name}` holds {bad}, outside 0 … {size - 1}")
-        flat = rows if flat is None else flat * size + rows
-    assert flat is not None
-    return flat

@@ -45,33 +45,30 @@ def draw_block(
     env: dict[str, Any],
     index: int,
     step: ir.MarginalizeStep,
-    missing: Sequence[str],
     execute: Execute,
     every: Value,
-) -> dict[str, Tensor]:
-    """Values of the missing responses by path; they are bound in ``env``, too.
+) -> Mapping[str, Any]:
+    """What the block binds at a drawn z; responses that have no value are drawn, nothing is scored.
 
     ``every`` holds all values of z on a branch axis. The block of a grouped step is run at all of
     them, since the class stands in no fixed place of an expression, and each row keeps what was
     drawn at the class of its group.
     """
     z = _draw(frame, env, step)
-    run = replace(frame.run, row_terms=[], shared_terms=[], block=None, recording=False)
+    run = replace(
+        frame.run, row_terms=[], shared_terms=[], block=Unscored(), recording=False, tilts=None
+    )
     if step.over is not None:
-        run = replace(run, stack=(every.tensor.shape[0], *run.stack), block=_Nothing(), tilts=None)
+        run = replace(run, stack=(every.tensor.shape[0], *run.stack))
     inner = replace(frame, run=run, compiled=frame.compiled.blocks[index])
     bound = execute(inner, {**env, step.name: z if step.over is None else every})
-    out: dict[str, Tensor] = {}
-    for name in missing:
-        value = bound[name]
-        if step.over is not None:
-            value = _at_class(value, _class_of_rows(z, name, step, env, frame), frame.run.stack)
-        env[name] = value
-        out[frame.prefix + name] = value.tensor
-    return out
+    for name in unanswered_names(frame, index) if step.over is not None else ():
+        classes = _class_of_rows(z, name, step, env, frame)
+        bound[name] = _at_class(bound[name], classes, frame.run.stack)
+    return bound
 
 
-class _Nothing:
+class Unscored:
     """A block that keeps no terms: responses are drawn, not scored."""
 
     def take(self, term: Tensor, own_rank: int, *, rows: bool, via: tuple[Tensor, ...]) -> None: ...

@@ -218,18 +218,17 @@ def _batched_gather(
     lead = max(base.lead, max(w.ndim for w in where) - own_index_rank - (base.batch_rank * rows))
     front_rows = rows or base.rows
     front = lead + (base.batch_rank if front_rows else 0)
-    source = to_front(base, front_rows, lead)  # (*lead, *b, *own)
     index_rank = front + own_index_rank
-    spread: list[Tensor] = []
-    for axis in range(front):
-        size = source.shape[axis]
-        steps = torch.arange(size, device=source.device)
-        spread.append(steps.reshape((-1, *((1,) * (index_rank - axis - 1)))))
+    spread: list[Tensor] = []  # each front axis of the base, at its place among those of the index
+    for axis, size in enumerate(base.tensor.shape[: base.front]):
+        steps = torch.arange(size, device=base.tensor.device)
+        behind = index_rank - (lead - base.lead + axis) - 1
+        spread.append(steps.reshape((-1, *((1,) * behind))))
     picks = []
     for w in where:
         index_front = w.ndim - own_index_rank
         no_rows = front_rows and not rows and index_front > 0
         ones = (1,) * base.batch_rank if no_rows else ()
         picks.append(w.reshape((*w.shape[:index_front], *ones, *w.shape[index_front:])))
-    result = source[(*spread, *picks)]
+    result = base.tensor[(*spread, *picks)]
     return Value(result, names, front_rows, base.batch_rank)

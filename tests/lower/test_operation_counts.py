@@ -13,17 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from quivers_nb.dsl import loads
-
-
-class Counter(TorchDispatchMode):
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
+from tests.support.operations import Counter
 
 
 def operations(source: str, x: Any, values: dict[str, Any], stack: tuple[int, ...] = ()) -> int:

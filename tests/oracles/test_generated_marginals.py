@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from quivers_nb.lower import marginal
+from quivers_nb.lower import collected, marginal
 from tests.support.marginal_chains import Chain, generate_chain
 from tests.support.marginal_programs import (
     Generated,
@@ -81,11 +81,11 @@ def exchanged(*args: Any) -> torch.Tensor:
     return true_weights(*args).roll(1, 0)
 
 
-true_index, true_weights = marginal._flat_index, marginal._log_weights
+true_index, true_weights = collected.flat_index, marginal._log_weights
 
 
 def test_rows_in_the_wrong_group_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marginal, "_flat_index", rolled)
+    monkeypatch.setattr(collected, "flat_index", rolled)
     caught = sum(grouped_error(generate(seed)) > 1e-8 for seed in range(40))
     assert caught >= 12  # one group, and sums over classes, do not tell groups apart
 
