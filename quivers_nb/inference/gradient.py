@@ -107,16 +107,23 @@ def disagreement(fast: ValueAndGrad, reference: ValueAndGrad, example: Tensor) -
     The points come from a generator of its own, so a check never moves another random stream.
     """
     generator = torch.Generator(device=example.device).manual_seed(0)
-    tolerance = _TOLERANCE.get(example.dtype, 1e-3)
     for _ in range(CHECK_POINTS):
         noise = torch.randn(
             example.shape, dtype=example.dtype, device=example.device, generator=generator
         )
-        q = example + 0.1 * noise
-        for name, a, b in zip(("value", "gradient"), fast(q), reference(q), strict=True):
-            scale = 1.0 + b.abs().nan_to_num(0.0, 0.0, 0.0).amax(-1, keepdim=True)
-            if not torch.allclose(a / scale, b / scale, rtol=0.0, atol=tolerance, equal_nan=True):
-                return f"its {name} differs from autograd's at a random point"
+        difference = difference_at(example + 0.1 * noise, fast, reference)
+        if difference is not None:
+            return difference
+    return None
+
+
+def difference_at(q: Tensor, fast: ValueAndGrad, reference: ValueAndGrad) -> str | None:
+    """None if the two agree at the points ``q`` ``(C, D)``, else the fact."""
+    tolerance = _TOLERANCE.get(q.dtype, 1e-3)
+    for name, a, b in zip(("value", "gradient"), fast(q), reference(q), strict=True):
+        scale = 1.0 + b.abs().nan_to_num(0.0, 0.0, 0.0).amax(-1, keepdim=True)
+        if not torch.allclose(a / scale, b / scale, rtol=0.0, atol=tolerance, equal_nan=True):
+            return f"its {name} differs from autograd's at a random point"
     return None
 
 

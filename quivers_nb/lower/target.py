@@ -61,6 +61,14 @@ class Opened:
     def dtype(self) -> torch.dtype:
         return self.act.dtype
 
+    def identity(self) -> tuple[object, object]:
+        """What the density is a function of: the compiled program, which says what data mean, and
+        its input, data, sizes and weights (see `inference.identity`).
+        """
+        act = self.act
+        facts = (act.entry, act.prepared, act.dtype, act.device, self._weights())
+        return act.compiled, (self.latents, facts)
+
     def terms(
         self,
         q: Tensor,  # (*s, dim)

@@ -139,14 +139,23 @@ class Engine(Protocol):
     def run(self, task: Task) -> Outcome: ...
 
 
-def choose(target: Target, example: Tensor, kernel: Kernel, num_warmup: int, tier: str) -> Engine:
+def choose(
+    target: Target,
+    example: Tensor,
+    kernel: Kernel,
+    num_warmup: int,
+    tier: str,
+    known: NativeTarget | None = None,
+) -> Engine:
     """The fastest engine that serves, or the one asked for (which may fall back, with reason).
 
-    ``example`` ``(C, D)`` are points of finite density and gradient.
+    ``example`` ``(C, D)`` are points of finite density and gradient. ``known`` is what an earlier
+    run compiled for this target, checked again.
     """
     refusal = ""
     if tier in ("auto", "native"):
-        engine = _native(target, example, kernel, num_warmup, forced=tier == "native")
+        native = known or _native(target, example, forced=tier == "native")
+        engine = native if isinstance(native, Unavailable) else _moving(native, kernel, num_warmup)
         if not isinstance(engine, Unavailable):
             return engine
         refusal = f"not native: {engine.reason}"
@@ -155,16 +164,15 @@ def choose(target: Target, example: Tensor, kernel: Kernel, num_warmup: int, tie
     return PythonEngine(Gradient(gradient.evaluate, gradient.tier, reasons))
 
 
-def _native(
-    target: Target, example: Tensor, kernel: Kernel, num_warmup: int, *, forced: bool
-) -> "Engine | Unavailable":
+def _native(target: Target, example: Tensor, *, forced: bool) -> NativeTarget | Unavailable:
     if example.dtype is not torch.float64:
         return Unavailable("native chains run in float64")
     if target.dim > NATIVE_DIM and not forced:
         return Unavailable(f"{target.dim} coordinates are moved faster by torch")
-    native = prepare(target, example[0])
-    if isinstance(native, Unavailable):
-        return native
+    return prepare(target, example[0])
+
+
+def _moving(native: NativeTarget, kernel: Kernel, num_warmup: int) -> "Engine":
     settings = chain_settings(kernel, num_warmup)
     if isinstance(settings, Unavailable):
         why = f"only the gradient is native: {settings.reason}"

@@ -16,24 +16,15 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.executors import spread
-from quivers_nb.inference.gradient import eager
-from quivers_nb.inference.mcmc.engine import (
-    TIERS,
-    Engine,
-    Outcome,
-    Task,
-    Watch,
-    choose,
-    on_arrays,
-)
+from quivers_nb.inference.mcmc.begin import begin
+from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
-from quivers_nb.inference.mcmc.pathfinder import pathfinder
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
-from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start, find_start
+from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start
 from quivers_nb.inference.mcmc.store import Selection, Store
 from quivers_nb.inference.model import Model, OpenTarget, Values, refuse_nothing
 from quivers_nb.inference.origin import origin_of
@@ -189,17 +180,11 @@ class Job:
             return self._run(numbers, watch)
 
     def _run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
-        rngs = tuple(chain_generator(self.seed, number) for number in numbers)
-        reference = eager(self.target)
-        points = tuple(
-            find_start(self.start, reference, rng, number)
-            for number, rng in zip(numbers, rngs, strict=True)
-        )
-        example = torch.from_numpy(np.stack([point.q for point in points]))
         mcmc = self.mcmc
-        engine = choose(self.target, example, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
+        begun = begin(self.start, self.seed, numbers, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
         if mcmc.init_strategy == "pathfinder":
-            points = _nearer(points, engine, rngs)
+            begun = begun.nearer()
+        rngs, points, engine = begun.rngs, begun.points, begun.engine
         scales = None if mcmc.init_scales is None else _scales(self.target, mcmc.init_scales)
         kept = mcmc.num_samples // self.selection.thin
         store = Store(self.target, self.selection, len(points), kept)
@@ -227,27 +212,6 @@ class Job:
         ) from (fault.__cause__ or fault)
 
 
-def _nearer(
-    points: tuple[Point, ...], engine: Engine, rngs: tuple[np.random.Generator, ...]
-) -> tuple[Point, ...]:
-    """Starts that `pathfinder` reaches from ``points``; those without a density stay there."""
-    dtype = points[0].q.dtype
-    gradient = on_arrays(engine.evaluate)
-
-    def evaluate(q: Vector) -> tuple[Vector, Vector]:
-        values, grads = gradient(np.ascontiguousarray(q, dtype=dtype))
-        return values.astype(np.float64), grads.astype(np.float64)
-
-    found = pathfinder(evaluate, np.stack([point.q for point in points]).astype(np.float64), rngs)
-    q = found.astype(dtype)
-    values, grads = gradient(q)
-    good = np.isfinite(values) & np.isfinite(grads).all(-1)
-    return tuple(
-        Point(q[i], float(values[i]), grads[i]) if good[i] else point
-        for i, point in enumerate(points)
-    )
-
-
 def _scales(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)
     """``known`` by coordinate, 1 where nothing is known."""
     names = [coordinate.name for coordinate in target.layout]
@@ -263,11 +227,6 @@ def _scales(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)
     if not (scales > 0.0).all() or not np.isfinite(scales).all():
         raise UserError("init_scales must be positive, finite standard deviations")
     return scales
-
-
-def chain_generator(seed: int, number: int) -> np.random.Generator:
-    """The random stream of chain ``number``, whatever the other chains are."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))
 
 
 # Callables as plain data, so that they can be sent to other processes.

@@ -4,6 +4,7 @@ Two calls serve the rest of inference. Either may answer `Unavailable`, whose ``
 clause for people ("there is no C compiler ..."); the next tier then serves.
 
     native = prepare(target, example)           # example: (dim,) tensor, finite density there
+    native = prepared(target)                   # the same of an earlier call, or None
     native.evaluate(q)                          # (C, dim) -> (C,), (C, dim): a `ValueAndGrad`
 
     settings = chain_settings(kernel, num_warmup)            # from a NUTSKernel or HMCKernel
@@ -45,6 +46,7 @@ from quivers_nb.inference.native.chains import (
 )
 from quivers_nb.inference.native.function import NativeFunction, compile_graph
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.reuse import keep, recall
 from quivers_nb.inference.target import Target
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "chain_settings",
     "compile_graph",
     "prepare",
+    "prepared",
 ]
 
 
@@ -95,6 +98,15 @@ class NativeTarget:
         return NativeChains(self.function, settings, points, seed, numbers, threads, scales)
 
 
+def prepared(target: Target) -> NativeTarget | None:
+    """What an earlier `prepare` of this process made for the very same density, if it is kept.
+
+    Compare it with the reference once more before it is used.
+    """
+    function = recall(target)
+    return None if function is None else NativeTarget(target, function)
+
+
 def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
     """Compile ``target``'s value and gradient, and compare them with autograd's.
 
@@ -111,7 +123,10 @@ def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
         return Unavailable(str(refusal))
     native = NativeTarget(target, function)
     difference = disagreement(native.evaluate, eager(target), example[None])
-    return native if difference is None else Unavailable(difference)
+    if difference is not None:
+        return Unavailable(difference)
+    keep(target, function)
+    return native
 
 
 def chain_settings(kernel: Kernel, num_warmup: int) -> ChainSettings | Unavailable:

@@ -52,11 +52,16 @@ def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CD
     return compiler, driver
 
 
+def environment() -> tuple[str | None, ...]:
+    """What decides which compiler is found, and where objects live."""
+    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
+    return tuple(map(os.environ.get, names))
+
+
 def toolchain() -> tuple[Compiler, ctypes.CDLL]:
     """The compiler that works here and the compiled sampler. Raises `Refusal` if there is none."""
     open_cache()
-    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
-    found = _toolchain(tuple(map(os.environ.get, names)))
+    found = _toolchain(environment())
     if isinstance(found, Refusal):
         raise Refusal(str(found))
     return found

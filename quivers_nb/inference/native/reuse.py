@@ -1,0 +1,62 @@
+"""Compiled densities of this process, known again when the same model is run once more.
+
+What the compiled function folded into constants is a function of the target's identity (its
+program, and a digest of its data, weights and sizes, see `inference.identity`), so the same
+identity is the same function, and anything else is compiled anew. Its arrays are copies: nobody
+else can write into them.
+"""
+
+import weakref
+from collections import OrderedDict
+from collections.abc import MutableMapping
+from dataclasses import replace
+from threading import Lock
+
+import torch
+
+from quivers_nb.inference.identity import GREATEST, Identified, digest
+from quivers_nb.inference.native.function import NativeFunction, environment
+from quivers_nb.inference.target import Target
+
+MOST = 4  # functions of one program
+
+_Functions = OrderedDict[bytes, NativeFunction]
+_KEPT: MutableMapping[object, _Functions] = weakref.WeakKeyDictionary()
+_LOCK = Lock()
+
+
+def recall(target: Target) -> NativeFunction | None:
+    """The function that was kept for this very density, if there is one."""
+    owner, key = _identity(target)
+    if key is None:
+        return None
+    with _LOCK:
+        functions = _KEPT.get(owner)
+        if functions is None or key not in functions:
+            return None
+        functions.move_to_end(key)
+        return functions[key]
+
+
+def keep(target: Target, function: NativeFunction) -> None:
+    """Keep what was compiled for ``target``, as long as its program lives; large data are not."""
+    if sum(array.nbytes for array in function.data) > GREATEST:
+        return
+    owner, key = _identity(target)
+    if key is None:
+        return
+    own = replace(function, data=tuple(array.copy() for array in function.data))
+    with _LOCK:
+        functions = _KEPT.setdefault(owner, OrderedDict())
+        functions[key] = own
+        while len(functions) > MOST:
+            functions.popitem(last=False)
+
+
+def _identity(target: Target) -> tuple[object, bytes | None]:
+    source = target.source
+    if not isinstance(source, Identified):
+        return None, None
+    owner, facts = source.identity()
+    here = (target.row_weight, torch.get_default_dtype(), environment())
+    return owner, digest((facts, here))
