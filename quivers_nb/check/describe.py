@@ -118,6 +118,10 @@ def outline(value: Term | Program) -> str:
 
 def kernel(morphism: Morphism) -> str:
     """What a declared morphism is: ``Normal kernel, mlp(64, 64)``, ``embed``, ``Markov table``."""
+    if morphism.data is not None:
+        return f"table of data, {morphism.data}"
+    if morphism.prior is not None:
+        return f"table, {distribution(morphism.prior.source)}"
     if morphism.family is None:
         return "Markov table" if morphism.role.value == "kernel" else morphism.role.value
     source = morphism.source

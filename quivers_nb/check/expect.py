@@ -5,6 +5,7 @@ from quivers_nb.check.term import (
     Fan,
     Generator,
     Identity,
+    Morphism,
     Named,
     Parallel,
     ProgramTerm,
@@ -65,15 +66,27 @@ def mismatch(cod: Object, dom: Object) -> str:
 def is_table(term: Term) -> bool:
     """Whether a term lies in stratum S: finite Markov tables and what is built from them."""
     if isinstance(term, Generator):
-        return term.morphism.role is Role.KERNEL and term.morphism.family is None
+        return _table(term.morphism)
     inner = () if isinstance(term, Scan) else parts(term)
     return bool(inner) and all(map(is_table, inner))
 
 
+def _table(morphism: Morphism) -> bool:
+    """Rows that are distributions: of logits, of data, or drawn from a simplex."""
+    match morphism.role:
+        case Role.KERNEL:
+            return morphism.family is None
+        case Role.LATENT:
+            return morphism.prior is not None and morphism.prior.rows
+        case role:
+            return role is Role.OBSERVED
+
+
 def latent_in(term: Term) -> Generator | None:
-    """A latent relation used directly, through names only."""
+    """A latent relation used directly, through names only, whose rows need not sum to one."""
     whole = entered(term)
-    if isinstance(whole, Generator) and whole.morphism.role is Role.LATENT:
+    latent = isinstance(whole, Generator) and whole.morphism.role is Role.LATENT
+    if isinstance(whole, Generator) and latent and not _table(whole.morphism):
         return whole
     return None
 

@@ -18,6 +18,7 @@ from quivers_nb.check.joints import (
     no_latent,
     parallel,
     read_alike,
+    read_as_kernel,
     run_time_repeat,
     same_input,
     state_factors,
@@ -25,6 +26,7 @@ from quivers_nb.check.joints import (
 from quivers_nb.check.objects import check_object
 from quivers_nb.check.programs import check_program, program_term, read_program_options
 from quivers_nb.check.scope import Group, MorphismBinding, Scope, Template
+from quivers_nb.check.tables import check_from_data
 from quivers_nb.check.term import (
     Fan,
     Identity,
@@ -35,7 +37,7 @@ from quivers_nb.check.term import (
     Term,
 )
 from quivers_nb.check.unlowered import not_lowered
-from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import factors, product
@@ -237,7 +239,7 @@ def _scan(expr: tree.ExprScan, scope: Scope) -> Term | None:
             "Q0408", f"`init` is zeros or learned, got `{expr.init.text}`", expr.init.span
         )
         return None
-    if cell is None or not no_latent((cell,), scope):
+    if cell is None or not read_as_kernel(cell, cell.span, scope):
         return None
     parts = factors(cell.dom)
     count = state_factors(parts, cell.cod)
@@ -276,20 +278,6 @@ def _method(expr: tree.ExprMethod, scope: Scope) -> None:
     check_expression(expr.receiver, scope)
     if scope.report.count == before:
         not_lowered(f"`.{expr.method.text}`", expr.method.span, scope.report)
-
-
-def _from_data(expr: tree.ExprFromData, scope: Scope) -> None:
-    if expr.key.raw in scope.data_keys:
-        not_lowered("`from_data`", expr.span, scope.report)
-        return
-    known = ", ".join(sorted(scope.data_keys)) or "no data were given"
-    scope.report.error(
-        "Q0412",
-        f'unknown data key "{expr.key.raw}"',
-        expr.key.span,
-        because=[Because(f"keys of the data: {known}")],
-        hint=f'pass it when loading: `data={{"{expr.key.raw}": …}}`',
-    )
 
 
 def _parser(expr: tree.ExprParser, scope: Scope) -> None:
@@ -331,6 +319,6 @@ EXPRESSIONS: dict[type, Callable[[Any, Scope], Term | None]] = {
     tree.ExprStructural: _structural,
     tree.ExprMethod: _method,
     tree.ExprCall: _call,
-    tree.ExprFromData: _from_data,
+    tree.ExprFromData: check_from_data,
     tree.ExprParser: _parser,
 }

@@ -15,6 +15,7 @@ from quivers_nb.check.expect import (
     why,
 )
 from quivers_nb.check.scope import Scope
+from quivers_nb.check.tables import rows_sum_to_one
 from quivers_nb.check.term import (
     Compose,
     Parallel,
@@ -95,9 +96,9 @@ def _types_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
 def _algebras_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
     """A latent relation meets a kernel as a finite kernel (5.10); relations need their algebra."""
     latents = [term for term in (left, right) if latent_in(term) is not None]
-    if not latents:
-        return True
     tables = [term for term in (left, right) if is_table(term)]
+    if not latents:
+        return len(tables) < 2 or rows_sum_to_one((left, right), span, scope)
     if tables and scope.composition is None:
         a, b = ("product_fuzzy", "markov") if latents[0] is left else ("markov", "product_fuzzy")
         scope.report.error(
@@ -118,12 +119,18 @@ def _algebras_meet(left: Term, right: Term, span: Span, scope: Scope) -> bool:
 
 
 def read_as_kernel(term: Term, span: Span, scope: Scope) -> bool:
-    """Whether a latent relation may be read as a kernel; its prior would be lost (R10)."""
+    """Whether a latent relation may be read as a kernel; a prior of no weights is refused (R10)."""
     latent = latent_in(term)
-    if latent is None or not dict(latent.morphism.settings).get("prior"):
+    prior = None if latent is None else dict(latent.morphism.settings).get("prior")
+    if latent is None or prior is None or latent.morphism.prior is not None:
         return True
-    name = label(term, scope.report)
-    not_lowered(f"the prior of the latent relation `{name}`", span, scope.report)
+    not_lowered(
+        f"the prior {prior} of the latent relation `{label(term, scope.report)}`",
+        span,
+        scope.report,
+        hint="entries of a table lie in [0, 1], `~ Beta(1.0, 1.0)`, or its rows on a simplex, "
+        "`[role=latent, over=cod] ~ Dirichlet(1.0)`",
+    )
     return False
 
 
@@ -234,7 +241,7 @@ def endomorphism(body: Term, count: int, what: str, span: Span, scope: Scope) ->
             span,
         )
         return False
-    return True
+    return not tensor or rows_sum_to_one((body,), span, scope)
 
 
 def state_factors(parts: tuple[Object, ...], state: Object) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from quivers_nb.check.drawn import drawn_in, with_tables
 from quivers_nb.check.expect import latent_in
 from quivers_nb.check.expressions import check_expression, declare_let
 from quivers_nb.check.extent import check_extent
@@ -25,6 +26,7 @@ from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.errors import CompileError
 from quivers_nb.diagnostics.source import SourceText, Span
 from quivers_nb.spaces.space import Object
+from quivers_nb.spaces.table import Table
 from quivers_nb.syntax import tree
 from quivers_nb.syntax.parser import parse
 
@@ -32,7 +34,7 @@ from quivers_nb.syntax.parser import parse
 def check_source(
     text: str | SourceText,
     *,
-    data_keys: frozenset[str] = frozenset(),
+    tables: Mapping[str, Table] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> CheckedModule:
     """Parse a text and check it.
@@ -41,23 +43,24 @@ def check_source(
         ParseError: it is not a module; CompileError: it is, but means nothing.
     """
     source = text if isinstance(text, SourceText) else SourceText(text)
-    return check_module(parse(source), source, data_keys=data_keys, sizes=sizes)
+    return check_module(parse(source), source, tables=tables, sizes=sizes)
 
 
 def check_module(
     module: tree.Module,
     source: SourceText,
     *,
-    data_keys: frozenset[str] = frozenset(),
+    tables: Mapping[str, Table] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> CheckedModule:
-    """The typed terms of a module. ``sizes`` fixes names in ``FinSet n`` (R8).
+    """The typed terms of a module. ``sizes`` fixes names in ``FinSet n`` (R8), ``tables`` are the
+    data that `from_data` reads, by key.
 
     Raises:
         CompileError: with every independent error of the module.
     """
     report = Report(source)
-    scope = Scope(report, data_keys, dict(sizes or {}))
+    scope = Scope(report, dict(tables or {}), dict(sizes or {}))
     scope.later = _names_to_come(module)
     for decl in module.declarations:
         _declare(decl, scope)
@@ -159,11 +162,20 @@ def _exported(expr: tree.Expr, scope: Scope) -> Term | Program | None:
     key = scope.report.text(expr.span)
     if term is None or not check_extent(term, 1, key, expr.span, scope):
         return None
+    whole = entered(term)
+    if isinstance(whole, ProgramTerm):
+        return with_tables(whole.program)
     if latent_in(term) is not None:
         not_lowered("exporting a latent relation", expr.span, scope.report)
         return None
-    whole = entered(term)
-    return whole.program if isinstance(whole, ProgramTerm) else term
+    drawn = next(iter(drawn_in(term)), None)
+    if drawn is not None:
+        not_lowered(
+            f"exporting an expression that draws the table `{drawn}`", expr.span, scope.report,
+            hint="use it in a program: its prior makes the table a site of the program",
+        )  # fmt: skip
+        return None
+    return term
 
 
 def _exportable(name: tree.Name, scope: Scope) -> bool:
@@ -214,7 +226,7 @@ def _checked(scope: Scope, exports: list[Export]) -> CheckedModule:
         if isinstance(binding.value, Group):
             groups.append((name, binding.value.members))
         elif isinstance(binding.value, ProgramTerm):
-            morphisms.append((name, binding.value.program))
+            morphisms.append((name, with_tables(binding.value.program)))
         elif isinstance(binding.value, Term):
             morphisms.append((name, binding.value))
     return CheckedModule(
@@ -228,6 +240,7 @@ def _checked(scope: Scope, exports: list[Export]) -> CheckedModule:
         warnings=scope.report.warnings,
         posteriors=tuple(each for each, _ in scope.posteriors.values() if each is not None),
         templates=tuple(_signature(name, each) for name, each in scope.templates.items()),
+        data_keys=tuple(scope.read),
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from quivers_nb.check.expressions import check_expression
+from quivers_nb.check.expressions import check_expression, resolve
 from quivers_nb.check.kernels import check_kernel
 from quivers_nb.check.objects import check_object, declared_label
 from quivers_nb.check.options import (
@@ -18,7 +18,8 @@ from quivers_nb.check.options import (
 )
 from quivers_nb.check.priors import check_prior
 from quivers_nb.check.scope import Group, MorphismBinding, Scope
-from quivers_nb.check.term import Generator, Morphism, Role
+from quivers_nb.check.tables import constant
+from quivers_nb.check.term import Generator, Morphism, Named, Role, Term
 from quivers_nb.check.unlowered import not_lowered
 from quivers_nb.check.weights import check_weights
 from quivers_nb.diagnostics.diagnostic import Because
@@ -59,7 +60,12 @@ def declare_morphism(decl: tree.MorphismDecl, scope: Scope) -> None:
     role, options = _options(decl, scope)
     morphism = None
     if role is not None and dom is not None and cod is not None:
-        morphism = _by_role(Declared(decl, role, dom, cod, options), scope)
+        declared = Declared(decl, role, dom, cod, options)
+        if role is Role.LET:
+            value = _declare_let(declared, scope)
+            scope.declare_morphism(decl.name, MorphismBinding(value, decl.name.span, "morphism"))
+            return
+        morphism = _by_role(declared, scope)
     if scope.report.count > before:
         morphism = None
     count = options["replicate"].integer if "replicate" in options else None
@@ -183,8 +189,10 @@ def _by_role(declared: Declared, scope: Scope) -> Morphism | None:
             return _latent(declared, scope)
         case Role.DISCRETIZE:
             return _discretize(declared, scope)
-        case Role.OBSERVED | Role.LET:
-            return _from_expression(declared, scope)
+        case Role.OBSERVED:
+            return _observed(declared, scope)
+        case Role.LET:  # bound by `_declare_let`: it has no weights of its own
+            return None
 
 
 def _embed(d: Declared, scope: Scope) -> Morphism | None:
@@ -203,11 +211,11 @@ def _latent(d: Declared, scope: Scope) -> Morphism | None:
         if not is_finite(obj):
             _unfit(d, "a latent morphism needs finite sets", side, scope)
             return None
-    check_prior(d.decl, d.dom, d.cod, d.options, scope)
+    prior = check_prior(d.decl, d.cod, d.options, scope)
     made = make_morphism(d, scope, scale=d.options)
-    prior = d.decl.init
-    if isinstance(prior, tree.Call | tree.ExprName):
-        return replace(made, settings=(("prior", prior.name.text),))
+    init = d.decl.init
+    if isinstance(init, tree.Call | tree.ExprName):
+        return replace(made, prior=prior, settings=(("prior", init.name.text),))
     return made
 
 
@@ -239,7 +247,7 @@ def _discretize(d: Declared, scope: Scope) -> Morphism | None:
     return make_morphism(d, scope, scale={})
 
 
-def _from_expression(d: Declared, scope: Scope) -> Morphism | None:
+def _initializer(d: Declared, scope: Scope) -> Term | None:
     """Roles observed and let: an initializer that is an expression of as many entries."""
     report, decl, role = scope.report, d.decl, d.role.value
     if decl.init is None:
@@ -260,15 +268,48 @@ def _from_expression(d: Declared, scope: Scope) -> Morphism | None:
         )
         return None
     if isinstance(decl.init, tree.Call):
+        if resolve(decl.init.name, scope) is not None:
+            not_lowered(f"the role {role} with a call", decl.init.span, report)
         return None
-    before = report.count
     term = check_expression(decl.init, scope)
-    fits = term is None or (_numel_fits(term.dom, d.dom) and _numel_fits(term.cod, d.cod))
-    if term is not None and not fits:
+    if term is None:
+        return None
+    if not (_numel_fits(term.dom, d.dom) and _numel_fits(term.cod, d.cod)):
         _shape(d, f"{_size(term.dom)} -> {_size(term.cod)}", scope)
-    if report.count == before:
-        not_lowered(f"the role {role}", decl.options.span, report)
-    return None
+        return None
+    return term
+
+
+def _observed(d: Declared, scope: Scope) -> Morphism | None:
+    """A table that never changes: data, or an identity; its entries are refactored as declared."""
+    term = _initializer(d, scope)
+    if term is None:
+        return None
+    for side, obj in ((d.decl.dom, d.dom), (d.decl.cod, d.cod)):
+        if not is_finite(obj):
+            _unfit(d, "an observed table needs finite sets", side, scope)
+            return None
+    table = constant(term)
+    if table is None:
+        not_lowered("an observed table that is computed", term.span, scope.report)
+        return None
+    data = table.morphism.data if isinstance(table, Generator) else None
+    return replace(make_morphism(d, scope, scale={}), data=data)
+
+
+def _declare_let(d: Declared, scope: Scope) -> Named | None:
+    """Role let: another name of an expression, whose declared types are checked."""
+    term = _initializer(d, scope)
+    if term is None:
+        return None
+    if "replicate" in d.options or (term.dom, term.cod) != (d.dom, d.cod):
+        what = "`replicate` on" if "replicate" in d.options else "other factors than its own in"
+        not_lowered(f"{what} the role let", d.decl.options.span, scope.report)
+        return None
+    return Named(
+        dom=term.dom, cod=term.cod, sequence=term.sequence, span=d.decl.name.span,
+        name=d.decl.name.text, body=term,
+    )  # fmt: skip
 
 
 def _shape(d: Declared, got: str, scope: Scope) -> None:
@@ -285,7 +326,15 @@ def _shape(d: Declared, got: str, scope: Scope) -> None:
                 d.decl.dom.span | d.decl.cod.span,
             )
         ],
+        hint=_one_row(d, got),
     )
+
+
+def _one_row(d: Declared, got: str) -> str | None:
+    """A vector of weights is given where one distribution is wanted."""
+    if _size(d.dom) == 1 and got == f"{_size(d.cod)} -> 1":
+        return "a vector has one row per entry: give one row of weights, `w[None]`"
+    return None
 
 
 def _numel_fits(have: Object, want: Object) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from quivers_nb.check.drawn import with_tables
 from quivers_nb.check.effects import written_effects
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.objects import check_object
@@ -82,7 +83,8 @@ def _model(options: Settings, scope: Scope) -> Program | None:
             labels=[Label(binding.span, "declared here")],
         )
         return None
-    return binding.value.program if isinstance(binding.value, ProgramTerm) else None
+    value = binding.value
+    return with_tables(value.program) if isinstance(value, ProgramTerm) else None
 
 
 def _deterministic(decl: tree.ProgramDecl, scope: Scope) -> None:

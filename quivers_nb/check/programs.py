@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from quivers_nb.check.drawn import drawn_in
 from quivers_nb.check.effects import check_declared, step_effects, written_effects
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.extent import check_extent
@@ -82,12 +83,30 @@ def check_program(decl: tree.ProgramDecl, options: Settings, scope: Scope) -> Pr
     )  # fmt: skip
     inputs = _bind_inputs(decl, dom, env)
     program = _checked_steps(decl, inputs, options, env)
-    if program is None or scope.report.count > before:
+    if program is None or not _tables_are_free(program, env) or scope.report.count > before:
         return None
     scope.results[decl.name.text] = tuple(
         env.look_up(name) or UNKNOWN for name in decl.returns.names
     )
     return program
+
+
+def _tables_are_free(program: Program, env: Environment) -> bool:
+    """Whether the names of tables that the program draws are bound by nothing else."""
+    names = {**dict.fromkeys(env.host), **env.closed, **env.bound}
+    for name, leaf in drawn_in(program).items():
+        if name in names or name in env.scope.data:
+            value = names.get(name)
+            span = program.span if value is None or value.span is None else value.span
+            env.scope.report.error(
+                "Q0501",
+                f"`{name}` is already bound: it is the table that this program draws",
+                span,
+                labels=[Label(leaf.morphism.span, "its prior is declared here")],
+                hint="a name is bound once: give one of the two another name",
+            )
+            return False
+    return True
 
 
 def _checked_steps(

@@ -14,6 +14,7 @@ from quivers_nb.diagnostics.diagnostic import Label
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.space import Object
+from quivers_nb.spaces.table import Table
 from quivers_nb.syntax import tree
 
 
@@ -61,7 +62,7 @@ class Scope:
     """The names of a module so far. ``later``: names whose declarations are still to come."""
 
     report: Report
-    data_keys: frozenset[str] = frozenset()
+    tables: Mapping[str, Table] = field(default_factory=dict)  # what `from_data` can read
     sizes: Mapping[str, int] = field(default_factory=dict)
     objects: dict[str, ObjectBinding] = field(default_factory=dict)
     morphisms: dict[str, MorphismBinding] = field(default_factory=dict)
@@ -73,14 +74,15 @@ class Scope:
     extents: dict[int, tuple[int, object]] = field(default_factory=dict)  # see `extent`
     posteriors: dict[str, tuple[Posterior | None, Span]] = field(default_factory=dict)
     templates: dict[str, Template] = field(default_factory=dict)  # those that are exported
+    read: dict[str, None] = field(default_factory=dict)  # keys that `from_data` reads
     composition: Span | None = None  # a `composition` line was met: algebras are not known
 
     def inner(self) -> "Scope":
         """A scope for `where`: sees this one, adds names that do not leave it."""
         return Scope(
-            self.report, self.data_keys, self.sizes, self.objects, dict(self.morphisms),
+            self.report, self.tables, self.sizes, self.objects, dict(self.morphisms),
             self.data, self.later, self.free_sizes, self.copies, self.results,
-            self.extents, self.posteriors, self.templates, self.composition,
+            self.extents, self.posteriors, self.templates, self.read, self.composition,
         )  # fmt: skip
 
     def size(self, name: str) -> int | None:

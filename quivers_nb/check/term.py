@@ -82,6 +82,8 @@ class Morphism:
     scale: float | None = None
     init: str | None = None
     settings: tuple[tuple[str, float | int | str], ...] = ()
+    data: str | None = None  # of an observed table: the key that `from_data` reads; None: identity
+    prior: "Prior | None" = None  # of a latent: what its table is drawn from
     span: Span = field(default=NO_SPAN, compare=False)
     dom_text: str = field(default="", compare=False)  # the types in the words of the declaration
     cod_text: str = field(default="", compare=False)
@@ -90,6 +92,22 @@ class Morphism:
     def label(self) -> str:
         """The name as it stands in paths: ``enc_head[2]`` for a member of a group."""
         return self.name if self.member is None else f"{self.name}[{self.member}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The prior of a latent's table (4.2): a plate over the axes of dom and cod but the event's.
+
+    ``rows``: every row of the table lies on a simplex. ``value`` says what the table is, under the
+    name of the declaration; ``host_names`` are the data that the prior reads.
+    """
+
+    source: "FamilyCall"
+    plate: tuple["Axis", ...]
+    value: "VariableInfo"
+    rows: bool = False
+    host_names: tuple[str, ...] = ()
+    read: tuple["VariableInfo", ...] = ()  # the declared data among them
 
 
 # --- morphism expressions -------------------------------------------------------------------
@@ -363,7 +381,8 @@ class SampleStep:
 
     ``space`` is the object of ``: S`` when S is a space (one vector per row, R2), and the codomain
     for a kernel. ``names`` has several entries when destructuring, with ``widths`` alongside.
-    ``row_wise``: in a run that has rows the value carries the batch axes.
+    ``row_wise``: in a run that has rows the value carries the batch axes. ``table``: the value is
+    the table of this latent morphism, whose prior the step draws from.
     """
 
     names: tuple[str, ...]
@@ -372,6 +391,7 @@ class SampleStep:
     space: Object | None = None
     widths: tuple[int, ...] = ()
     row_wise: bool = True
+    table: Generator | None = None
     span: Span = field(default=NO_SPAN, compare=False)
 
 
@@ -543,3 +563,4 @@ class CheckedModule:
     warnings: tuple[Diagnostic, ...] = ()
     posteriors: tuple[Posterior, ...] = ()
     templates: tuple[TemplateSignature, ...] = ()  # those that are exported
+    data_keys: tuple[str, ...] = ()  # that `from_data` reads

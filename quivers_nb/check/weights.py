@@ -35,7 +35,8 @@ def weights(morphism: Morphism) -> int:
         return 2 * rows * columns
     if morphism.family is not None:
         return _of_family(morphism, morphism.family) if columns else 0
-    return 0 if morphism.role is Role.DISCRETIZE else rows * columns
+    known = morphism.role in {Role.DISCRETIZE, Role.OBSERVED}
+    return 0 if known else rows * columns
 
 
 def _of_family(morphism: Morphism, family: str) -> int:

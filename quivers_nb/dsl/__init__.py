@@ -7,14 +7,17 @@
 Raises `ParseError` or `CompileError`, nothing else; both carry line, column and every diagnostic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quivers_nb.check import check_source
+from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.errors import CompileError, LanguageError, ParseError, UserError
 from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.table import as_tables, described
 from quivers_nb.syntax.parser import parse
 
 if TYPE_CHECKING:
@@ -28,11 +31,30 @@ def loads(
     sizes: Mapping[str, int] | None = None,
     name: str = "<text>",
 ) -> "Module":
-    """Compile a text. ``data`` feeds `from_data`; ``sizes`` fixes late-bound sizes (R8)."""
-    checked = check_source(SourceText(source, name), data_keys=frozenset(data or ()), sizes=sizes)
+    """Compile a text. ``data`` feeds `from_data`; ``sizes`` fixes late-bound sizes (R8).
+
+    Raises `UserError` if data are no tables of weights, or no `from_data` reads them.
+    """
+    arrays = as_tables(data or {})
+    tables = {key: described(array) for key, array in arrays.items()}
+    checked = check_source(SourceText(source, name), tables=tables, sizes=sizes)
+    _all_read(arrays, checked)
     from quivers_nb.lower import lower  # noqa: PLC0415  (torch is needed only now)
 
-    return lower(checked, sizes)
+    return lower(checked, sizes, arrays)
+
+
+def _all_read(data: Collection[str], checked: CheckedModule) -> None:
+    """Nothing that was given is skipped silently (R10)."""
+    for key in data:
+        if key not in checked.data_keys:
+            near = nearest(key, checked.data_keys)
+            known = ", ".join(checked.data_keys) or "nothing"
+            hint = f"did you mean `{near}`?" if near else f"`from_data` reads {known}"
+            raise UserError(
+                f"data `{key}` are read by no `from_data`; {hint} (data that a program reads are "
+                "given with its observations)"
+            )
 
 
 def load(

@@ -55,6 +55,7 @@ class Activation:
     def frame(self, run: Run) -> Frame:
         """The outermost activation."""
         run.host = {k: v for k, v in self.host.items() if not (isinstance(v, Value) and v.rows)}
+        run.as_given = self.prepared.host
         run.sizes = self.prepared.sizes
         return Frame(self.compiled, run, self.entry.raw, self.host, self.prepared.sizes)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import SiteKey
-from quivers_nb.lower.dists import Branched, Dist, side_by_side
+from quivers_nb.lower.dists import Branched, Dist, Weighted, side_by_side
 from quivers_nb.lower.run import MAX_BRANCHES, Run
 from quivers_nb.spaces.space import Object, is_finite
 
@@ -49,9 +49,13 @@ def enumerated(site: SiteKey, run: Run, dist: Dist, size: int) -> Flow:
         )
     values = elements(size, run, len(dist.lead))
     if isinstance(dist, Branched):
-        terms = dist.inner.log_prob(values.unsqueeze(1)) + dist.weights
+        terms = _outcome(dist.inner, values.unsqueeze(1)) + dist.weights
         return Flow(values, torch.logsumexp(terms, dim=1), states=True)
-    return Flow(values, _full(dist.log_prob(values), size, run, dist.lead), states=True)
+    return Flow(values, _full(_outcome(dist, values), size, run, dist.lead), states=True)
+
+
+def _outcome(dist: Dist, values: Tensor) -> Tensor:
+    return dist.log_weight(values) if isinstance(dist, Weighted) else dist.log_prob(values)
 
 
 def elements(size: int, run: Run, lead_rank: int) -> Tensor:

@@ -34,7 +34,7 @@ from quivers_nb.lower.nodes import (
     Sub,
     Wire,
 )
-from quivers_nb.lower.parameters import KernelPlan, tensor_names
+from quivers_nb.lower.parameters import TABLE, KernelPlan, has_no_weights, tensor_names
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.steps import ProgramInExpression
 from quivers_nb.lower.storage import Slot, Storage
@@ -139,8 +139,19 @@ class Compilation:
         return tuple(self.node(child, join(path, seg)) for seg, child in child_segments(term))
 
     def _leaf(self, generator: ir.Generator, path: str) -> Leaf:
+        if has_no_weights(generator.morphism):
+            return self._table(generator, path)
         self.storage.place([generator], self.owners[generator.owner])
         return self._single(generator, path)
+
+    def _table(self, generator: ir.Generator, path: str) -> Leaf:
+        """A table of data, or one that the program draws from its prior."""
+        morphism = generator.morphism
+        self.middle_paths.append(path)
+        drawn = None if morphism.prior is None else generator.owner
+        known = self.storage.known(morphism) if drawn is None else None
+        plan = KernelPlan(morphism, ((TABLE, TABLE),), known=known, drawn=drawn)
+        return Leaf(path, plan, generator.cod)
 
     def _single(self, generator: ir.Generator, path: str) -> Leaf:
         slot = self._use(generator, path)

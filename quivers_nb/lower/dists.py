@@ -6,9 +6,9 @@ known numbers here; ``*s`` is never inspected. ``log_prob`` reduces the event on
 
     log_prob : (*s, *lead, *event) -> (*s, *lead)
 
-Three kinds: `Simple`, one family; `Joint`, independent parts side by side on the last axis (``@``
-and ``fan``); `Branched`, a distribution that depends on finite middles being summed (R3), with one
-log weight per branch in front of the stack.
+Three kinds: `Simple`, one family (`Weighted`, a row of a table); `Joint`, independent parts side
+by side on the last axis (``@`` and ``fan``); `Branched`, a distribution that depends on finite
+middles being summed (R3), with one log weight per branch in front of the stack.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.kernels import DENSITIES, Bijector, bijector_for
+from quivers_nb.kernels.families.discrete import table_log_prob
+from quivers_nb.kernels.finite import LOG_EPS, drawable, given_log_prob
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.support import Support, is_discrete
@@ -126,6 +128,22 @@ class Simple:
 
     def unconstrain(self, value: Tensor) -> Tensor:
         return self.bijector().inverse(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted(Simple):
+    """A row of a table of weights, read as a finite kernel: see `quivers_nb.kernels.finite`."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return given_log_prob(value, *self.params)
+
+    def log_weight(self, value: Tensor) -> Tensor:
+        """The log probability of an outcome in a sum over all of them: not bounded."""
+        return table_log_prob(value, *self.params)
+
+    def sample(self, stack: tuple[int, ...], generator: Generator | None) -> Tensor:
+        exact = Simple(self.family, tuple(map(drawable, self.params)), self.lead)
+        return exact.sample(stack, generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +259,10 @@ class Branched:
         return None  # R3: where a summed site decides the distribution, the value is the coordinate
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return torch.logsumexp(self.weights + self.inner.log_prob(value), dim=0)
+        if not isinstance(self.inner, Weighted):
+            return torch.logsumexp(self.weights + self.inner.log_prob(value), dim=0)
+        total = torch.logsumexp(self.weights + self.inner.log_weight(value), dim=0)
+        return torch.maximum(total, torch.logsumexp(self.weights, dim=0) + LOG_EPS)
 
     def sample(self, stack: tuple[int, ...], generator: Generator | None) -> Tensor:
         """Draw a branch by its weight, then from its distribution."""

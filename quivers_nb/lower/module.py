@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -143,10 +144,15 @@ class Module(nn.Module):
     ``morphism``; ``checked`` holds the typed term, ``source`` the text.
     """
 
-    def __init__(self, checked: ir.CheckedModule, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        checked: ir.CheckedModule,
+        sizes: Mapping[str, int],
+        data: Mapping[str, np.ndarray],
+    ) -> None:
         super().__init__()
         self.checked = checked
-        storage = Storage()
+        storage = Storage(data=data)
         self._storage = storage
         built: dict[str, nn.Module] = {}
         for export in checked.exports:
@@ -157,7 +163,7 @@ class Module(nn.Module):
             each.name: PosteriorProgram(each, checked, sizes) for each in checked.posteriors
         }
         self._templates = {
-            each.name: ExportedTemplate(each, checked, sizes) for each in checked.templates
+            each.name: ExportedTemplate(each, checked, sizes, data) for each in checked.templates
         }
 
     @property
@@ -265,11 +271,17 @@ def build(
     return Kernel(key, value, storage)
 
 
-def lower(checked: ir.CheckedModule, sizes: Mapping[str, int] | None = None) -> Module:
-    """The torch modules of a checked module. ``sizes`` fixes late-bound sizes (R8)."""
+def lower(
+    checked: ir.CheckedModule,
+    sizes: Mapping[str, int] | None = None,
+    data: Mapping[str, np.ndarray] | None = None,
+) -> Module:
+    """The torch modules of a checked module. ``sizes`` fixes late-bound sizes (R8), ``data`` holds
+    the tables that `from_data` reads.
+    """
     given = dict(sizes or {})
     for name in given:
         if name not in checked.sizes:
             known = ", ".join(checked.sizes) or "none"
             raise UserError(f"`{name}` is not a size of this module; sizes: {known}")
-    return Module(checked, given)
+    return Module(checked, given, dict(data or {}))

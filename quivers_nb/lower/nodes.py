@@ -12,7 +12,7 @@ element in front of the stack, with log weights, and a later kernel's density fo
 chain and factor by factor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -23,7 +23,7 @@ from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.branches import Flow, enumerate_middle, merge
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
 from quivers_nb.lower.flat import columns_of
-from quivers_nb.lower.parameters import KernelPlan
+from quivers_nb.lower.parameters import TABLE, KernelPlan
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.recurrence import last_head, last_state
 from quivers_nb.lower.run import Run, unanswered
@@ -182,8 +182,15 @@ def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
 
 
 def _kernel(leaf: Leaf, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
-    dist = leaf.plan.dist(run.parameters, x.value, lead)
+    dist = leaf.plan.dist(_tensors(leaf.plan, run), x.value, lead)
     return dist if x.weights is None else Branched(dist, x.weights)
+
+
+def _tensors(plan: KernelPlan, run: Run) -> Mapping[str, Tensor]:
+    """Weights by storage key, or the one table that has none."""
+    if plan.known is not None:
+        return {TABLE: plan.known.log_rows(run.dtype, run.device)}
+    return run.parameters if plan.drawn is None else {TABLE: run.tables[plan.drawn]}
 
 
 def _side_by_side(dist: Dist) -> Dist:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from quivers_nb.check.term import Morphism, Role, SourceKind
+from quivers_nb.check.term import Morphism, Owner, Role, SourceKind
+from quivers_nb.kernels.finite import EPS, LOG_EPS, KnownTable
 from quivers_nb.kernels.network import (
     TensorSpec,
     apply_network,
@@ -21,7 +22,7 @@ from quivers_nb.kernels.network import (
     initial_tensors as draw_tensors,
 )
 from quivers_nb.kernels.transforms import Cut, kernel_parameters, raw_cut, raw_width
-from quivers_nb.lower.dists import Dist, Simple
+from quivers_nb.lower.dists import Dist, Simple, Weighted
 from quivers_nb.lower.special import (
     discretize_dist,
     flow_dist,
@@ -34,10 +35,9 @@ from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
 from quivers_nb.spaces.space import Object, ProductSet, Space, factors, is_finite, width
 
-EPS = 1e-7
-LOG_FLOOR = log(EPS)  # of the log probability of a relation's entry (5.10)
 EMBED_SPREAD = 0.5  # of fresh centers (4.7)
 RELATION_SPREAD = 0.5  # of the raw values of a latent relation (4.1)
+TABLE = "given"  # key of the log probabilities of a table that is given or drawn
 TABLE_SPREAD = 0.1  # of the logits of a plain Markov kernel (4.5)
 
 
@@ -143,6 +143,9 @@ class KernelPlan:
     whole block of ``lanes * members`` equal kernels is read as one batched product: each lane has
     an input of its own (operands of ``@``), members share their lane's (a ``fan``). Values are then
     stacked on the axis before the last, ``(*lead, lanes * members, d)``.
+
+    A table without weights of its own is ``known``, or ``drawn`` from its prior in each run; then
+    the log probabilities of its rows are read under the key ``TABLE``.
     """
 
     morphism: Morphism
@@ -150,6 +153,8 @@ class KernelPlan:
     index: int | None = None
     lanes: int = 1
     members: int = 1
+    known: KnownTable | None = None
+    drawn: Owner | None = None
 
     @property
     def count(self) -> int:
@@ -214,7 +219,8 @@ class KernelPlan:
         special = self._special(tensors, at, lead, axes)
         if special is not None:
             return special
-        return Simple(self.family, self._params(tensors, at, axes), lead, *self.events)
+        kind = Weighted if is_weighted(self.morphism) else Simple
+        return kind(self.family, self._params(tensors, at, axes), lead, *self.events)
 
     def _special(
         self, tensors: dict[str, Tensor], x: Tensor, lead: tuple[int, ...], axes: "_Axes"
@@ -237,8 +243,10 @@ class KernelPlan:
         if self.morphism.role is Role.EMBED:
             loc, log_sigma = (axes.rows(tensors[name], at) for name in ("centers", "log_sigma"))
             return loc, log_sigma.exp().clamp_min(EPS)
+        if TABLE in tensors:
+            return (axes.rows(tensors[TABLE], at),)
         if self.morphism.role is Role.LATENT:  # weights of a row, read as a finite kernel (5.10)
-            logs = torch.log_softmax(logsigmoid(tensors["raw"]), -1).clamp_min(LOG_FLOOR)
+            logs = torch.log_softmax(logsigmoid(tensors["raw"]), -1).clamp_min(LOG_EPS)
             return (axes.rows(logs, at),)
         if self.morphism.family is None:
             return (axes.rows(tensors["logits"], at),)
@@ -355,9 +363,21 @@ def tensor_names(morphism: Morphism) -> tuple[str, ...]:
     """The names of a morphism's tensors, in order."""
     if morphism.role is Role.EMBED:
         return ("centers", "log_sigma")
+    if has_no_weights(morphism):
+        return (TABLE,)
     if morphism.role is Role.LATENT or has_one_vector(morphism):
         return ("raw",)
     return tuple(spec.name for spec in _specs(morphism))
+
+
+def has_no_weights(morphism: Morphism) -> bool:
+    """Whether the table of a morphism is given, or drawn: it has no parameters."""
+    return morphism.role is Role.OBSERVED or morphism.prior is not None
+
+
+def is_weighted(morphism: Morphism) -> bool:
+    """Whether a morphism is a table of weights, read as a finite kernel (5.10)."""
+    return morphism.role in {Role.OBSERVED, Role.LATENT}
 
 
 def batchable(morphism: Morphism) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Answer, Answerer, SiteKey
@@ -64,7 +65,9 @@ class Run:
     observations_only: bool = False  # other terms are not asked for (log densities one by one)
     free_terms: "list[Tensor] | None" = None  # of coordinates, apart, where steps may be padding
     host: Mapping[str, Any] = field(default_factory=dict)  # of the outermost program
+    as_given: Mapping[str, Any] = field(default_factory=dict)  # host data, read at no input
     sizes: Mapping[str, int] = field(default_factory=dict)
+    tables: dict[ir.Owner, Tensor] = field(default_factory=dict)  # drawn from priors: log rows
     wanted: bool = True  # whether the value of the term being evaluated is read by anybody
 
     @property

@@ -17,6 +17,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind
 from quivers_nb.lower.arguments import kernel_input, read_argument
 from quivers_nb.lower.branches import Flow, columns
+from quivers_nb.lower.drawn import keep_table
 from quivers_nb.lower.family_steps import FamilyDraw, observe_family, sample_family
 from quivers_nb.lower.frame import (
     CompiledProgram,
@@ -104,8 +105,11 @@ def _score(frame: Frame, env: dict[str, Any], name: str, value: ir.LetTerm) -> A
 def _sample(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) -> None:
     if not isinstance(step.source, ir.MorphismCall):
         name = step.names[0]
-        draw = sample_family(step, frame.scope(env, name))
+        known = env if step.table is None else frame.run.as_given
+        draw = sample_family(step, frame.scope(known, name))
         env[name] = _answer(frame, name, draw)
+        if step.table is not None:
+            keep_table(frame.run, step.table, env[name])
     elif index in frame.compiled.subs:
         _bind_outputs(
             step, env, frame, _call_program(frame, env, index, step.names[0], step.source)

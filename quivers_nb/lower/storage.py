@@ -9,14 +9,17 @@ Copies made by ``stack`` are born equal: the initial values of a declared morphi
 per module and cloned into every copy (section 5.4).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from quivers_nb.check.term import Generator, Morphism, Owner
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.kernels.finite import KnownTable
 from quivers_nb.lower.parameters import initial_tensors
 
 
@@ -35,6 +38,8 @@ class Storage:
     slots: dict[Owner, Slot] = field(default_factory=dict)
     blocks: dict[str, dict[str, Parameter]] = field(default_factory=dict)
     births: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    data: Mapping[str, np.ndarray] = field(default_factory=dict)  # what `from_data` reads
+    tables: dict[tuple[str | None, int, int], KnownTable] = field(default_factory=dict)
 
     def place(self, generators: Sequence[Generator], key: str) -> None:
         """Give the owners a block, stacked when there are several; known owners keep theirs."""
@@ -72,8 +77,28 @@ class Storage:
             self.births[morphism.label] = initial_tensors(morphism)
         return self.births[morphism.label]
 
+    def known(self, morphism: Morphism) -> KnownTable:
+        """The constant table of an observed morphism: one for all its uses.
+
+        Raises `UserError` if the data do not fit sizes that were not known to the checker.
+        """
+        sizes = (morphism.dom.size, morphism.cod.size)  # type: ignore[union-attr]
+        rows, columns = (size if isinstance(size, int) else _unknown(morphism) for size in sizes)
+        key = (morphism.data, rows, columns)
+        if key not in self.tables:
+            data = np.eye(rows) if morphism.data is None else self.data[morphism.data]
+            self.tables[key] = KnownTable(torch.from_numpy(data.reshape(rows, columns)))
+        return self.tables[key]
+
     def items(self, keys: Sequence[str]) -> Iterator[tuple[str, Parameter]]:
         """``block key/tensor name`` and parameter, for the given blocks in order."""
         for key in keys:
             for name, parameter in self.blocks[key].items():
                 yield f"{key}.{name}", parameter
+
+
+def _unknown(morphism: Morphism) -> int:
+    raise UserError(
+        f"the table `{morphism.label}` is over a set whose size is not known when the module is "
+        'loaded: give it, as in `loads(text, data, sizes={"n": 5})`'
+    )

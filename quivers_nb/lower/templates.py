@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from quivers_nb.check import check_source
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.source import SourceText
+from quivers_nb.spaces.table import described
 from quivers_nb.syntax import tree
 from quivers_nb.syntax.parser import parse
 
@@ -34,12 +37,17 @@ class ExportedTemplate:
     """
 
     def __init__(
-        self, template: ir.TemplateSignature, checked: ir.CheckedModule, sizes: Mapping[str, int]
+        self,
+        template: ir.TemplateSignature,
+        checked: ir.CheckedModule,
+        sizes: Mapping[str, int],
+        data: Mapping[str, np.ndarray],
     ) -> None:
         self.name = template.name
         self.params = template.params
         self._checked = checked
         self._sizes = dict(sizes)
+        self._data = data
 
     def __repr__(self) -> str:
         return (
@@ -60,8 +68,9 @@ class ExportedTemplate:
         source = self._checked.source
         lines = [*objects, f"export {self.name}({', '.join(words)})"]
         text = f"{_without_exports(source)}\n" + "\n".join(lines) + "\n"
-        checked = check_source(SourceText(text, source.name), sizes=self._sizes)
-        return lower(checked, self._sizes)
+        tables = {key: described(array) for key, array in self._data.items()}
+        checked = check_source(SourceText(text, source.name), tables=tables, sizes=self._sizes)
+        return lower(checked, self._sizes, self._data)
 
     def _bound(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         names = [name for name, _ in self.params]

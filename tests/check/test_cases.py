@@ -19,6 +19,7 @@ from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.errors import LanguageError, UserError
 from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.dsl import loads
+from quivers_nb.spaces.table import described
 
 CASES = Path(__file__).parents[1] / "cases"
 BLOCK = re.compile(r"^```qvr( prelude)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -34,6 +35,7 @@ DENSITY = re.compile(
 )
 NAME = r"[\w$/\[\]#]+"  # a site by its name or path
 VALUE = re.compile(rf"({NAME})=(.+?)(?=\s+{NAME}=|$)")
+DATA = re.compile(r"# data: (\S+) = (.*\S)")
 WEIGHT = re.compile(r"# weight: (\S+) = (.*\S)")
 FORMULAS = {
     **vars(stats),
@@ -94,9 +96,14 @@ def marks(text: str) -> list[Mark]:
     ]
 
 
+def data(text: str) -> dict[str, np.ndarray]:
+    """What `from_data` reads."""
+    return {key: np.asarray(literal_eval(value), dtype=float) for key, value in DATA.findall(text)}
+
+
 def check(text: str) -> tuple[CheckedModule | None, tuple[Diagnostic, ...]]:
     try:
-        module = check_source(text)
+        module = check_source(text, tables={k: described(v) for k, v in data(text).items()})
     except LanguageError as error:
         return None, error.diagnostics
     return module, module.warnings
@@ -141,7 +148,7 @@ def in_doubles() -> Iterator[None]:
     "block", [pytest.param(b, id=b.where) for b in blocks() if DENSITY.search(b.text)]
 )
 def test_a_block_has_the_density_that_its_marks_say(block: Block) -> None:
-    model = loads(block.text).morphism
+    model = loads(block.text, data(block.text)).morphism
     for path, value in WEIGHT.findall(block.text):
         weight = torch.as_tensor(np.asarray(eval(value, FORMULAS), dtype=float))
         model.parameter(path).copy_(weight)

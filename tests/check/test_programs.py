@@ -24,6 +24,7 @@ from quivers_nb.check.walk import all_steps
 from quivers_nb.diagnostics.errors import CompileError
 from quivers_nb.spaces.effect import Effect
 from quivers_nb.spaces.space import UNIT, FinSet, SizeVar, Space
+from quivers_nb.spaces.table import Table
 
 PRELUDE = """\
 object G : FinSet 3
@@ -321,8 +322,7 @@ def test_data_keys_are_known_at_load() -> None:
     text = 'object X : FinSet 3\nmorphism m : X -> X [role=observed] ~ from_data("w")\n'
     with pytest.raises(CompileError, match="unknown data key"):
         check_source(text)
-    with pytest.raises(CompileError, match="`from_data` is not supported yet"):
-        check_source(text, data_keys=frozenset({"w"}))
+    assert check_source(text, tables={"w": Table((3, 3))}).data_keys == ("w",)
 
 
 def test_a_step_without_arguments_reads_the_raw_input() -> None:

@@ -56,6 +56,12 @@ def categorical_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:  # (*n,), (
     return minus_outside(inside, pick(torch.log_softmax(logits, -1), index))
 
 
+def table_log_prob(y: Tensor, logs: Tensor) -> Tensor:  # (*n,), (*n, k) -> (*n,)
+    """Entry ``y`` of a row of log probabilities, which stand as they are."""
+    inside, index = _label(y, logs.shape[-1])
+    return minus_outside(inside, pick(logs, index))
+
+
 def _categorical_probs_log_prob(y: Tensor, probs: Tensor) -> Tensor:
     inside, index = _label(y, probs.shape[-1])
     return minus_outside(inside, log_pick(probs, index))
