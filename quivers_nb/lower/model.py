@@ -74,9 +74,7 @@ class Model(nn.Module):
         self.compiled, work = compile_program(program, storage)
         self._keys = tuple(work.keys)
         self._owner_paths = dict(work.paths)
-        self._slots = {
-            owner: storage.slots[owner] for owner in work.paths if owner in storage.slots
-        }
+        self._slots = {owner: storage.slots[owner] for owner in work.paths}
         self._names: list[tuple[str, str]] = []
         for key, parameter in storage.items(work.keys):
             registered = key.replace(".", "/")
