@@ -273,6 +273,32 @@ def _steps(
     )  # fmt: skip
 
 
+def vae(sides: Sides, settings: Settings) -> None:
+    """Minibatch steps of an autoencoder; the peer's in a loop of compiled steps, and in a scan."""
+    if "numpyro" not in sides.installed():
+        return
+    with sides.worker("ours") as ours, sides.worker("numpyro", single=True) as other:
+        workers = {"ours": ours, "numpyro": other}
+        for particles in (1, 16):
+            steps = max(settings.steps // (20 * particles), 50)
+            ratios: dict[str, list[float]] = {"loop": [], "scan": []}
+            for pair in range(settings.pairs):
+                order = list(workers) if pair % 2 == 0 else list(reversed(workers))
+                options = {"particles": particles, "steps": steps, "seed": pair}
+                facts = {side: workers[side].job("vae", **options) for side in order}
+                for form, found in ratios.items():
+                    found.append(facts["numpyro"][f"{form}_cpu"] / facts["ours"]["loop_cpu"])
+            show(
+                measurement="vae", particles=particles, peer="numpyro", target=1.0,
+                steps_per_cpu_second=spread(ratios["loop"]), against_scan=spread(ratios["scan"]),
+                losses={side: f["loss"] for side, f in facts.items()},
+                dtypes={side: f["dtype"] for side, f in facts.items()},
+                ours_us=1e6 * facts["ours"]["loop_cpu"] / steps,
+                other_us=1e6 * facts["numpyro"]["loop_cpu"] / steps,
+                reason=facts["ours"]["reason"],
+            )  # fmt: skip
+
+
 def own(sides: Sides, settings: Settings) -> None:
     """What needs no peer: own time before the first leapfrog, gradients, growth, memory."""
     cache = sides.folder / "own"
@@ -306,7 +332,7 @@ def _growth(worker: Worker) -> None:
     show(measurement="growth", rows=rows, seconds=seconds, slope=slope, target=[0.9, 1.1])
 
 
-MEASUREMENTS = {"own": own, "nuts": nuts, "svi": svi, "cold": cold}
+MEASUREMENTS = {"own": own, "nuts": nuts, "svi": svi, "vae": vae, "cold": cold}
 
 
 def main() -> None:

@@ -148,17 +148,39 @@ def record(function: Callable[..., Sequence[Tensor]], *examples: Tensor) -> Grap
     return recorder.graph(outputs)
 
 
-def record_draws(function: Callable[[], Sequence[Tensor]], variables: Sequence[Tensor]) -> Graph:
+def record_draws(
+    function: Callable[[], Sequence[Tensor]],
+    variables: Sequence[Tensor],
+    looks: "Looks | None" = None,
+) -> Graph:
     """The graph of a function that reads ``variables`` where they live and may draw numbers.
 
     Unlike in `record` the variables are inputs by identity, not copies, so that the leaves of an
     autograd graph can be among them; and random draws are operations of the graph: replaying them
     draws anew, from the same generator.
+
+    With ``looks`` the function may read numbers out of tensors. The tensors are outputs behind the
+    function's own: the graph holds where they have the same numbers.
     """
-    recorder = _Recorder(variables, draws=True)
+    recorder = _Recorder(variables, draws=True, looks=looks)
     with recorder:
         outputs = function()
-    return recorder.graph(outputs)
+    return recorder.graph([*outputs, *(looks.tensors if looks else ())])
+
+
+@dataclass(slots=True)
+class Looks:
+    """What a function that is recorded reads out of ``tensors``, while it is ``allowed`` to."""
+
+    allowed: bool = True
+    tensors: list[Tensor] = field(default_factory=list)
+    numbers: list[Any] = field(default_factory=list)
+
+    def at(self, tensor: Tensor, number: Any) -> Any:
+        """Remember a look, and give what was seen."""
+        self.tensors.append(tensor)
+        self.numbers.append(number)
+        return number
 
 
 def is_draw(op: OpOverload) -> bool:
@@ -232,9 +254,15 @@ class _Recorder(TorchDispatchMode):
         # True would make the first operation import torch._dynamo (a second of start-up).
         return False
 
-    def __init__(self, inputs: Sequence[Tensor], *, draws: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        draws: bool = False,
+        looks: Looks | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.draws = draws
+        self.draws, self.looks = draws, looks
         self.tape = _Tape()
         self.inputs = tuple(Meta.of(tensor) for tensor in inputs)
         for tensor in inputs:
@@ -257,6 +285,9 @@ class _Recorder(TorchDispatchMode):
         if not draw:
             if not self._varies((args, kwargs)) or func._schema.name in _SHAPE_ONLY:
                 return func(*args, **kwargs)
+            looks = self.looks
+            if looks is not None and looks.allowed and func is aten._local_scalar_dense.default:
+                return looks.at(args[0], func(*args))
             _refuse_values(func)
         if func._schema.name == "aten::index":
             self._refuse_varying_mask(args[1])

@@ -1,12 +1,14 @@
 """Replay: a graph as straight-line Python over raw operations, no compiler needed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from quivers_nb.inference.graph import Graph, Node, Ref, refs
+from quivers_nb.inference.graph import Graph, Node, Ref, aten, refs
 
 Replay = Callable[..., tuple[Tensor, ...]]
 
@@ -18,6 +20,7 @@ def replay(graph: Graph, mode: Callable[[], Any] = torch.inference_mode) -> Repl
     on the shapes that the graph was recorded with. Values are dropped after their last use, so
     memory is that of the live ones.
     """
+    graph = vectorized(graph)
     names: dict[str, Any] = {"_mode": mode}
     names.update({f"v{number}": tensor for number, tensor in graph.constants.items()})
     last = _last_uses(graph)
@@ -32,6 +35,42 @@ def replay(graph: Graph, mode: Callable[[], Any] = torch.inference_mode) -> Repl
     exec(compile("\n".join(lines), "<graph>", "exec"), names)
     run: Replay = names["run"]
     return run
+
+
+def vectorized(graph: Graph) -> Graph:
+    """Slopes of lower clamps by an operation that is vectorized.
+
+    Autograd selects with a mask, ``where(x >= c, g, 0)``, which takes thirty times as long as
+    ``threshold_backward(g, x, before c)``, the same for every number.
+    """
+    makers = {node.result: node for node in graph.nodes if len(node.results) == 1}
+    nodes = tuple(_clamped(node, makers, graph) for node in graph.nodes)
+    read = {ref.index for node in nodes for ref in refs((node.args, node.kwargs))}
+    read.update(ref.index for ref in graph.outputs)
+    unread = {n.result for n in nodes if n.op is aten.ge.Scalar and n.result not in read}
+    kept = (node for node in nodes if not unread.intersection(node.results))
+    return replace(graph, nodes=tuple(kept))
+
+
+def _clamped(node: Node, makers: dict[int, Node], graph: Graph) -> Node:
+    if node.op is not aten.where.self:
+        return node
+    mask, slope, other = node.args
+    test, zero = makers.get(mask.index), graph.constants.get(other.index)
+    if test is None or test.op is not aten.ge.Scalar or zero is None or bool(zero.any()):
+        return node
+    x, edge = test.args
+    same = graph.meta(x) == graph.meta(slope) == node.meta and node.meta.dtype in _BEFORE
+    if not same or not isinstance(edge, float):
+        return node
+    before = _BEFORE[node.meta.dtype](edge)
+    return replace(node, op=aten.threshold_backward.default, args=(slope, x, before), kwargs={})
+
+
+_BEFORE: dict[torch.dtype, Callable[[float], float]] = {
+    torch.float32: lambda c: float(np.nextafter(np.float32(c), np.float32(-np.inf))),
+    torch.float64: lambda c: float(np.nextafter(c, -np.inf)),
+}
 
 
 def _statement(node: Node, place: int, names: dict[str, Any]) -> str:

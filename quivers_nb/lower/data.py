@@ -18,7 +18,7 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.lower.frame import CompiledProgram, every_step
-from quivers_nb.lower.values import Names, Value
+from quivers_nb.lower.values import Names, Value, surely_finite
 from quivers_nb.spaces.space import UNIT, Object, SizeVar, Space, is_finite
 
 MOST_NAMES = 12  # listed in a message
@@ -166,7 +166,9 @@ def _site_tensor(key: str, value: Any, dtype: torch.dtype, device: torch.device)
 
 def _finite(key: str, tensor: Tensor) -> Tensor:
     """Values of sites have an end; host data may be infinite, as bounds and masks are."""
-    if not tensor.is_floating_point() or tensor.requires_grad or not bool(tensor.isinf().any()):
+    if not tensor.is_floating_point() or tensor.requires_grad or surely_finite(tensor):
+        return tensor
+    if not bool(tensor.isinf().any()):
         return tensor
     where = tensor.isinf().nonzero()[0].tolist()
     raise UserError(
@@ -176,7 +178,7 @@ def _finite(key: str, tensor: Tensor) -> Tensor:
 
 
 def _refuse_nan(key: str, tensor: Tensor) -> None:
-    if tensor.requires_grad or not bool(torch.isnan(tensor).any()):
+    if tensor.requires_grad or surely_finite(tensor) or not bool(torch.isnan(tensor).any()):
         return
     where = torch.isnan(tensor).nonzero()[0].tolist()
     place = f" (first at {where})" if where else ""
@@ -280,12 +282,11 @@ def _typed(key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype) -> T
         if not bool((tensor == tensor.round()).all()):
             raise UserError(f"`{key}` must hold indices into {spec.cod}, but holds fractions")
         tensor = tensor.long()
-    if not isinstance(size, SizeVar) and tensor.numel():
+    if not isinstance(size, SizeVar) and bool(((tensor < 0) | (tensor >= size)).any()):
         low, high = int(tensor.min()), int(tensor.max())
-        if low < 0 or high >= size:
-            raise UserError(
-                f"`{key}` holds {low if low < 0 else high}, outside 0 … {size - 1} of {spec.cod}"
-            )
+        raise UserError(
+            f"`{key}` holds {low if low < 0 else high}, outside 0 … {size - 1} of {spec.cod}"
+        )
     return tensor
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.lower.values import Value
+from quivers_nb.lower.values import Value, surely_finite
 from quivers_nb.spaces.space import Object, SizeVar, factors, is_finite, width
 
 
@@ -122,7 +122,7 @@ def _check_columns(program: ir.Program, x: Tensor) -> None:
             _check_index(program, x[..., start], factor, f"column {start} of the input")
         del k
         start += width(factor)
-    if x.is_floating_point() and bool(x.isnan().any()):
+    if x.is_floating_point() and not surely_finite(x) and bool(x.isnan().any()):
         raise UserError(f"the input of `{program.name}` holds NaN")
 
 
@@ -130,8 +130,8 @@ def _check_index(program: ir.Program, x: Tensor, obj: Object, what: str) -> None
     size = obj.size  # type: ignore[union-attr]
     if isinstance(size, SizeVar) or x.numel() == 0:
         return
-    low, high = float(x.min()), float(x.max())
-    if low < 0 or high >= size:
+    if bool(((x < 0) | (x >= size)).any()):
+        low, high = float(x.min()), float(x.max())
         bad = int(low if low < 0 else high)
         raise UserError(f"{what} of `{program.name}` holds {bad}, outside 0 … {size - 1}")
 

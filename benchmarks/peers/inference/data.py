@@ -55,12 +55,11 @@ def horseshoe(n=200, d=50, seed=4):
 
 
 def vae_images(n=2048, d=196, seed=5):
-    """Binary 14x14 'images' from a fixed random 6-factor logistic model."""
+    """Grey 14x14 'images': six factors through a fixed linear map, with noise."""
     r = np.random.default_rng(seed)
     z = r.normal(size=(n, 6))
-    w = r.normal(size=(6, d)) * 1.2
-    p = 1 / (1 + np.exp(-(z @ w - 0.5)))
-    return {"x": (r.random((n, d)) < p).astype(np.float64)}
+    w = r.normal(size=(6, d)) * 0.5
+    return {"x": (np.tanh(z @ w) + 0.1 * r.normal(size=(n, d))).astype(np.float32)}
 
 
 DATA = {
@@ -71,3 +70,5 @@ DATA = {
     "horseshoe": horseshoe,
     "vae": vae_images,
 }
+# The autoencoder's sizes, for every side.
+VAE = {"width": 196, "hidden": 200, "code": 8, "batch": 256, "rate": 1e-3}

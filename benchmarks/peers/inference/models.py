@@ -75,6 +75,15 @@ program horseshoe : Row -> Row
     return sig
 export horseshoe
 """
+VAE = """object Image : Real 196
+object Code : Real 8
+morphism decode : Code -> Image [role=kernel, param_source=mlp(200)] ~ Normal
+program vae : Image -> Image
+    sample z : Code <- Normal(0.0, 1.0)
+    observe y <- decode(z)
+    return y
+export vae
+"""
 
 PROGRAMS = {
     "eight": EIGHT, "logreg": LOGREG, "radon": RADON, "irt": IRT, "horseshoe": HORSESHOE,

@@ -1,5 +1,7 @@
 """NumPyro versions of the benchmark models.  model(data) with jnp arrays."""
 
+from itertools import pairwise
+
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -60,3 +62,47 @@ def horseshoe(d):
 
 
 MODELS = {"eight": eight, "logreg": logreg, "radon": radon, "irt": irt, "horseshoe": horseshoe}
+
+
+# The autoencoder: weights are parameters, so it is a pair of functions of a batch.
+
+
+def _layers(name, widths):
+    """Weights as `torch.nn.Linear` draws them: uniform in one over the root of the width."""
+    shapes = list(pairwise(widths))
+    parts = []
+    for k, (width, out) in enumerate(shapes):
+        bound = width**-0.5
+        uniform = dist.Uniform(-bound, bound)
+        parts.append(
+            (
+                numpyro.param(
+                    f"{name}_w{k}", lambda key, u=uniform, s=(width, out): u.sample(key, s)
+                ),
+                numpyro.param(f"{name}_b{k}", lambda key, u=uniform, s=(out,): u.sample(key, s)),
+            )
+        )
+    return parts
+
+
+def _network(parts, x):
+    for k, (w, b) in enumerate(parts):
+        x = (jnp.tanh(x) if k else x) @ w + b
+    return x
+
+
+def vae(x, rows, width, code, hidden):
+    """Normal pixels whose means and scales come from a normal code; ``rows`` in all data."""
+    parts = _layers("dec", (code, hidden, 2 * width))
+    with numpyro.plate("rows", x.shape[0]), numpyro.handlers.scale(scale=rows / x.shape[0]):
+        z = numpyro.sample("z", dist.Normal(jnp.zeros((x.shape[0], code)), 1.0).to_event(1))
+        loc, log_scale = jnp.split(_network(parts, z), 2, -1)
+        numpyro.sample("y", dist.Normal(loc, jnp.exp(log_scale)).to_event(1), obs=x)
+
+
+def vae_guide(x, rows, width, code, hidden):
+    """A normal code whose means and scales come from the pixels."""
+    parts = _layers("enc", (width, hidden, 2 * code))
+    with numpyro.plate("rows", x.shape[0]), numpyro.handlers.scale(scale=rows / x.shape[0]):
+        loc, log_scale = jnp.split(_network(parts, x), 2, -1)
+        numpyro.sample("z", dist.Normal(loc, 0.1 * jnp.exp(log_scale)).to_event(1))

@@ -15,7 +15,7 @@ from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_uniform
 from numpyro.infer.autoguide import AutoNormal
 
 from benchmarks.peers.inference import models_numpyro as models
-from benchmarks.peers.inference.data import DATA
+from benchmarks.peers.inference.data import DATA, VAE
 from benchmarks.peers.inference.protocol import Result, cpu, serve
 
 
@@ -90,5 +90,39 @@ def svi(model: str, particles: int, steps: int, seed: int) -> tuple[dict[str, An
     return {}, {"steps": steps, "loss": float(losses[-steps // 10 :].mean())} | taken
 
 
+def vae(particles: int, steps: int, seed: int) -> tuple[dict[str, Any], Result]:
+    """Minibatch steps in float32: one compiled `update` a step, and all of them in one scan."""
+    x = jnp.asarray(DATA["vae"]()["x"], jnp.float32)
+    batches = x.reshape(-1, VAE["batch"], VAE["width"])
+    sizes = (len(x), VAE["width"], VAE["code"], VAE["hidden"])
+    objective = Trace_ELBO(num_particles=particles)
+    fit = SVI(models.vae, models.vae_guide, numpyro.optim.Adam(VAE["rate"]), objective)
+    first = fit.init(jax.random.PRNGKey(seed), batches[0], *sizes)
+    update = jax.jit(lambda state, batch: fit.update(state, batch, *sizes))
+
+    @jax.jit
+    def many(state: Any) -> Any:
+        def one(state: Any, k: Any) -> Any:
+            return fit.update(state, batches[k % len(batches)], *sizes)
+
+        return jax.lax.scan(one, state, jnp.arange(steps))
+
+    def loop(state: Any) -> Any:
+        losses = []
+        for k in range(steps):
+            state, loss = update(state, batches[k % len(batches)])
+            losses.append(loss)
+        return state, jnp.stack(losses)
+
+    facts: Result = {"steps": steps, "dtype": str(x.dtype)}
+    for name, run in (("loop", loop), ("scan", many)):
+        state, _ = jax.block_until_ready(run(first))
+        wall, used = time.time(), cpu()
+        _, losses = jax.block_until_ready(run(state))
+        facts[f"{name}_wall"], facts[f"{name}_cpu"] = time.time() - wall, cpu() - used
+        facts["loss"] = float(losses[-steps // 10 :].mean()) / len(x)
+    return {}, facts
+
+
 if __name__ == "__main__":
-    serve({"nuts": nuts, "svi": svi, "warmup_gradients": warmup_gradients})
+    serve({"nuts": nuts, "svi": svi, "vae": vae, "warmup_gradients": warmup_gradients})

@@ -11,11 +11,19 @@ import numpy as np
 import torch
 
 import quivers_nb.lower  # noqa: F401  (imports are timed on their own)
-from benchmarks.peers.inference.data import DATA, logreg
+from benchmarks.peers.inference.data import DATA, VAE, logreg
 from benchmarks.peers.inference.models import LOGREG, PROGRAMS, host_data
+from benchmarks.peers.inference.models import VAE as AUTOENCODER
 from benchmarks.peers.inference.protocol import Result, cpu, serve
 from quivers_nb.dsl import loads
-from quivers_nb.inference import ELBO, MCMC, SVI, AutoNormalGuide, NUTSKernel
+from quivers_nb.inference import (
+    ELBO,
+    MCMC,
+    SVI,
+    AmortizedNormalGuide,
+    AutoNormalGuide,
+    NUTSKernel,
+)
 from quivers_nb.inference.native import NativeTarget, prepare
 from quivers_nb.inference.native.build import load
 from quivers_nb.inference.native.emit import header
@@ -67,6 +75,29 @@ def svi(model: str, particles: int, steps: int, seed: int) -> tuple[dict[str, An
     taken = {"wall": time.time() - wall, "cpu": cpu() - used}
     facts = {"steps": steps, "loss": float(result.losses[-steps // 10 :].mean())}
     return {}, facts | taken | {"tier": result.tier, "reason": first.tier_reason}
+
+
+def vae(particles: int, steps: int, seed: int) -> tuple[dict[str, Any], Result]:
+    """Minibatch steps of an autoencoder with an amortized guide, in float32, by `SVI.step`."""
+    torch.manual_seed(seed)
+    fitted = loads(AUTOENCODER).morphism
+    x = torch.as_tensor(DATA["vae"]()["x"])
+    batches = x.reshape(-1, VAE["batch"], VAE["width"]).unbind()
+    guide = AmortizedNormalGuide(fitted, {"y"}, in_features=VAE["width"], hidden=(VAE["hidden"],))
+    weights = [*fitted.parameters(), *guide.parameters()]
+    optim = torch.optim.Adam(weights, lr=VAE["rate"])
+    fit = SVI(fitted, guide, optim, ELBO(particles), total_rows=len(x))
+
+    def many() -> list[float]:
+        picked = (batches[k % len(batches)] for k in range(steps))
+        return [fit.step(batch, {"y": batch}) for batch in picked]
+
+    many()
+    wall, used = time.time(), cpu()
+    losses = many()
+    facts = {"steps": steps, "dtype": str(x.dtype), "reason": fit.eager_reason}
+    taken = {"loop_wall": time.time() - wall, "loop_cpu": cpu() - used}
+    return {}, facts | taken | {"loss": float(np.mean(losses[-steps // 10 :]))}
 
 
 # --- the gradient alone ---
@@ -195,7 +226,7 @@ def memory(model: str) -> tuple[dict[str, Any], Result]:
 
 
 JOBS = {
-    "nuts": nuts, "first_draw": first_draw, "svi": svi, "gradient": gradient,
+    "nuts": nuts, "first_draw": first_draw, "svi": svi, "vae": vae, "gradient": gradient,
     "scaling": scaling, "scalar_sites": scalar_sites, "memory": memory,
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.result import SVIResult, settled
+from quivers_nb.inference.vi.streamed import Streams
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 
 SEARCHED = 100  # draws of the guide among which a message looks for the fault
@@ -77,8 +78,9 @@ class SVI:
         self._bound = guide  # to the input of the opened target
         self._repeats = 0  # steps made on the opened data
         self._traced: TracedLoss | None = None
+        self._streams = Streams(self._loss_on, self._weights, generator)
         self.tier = tier
-        self.eager_reason = ""  # why steps on repeated data are not traced
+        self.eager_reason = ""  # why steps are not traced
         use_fused(optim)
         self.scheduler = _scheduler(scheduler, optim)
 
@@ -187,28 +189,55 @@ class SVI:
         return {name: p.detach().clone() for name, p in named.items() if id(p) in fitted}
 
     def _step(self, x: Tensor | None, obs: Values | None) -> float:
-        target = self._target(x, obs)
-        if self._traced is not None and not self._traced.valid:
-            self._traced, self._repeats = None, 0  # a weight was replaced, not written to
-        if self._traced is None:  # a replay sets every gradient itself
-            self.optim.zero_grad(set_to_none=True)
-        if self._traced is not None:
-            loss = self._traced()
-        elif self._repeats == TRACE_AFTER and self.tier != "eager":
-            loss = self._trace(target)
-        else:
-            loss = self._loss(target)
-            loss.backward()
-        self._repeats += 1
+        loss = self._streamed(x, obs)
+        if loss is None:
+            loss = self._on_opened(self._target(x, obs))
         value = float(loss.detach())
         if not isfinite(value):
-            raise UserError(self._not_finite(value, target))
+            raise UserError(self._not_finite(value, self._target(x, obs)))
         self.optim.step()
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(value)
         elif self.scheduler is not None:
             self.scheduler.step()
         return value
+
+    def _streamed(self, x: Tensor | None, obs: Values | None) -> Tensor | None:
+        """The loss on data that are new, by replay of a step on others like them, if it works."""
+        data, values = _Data.of(x, by_name(obs)), by_name(obs)
+        if self.tier == "eager" or (self._opened is not None and self._opened[0] == data):
+            return None
+        if getattr(self.objective, "eager_reason", ""):
+            self.eager_reason = getattr(self.objective, "eager_reason", "")
+            return None
+        loss = self._streams.step(x, values)
+        self.eager_reason = self._streams.reason
+        if loss is not None:
+            self._opened = None
+        return loss
+
+    def _loss_on(self, x: Tensor | None, obs: Values) -> Callable[[], Tensor]:
+        target = self.model.target(x, obs, latents="declared")
+        guide = self.guide.at(x, obs)
+        rows, generator = self.total_rows, self.generator
+        return lambda: self.objective.loss(target, guide, total_rows=rows, generator=generator)
+
+    def _on_opened(self, target: OpenTarget) -> Tensor:
+        """The loss on data that the target was opened on, with gradients set."""
+        if self._traced is not None and not self._traced.valid:
+            self._traced, self._repeats = None, 0  # a weight was replaced, not written to
+        loss = None if self._traced is None else self._traced()
+        if loss is not None:
+            self._repeats += 1
+            return loss
+        self.optim.zero_grad(set_to_none=True)  # a replay sets every gradient itself
+        if self._repeats == TRACE_AFTER and self.tier != "eager":
+            loss = self._trace(target)
+        else:
+            loss = self._loss(target)
+            loss.backward()
+        self._repeats += 1
+        return loss
 
     def _not_finite(self, value: float, target: OpenTarget) -> str:
         """Where the log density is not finite, as fresh draws of the guide show it."""
