@@ -272,9 +272,9 @@ def test_traced_steps_are_the_eager_ones(name):
     for trace in (True, False):
         guide = scattered()
         optim = torch.optim.SGD(guide.parameters(), lr=0.01)
-        svi = SVI(MODEL, guide, optim, OBJECTIVES[name], TOTAL, rng())
-        data = (X, OBS) if trace else (X, {"y": Y.numpy()})  # arrays are never traced
-        losses.append(svi.run(*data, 12).losses)
+        tier = "auto" if trace else "eager"
+        svi = SVI(MODEL, guide, optim, OBJECTIVES[name], TOTAL, rng(), tier=tier)
+        losses.append(svi.run(X, OBS, 12).losses)
         if trace:
             reason = OBJECTIVES[name].estimator.eager_reason if "mean" in name else ""
             assert svi.eager_reason == reason

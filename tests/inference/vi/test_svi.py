@@ -130,7 +130,7 @@ def test_a_step_returns_the_loss_and_moves_model_and_guide():
 def test_the_target_is_opened_once_for_the_same_tensors_and_again_for_changed_ones():
     model = Double()
     guide = AutoNormalGuide(model, {"y"})
-    svi = SVI(model, guide, torch.optim.SGD(guide.parameters(), lr=0.0), ELBO())
+    svi = SVI(model, guide, torch.optim.SGD(guide.parameters(), lr=0.0), ELBO(), tier="eager")
     y = Y.clone()
     for _ in range(3):
         svi.step(X, {"y": y})
