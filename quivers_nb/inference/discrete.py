@@ -10,7 +10,6 @@ than counted draws of the classes would have (Rao-Blackwell).
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -18,9 +17,8 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.inference.mcmc.store import available_memory
+from quivers_nb.inference.blocks import draws_of, flattened, in_blocks, refuse_too_large
 from quivers_nb.inference.model import Model, Values
-from quivers_nb.inference.pointwise import draws_of
 
 _BLOCK = 1 << 20  # probabilities that are computed at once
 
@@ -80,10 +78,7 @@ def infer_discrete(
             "`classes(values, stack)`, as in quivers_nb.lower.target"
         )
     draws, front = draws_of(x, posterior, num_draws, generator)
-    total = prod(front)
-    flat = {
-        name: value.reshape((total, *value.shape[len(front) :])) for name, value in draws.items()
-    }
+    flat = flattened(draws, front)
     fresh = generator is not None or hasattr(posterior, "rsample")
 
     def block(start: int, stop: int) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -94,18 +89,11 @@ def infer_discrete(
         return both
 
     first, refused = block(0, 1)
-    names = _chosen(sites, first, refused)
-    per_draw = sum(first[name].numel() for name in names)
-    _refuse_too_large(total * per_draw * 8)
-    step = max(1, _BLOCK // max(1, sum(value.numel() for value in first.values())))
-    found = {name: first[name].new_empty((total, *first[name].shape[1:])) for name in names}
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        values, _ = block(start, stop)
-        for name in names:
-            found[name][start:stop] = values[name]
+    chosen = {name: first[name] for name in _chosen(sites, first, refused)}
+    way_out = "choose sites=…, or give fewer draws, as a mapping of sites to every k-th draw"
+    refuse_too_large("the class probabilities", chosen, front, way_out)
     return ClassProbabilities(
-        {name: value.reshape((*front, *value.shape[1:])) for name, value in found.items()}
+        in_blocks(lambda start, stop: block(start, stop)[0], first, front, _BLOCK, chosen)
     )
 
 
@@ -124,13 +112,3 @@ def _chosen(
         reason = next(iter(refused.values()), "the model has no `marginalize` step")
         raise UserError(f"there are no classes to infer: {reason}")
     return [name for name in found if sites is None or name in sites]
-
-
-def _refuse_too_large(wanted: int) -> None:
-    free = available_memory()
-    if wanted > 0.8 * free:
-        raise UserError(
-            f"the class probabilities would take {wanted / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB of memory are available: choose sites=…, or give fewer draws, "
-            "as a mapping of sites to every k-th draw"
-        )

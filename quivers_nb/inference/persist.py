@@ -35,6 +35,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model
 from quivers_nb.inference.origin import Origin, origin_of
@@ -122,6 +123,18 @@ def load(path: Location, into: Any = None, *, other_source: bool = False) -> Any
     return into
 
 
+def load_draws(path: Location, model: Any = None) -> MCMCResult:
+    """The draws of a file; as `load`, but a file of anything else is refused."""
+    noted = manifest(path)
+    if noted["kind"] != "draws":
+        raise UserError(
+            f"{str(path)!r} holds {_NOUNS[noted['kind']]}, not draws: quivers_nb.inference.load("
+            "path, into) puts them where they belong"
+        )
+    found: MCMCResult = load(path, model)
+    return found
+
+
 def manifest(path: Location) -> dict[str, Any]:
     """The manifest of a saved file, without reading its tensors."""
     where = Path(path)
@@ -153,6 +166,7 @@ def _contents(obj: Any) -> Saved:
         tensors |= {"start_log_densities": obj.start_log_densities, "stationary": obj.stationary}
         facts = {name: getattr(obj, name) for name in (*_FACTS, *_LATER)}
         facts["order"] = [list(obj.samples), list(obj.stats)]
+        facts["labels"] = obj.labels.as_json()
         return Saved(kind, tensors, facts, origin_of(obj))
     places = _places(obj)
     if not places:
@@ -185,6 +199,7 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
             start_log_densities=saved.tensors["start_log_densities"],
             stationary=saved.tensors["stationary"],
             origin=saved.origin,
+            labels=Labels.from_json(saved.facts["labels"]) if "labels" in saved.facts else Labels(),
             **facts,
         )
     except (KeyError, TypeError, ValueError) as error:

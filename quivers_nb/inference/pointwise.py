@@ -1,29 +1,33 @@
 """Log-likelihood per observation: what leave-one-out validation and model comparison are made of.
 
-    pointwise = log_likelihood(model, x, obs, result)
-    arviz.loo(pointwise.to_arviz())
-    arviz.compare({"one": pointwise.to_arviz(), "other": ...})
+    arviz.loo(result.to_arviz())                                   of chains, with their own data
+    arviz.loo(log_likelihood(model, x, obs, draws).to_arviz())     of anything that has draws
+    arviz.compare({"one": result.to_arviz(), "other": other.to_arviz()})
 
 Information criteria themselves are ArviZ's (Vehtari, Gelman and Gabry 2017, "Practical Bayesian
 model evaluation using leave-one-out cross-validation and WAIC"); nothing of them is rewritten here.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.blocks import draws_of, flattened, in_blocks, refuse_too_large
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.inference_data import inference_data
-from quivers_nb.inference.mcmc.result import MCMCResult, Samples
-from quivers_nb.inference.mcmc.store import available_memory
+from quivers_nb.inference.labels import Labels, labels_of
+from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.problem import Problem
 
 _BLOCK = 1 << 22  # elements of log density that are computed at once
+_UNASKED = 1 << 24  # elements, 128 MiB, up to which they are computed for ArviZ without a question
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class LogLikelihood(Mapping[str, Tensor]):
     posterior: Mapping[str, Tensor]  # (chains, draws, *value_shape)
     stats: Mapping[str, Any]
     observed: Mapping[str, Any]
+    labels: Labels = field(default_factory=Labels)
 
     def __getitem__(self, site: str) -> Tensor:
         return self.values_by_site[site]
@@ -66,17 +71,17 @@ class LogLikelihood(Mapping[str, Tensor]):
         }
         if predictive is not None:
             groups["posterior_predictive"] = self._predicted(predictive)
-        return inference_data(groups)
+        return inference_data(groups, self.labels)
 
     def _predicted(self, predictive: Mapping[str, Any]) -> dict[str, Tensor]:
-        chains, draws = next(iter(self.values_by_site.values())).shape[:2]
+        chains, draws = next(iter(self.posterior.values())).shape[:2]
         found = {
             name: torch.as_tensor(predictive[name]) for name in self.observed if name in predictive
         }
         if not found:
             raise UserError(
-                f"predictive has none of {', '.join(self.observed)}: pass what Predictive(model, "
-                "result)(x) returns, called without the observations"
+                f"predictive has none of {', '.join(self.observed) or 'no observed site'}: pass "
+                "what Predictive(model, result)(x) returns, called without the observations"
             )
         return {
             name: value.reshape((chains, draws, *value.shape[1:]))
@@ -116,10 +121,7 @@ def log_likelihood(
             "`pointwise(values, stack)`, as in quivers_nb.lower.target"
         )
     draws, front = draws_of(x, posterior, num_draws, generator)
-    total = prod(front)
-    flat = {
-        name: value.reshape((total, *value.shape[len(front) :])) for name, value in draws.items()
-    }
+    flat = flattened(draws, front)
     fresh = generator is not None or hasattr(posterior, "rsample")
 
     def block(start: int, stop: int) -> dict[str, Tensor]:
@@ -132,63 +134,63 @@ def log_likelihood(
     first = block(0, 1)
     if not first:
         raise UserError("nothing is observed: give the observations as they were given to the fit")
-    _refuse_too_large(first, total)
-    step = max(1, _BLOCK // max(1, sum(value.numel() for value in first.values())))
-    found = {name: value.new_empty((total, *value.shape[1:])) for name, value in first.items()}
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        for name, value in block(start, stop).items():
-            found[name][start:stop] = value
-    shaped = {name: value.reshape((*front, *value.shape[1:])) for name, value in found.items()}
+    way_out = "give fewer draws, as a mapping of sites to every k-th draw"
+    refuse_too_large("the log-likelihood", first, front, way_out)
+    found = in_blocks(block, first, front, _BLOCK)
     stats = posterior.arviz_stats() if isinstance(posterior, MCMCResult) else {}
-    return LogLikelihood(shaped, draws, stats, _observed(model, obs, shaped))
-
-
-def draws_of(
-    x: Tensor | None, posterior: Any, num_draws: int | None, generator: Generator | None
-) -> tuple[dict[str, Tensor], tuple[int, int]]:
-    """Sites to draws, and how many chains and draws there are."""
-    if isinstance(posterior, MCMCResult):
-        return dict(posterior.samples), (posterior.num_chains, posterior.num_samples)
-    if isinstance(posterior, Samples) and posterior:
-        chains, count = next(iter(posterior.values())).shape[:2]
-        return dict(posterior), (chains, count)
-    if hasattr(posterior, "rsample"):
-        if num_draws is None or num_draws < 1:
-            raise UserError(
-                f"num_draws={num_draws}: a guide has no fixed number of draws, say how many"
-            )
-        several = [posterior.rsample(x, generator=generator) for _ in range(num_draws)]
-        draws = {name: torch.stack([one[name] for one in several]) for name in several[0]}
-    else:
-        draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
-    counts = {len(value) for value in draws.values()}
-    if len(counts) != 1 or 0 in counts:
-        raise UserError(
-            "the posterior needs at least one site, and as many draws of each: "
-            + (", ".join(f"{name} has {len(value)}" for name, value in draws.items()) or "none")
-        )
-    return {name: value.unsqueeze(0) for name, value in draws.items()}, (1, counts.pop())
-
-
-def _observed(model: Model, obs: Values | None, found: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The data of the observe sites, in the shape of their densities where that is possible."""
     given = {**by_name(obs), **getattr(model, "data", {})}
+    labels = labels_of(target, given)
+    return LogLikelihood(found, draws, stats, observed_values(given, found), labels)
+
+
+def of_result(result: MCMCResult, wanted: bool | None) -> LogLikelihood:
+    """The log-likelihood of a run, empty where it is not ``wanted`` or, None, not easily had.
+
+    Raises `UserError` if it is wanted and the run does not know its model and data.
+    """
+    problem, draws, stats = result.problem, dict(result.samples), result.arviz_stats()
+    if problem is None:
+        if wanted:
+            raise UserError(
+                "this result does not know its model and data (it was loaded, or its density was "
+                "written by hand): log_likelihood(model, x, obs, result).to_arviz() has both"
+            )
+        return LogLikelihood({}, draws, stats, {}, result.labels)
+    model, x, obs = problem.model, problem.x, problem.obs
+    if wanted or (wanted is None and _easily_had(result, problem)):
+        return log_likelihood(model, x, obs, result, missing=problem.missing)
+    given = {**by_name(obs), **getattr(model, "data", {})}
+    data = {name: _tensor(given[name]) for name in given if name in model.observed_names}
+    return LogLikelihood({}, draws, stats, data, result.labels)
+
+
+def _easily_had(result: MCMCResult, problem: Problem) -> bool:
+    """Whether a log-likelihood needs no draws that were not kept, and is not large."""
+    given = by_name(problem.obs)
+    observed = (name for name in problem.model.observed_names if name in given)
+    count = sum(_tensor(given[name]).numel() for name in observed)
+    if not 0 < count * result.num_chains * result.num_samples <= _UNASKED:
+        return False
+    target: Any = problem.model.target(
+        problem.x, problem.obs, latents="all", missing=problem.missing, freeze_masks=True
+    )
+    if not hasattr(target, "pointwise"):
+        return False
+    q = torch.zeros(target.layout.dim, dtype=target.dtype)
+    return set(target.constrain(q, internal=True)) <= set(result.samples)
+
+
+def observed_values(given: Mapping[str, Any], likelihood: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The data of the observe sites, in the shape of their densities where that is possible."""
     out = {}
-    for name in (name for joined in found for name in joined.split(" + ")):
+    for name in (name for joined in likelihood for name in joined.split(" + ")):
         if name in given:
-            value = torch.as_tensor(given[name])
-            shape = found[name].shape[2:] if name in found else value.shape
+            value = _tensor(given[name])
+            shape = likelihood[name].shape[2:] if name in likelihood else value.shape
             out[name] = value.reshape(shape) if value.numel() == prod(shape) else value
     return out
 
 
-def _refuse_too_large(first: Mapping[str, Tensor], draws: int) -> None:
-    wanted = draws * sum(value.numel() * value.element_size() for value in first.values())
-    free = available_memory()
-    if wanted > 0.8 * free:
-        raise UserError(
-            f"the log-likelihood of {draws} draws would take {wanted / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB of memory are available: give fewer draws, as a mapping of "
-            "sites to every k-th draw"
-        )
+def _tensor(value: Any) -> Tensor:
+    """Columns of tables may be read-only, and have an order of their own."""
+    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))

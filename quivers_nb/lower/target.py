@@ -7,13 +7,14 @@ in which order; checks of data and index ranges happen there and are not repeate
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
 from quivers_nb.lower.activation import Activation, terms_of
@@ -30,6 +31,7 @@ from quivers_nb.lower.answers import (
 from quivers_nb.lower.classes import classes
 from quivers_nb.lower.discover import Discover
 from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.labels import labels
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
 from quivers_nb.lower.run import Run
@@ -182,6 +184,12 @@ class Opened:
         noise = FreshNoise(generator) if fresh else None
         weights = self._weights() if parameters is None else parameters
         return classes(self.act, weights, values, stack, noise)
+
+    def labels(self, given: Mapping[str, Any]) -> Labels:
+        """What the axes of sites are called, and the elements of plates; ``given`` as it came."""
+        entry, late = self.act.entry, self.act.prepared.sizes
+        rank = len(entry.batch_shape) + entry.one_row
+        return labels(self.model.program, self.act.declared, given, late, rank)
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The model's weights in the target's dtype; the same objects as long as they stay so."""

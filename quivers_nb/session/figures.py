@@ -75,7 +75,7 @@ def energy(result: MCMCResult) -> Figure:
     """The distribution of energies and of their changes: alike where momenta reach all of it."""
     figure, axes = _rows(1, 1, height=3.2)
     with _arviz() as arviz:
-        arviz.plot_energy(result.to_arviz(), ax=axes[0, 0])
+        arviz.plot_energy(result.to_arviz(log_likelihood=False), ax=axes[0, 0])
     return _tidy(figure)
 
 

@@ -17,6 +17,7 @@ from quivers_nb.inference import (
     MCMC,
     AutoLaplaceApproximation,
     AutoNormalGuide,
+    MCMCResult,
     NUTSKernel,
     bayesian_lift_parameters,
     condition,
@@ -385,3 +386,16 @@ def test_every_guide_comes_back_and_can_be_sent(tmp_path, name):
     ]
     assert same(draws[0], draws[1])
     assert same(draws[0], draws[2])
+
+
+def test_a_result_saves_itself_and_is_loaded_by_its_class(tmp_path):
+    fitted = model(PLAIN)
+    mcmc = MCMC(NUTSKernel(), 5, 4, num_chains=2, seed=3, tier="eager")
+    result = mcmc.run(fitted, None, {"y": 0.5})
+    back = MCMCResult.load(result.save(tmp_path / "draws"), fitted)
+    assert all(torch.equal(back.samples[k], result.samples[k]) for k in result.samples)
+    with pytest.raises(UserError, match="does not fit; nothing was changed"):
+        MCMCResult.load(tmp_path / "draws", model())
+    save(tmp_path / "weights", model())
+    with pytest.raises(UserError, match="holds the weights of a model, not draws"):
+        MCMCResult.load(tmp_path / "weights")

@@ -15,8 +15,8 @@ from quivers_nb.inference import (
     NUTSKernel,
     Predictive,
     bayesian_lift_parameters,
+    blocks,
     condition,
-    inference_data,
     log_likelihood,
     pointwise,
 )
@@ -223,7 +223,7 @@ def test_blocks_of_draws_change_nothing(monkeypatch):
     whole = log_likelihood(model, None, obs, run)
     monkeypatch.setattr(pointwise, "_BLOCK", 36)  # three draws at a time
     torch.testing.assert_close(log_likelihood(model, None, obs, run)["y"], whole["y"])
-    monkeypatch.setattr(pointwise, "available_memory", lambda: 100)
+    monkeypatch.setattr(blocks, "available_memory", lambda: 100)
     with pytest.raises(UserError, match="the log-likelihood of 14 draws would take"):
         log_likelihood(model, None, obs, run)
 
@@ -315,23 +315,3 @@ def test_every_group_is_handed_over():
     assert few.posterior_predictive["y"].shape == (1, 5, 6)
     with pytest.raises(UserError, match="predictive has none of n, y"):
         log_likelihood(model, None, obs, run).to_arviz({"mu": torch.zeros(1, 2)})
-
-
-def test_arviz_one_takes_groups_as_one_mapping(monkeypatch):
-    """Its interface as its documentation has it; the package itself needs Python 3.12."""
-    seen = {}
-
-    class One:
-        __version__ = "1.2.0"
-
-        @staticmethod
-        def from_dict(data, **options):
-            seen.update(data)
-            assert not options
-            return "a tree"
-
-    monkeypatch.setattr(inference_data, "require", lambda *_, **__: One)
-    run = drawn(loads(NORMAL).morphism, None, {"y": torch.zeros(40)})
-    assert run.to_arviz() == "a tree"
-    assert set(seen) == {"posterior", "sample_stats"}
-    assert seen["sample_stats"]["diverging"].dtype == bool

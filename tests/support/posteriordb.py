@@ -62,7 +62,8 @@ def sample(case: Posterior, seed: int, **options: Any) -> Any:
     from quivers_nb.dsl import loads
 
     model = loads(case.program).morphism
-    mcmc = MCMC(NUTSKernel(), WARMUP, DRAWS, num_chains=CHAINS, seed=seed, **options)
+    settings = {"num_chains": CHAINS, "seed": seed, **options}
+    mcmc = MCMC(NUTSKernel(), WARMUP, DRAWS, **settings)
     return mcmc.run(model, None, case.data)
 
 

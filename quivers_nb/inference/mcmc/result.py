@@ -1,8 +1,10 @@
 """What a run returns: draws by site, what is known of each transition, and what to worry about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import torch
 from torch import Tensor
 
 from quivers_nb.inference import diagnose
-from quivers_nb.inference.inference_data import inference_data
+from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.mcmc.finding import Finding
 from quivers_nb.inference.mcmc.findings import findings
 from quivers_nb.inference.origin import Origin
+from quivers_nb.inference.problem import Problem
 
 
 class Samples(dict[str, Tensor]):
@@ -44,6 +47,8 @@ class MCMCResult:
     seed: int = 0
     gradients: int = 0  # made by all chains, in warm-up too
     origin: Origin | None = None  # of the model; None for a density written by hand
+    labels: Labels = field(default_factory=Labels)  # of the axes of sites
+    problem: Problem | None = None  # the model and its data; None if written by hand, or loaded
 
     @property
     def num_chains(self) -> int:
@@ -112,12 +117,44 @@ class MCMCResult:
             for name, draws in self.samples.items()
         }
 
-    def to_arviz(self) -> Any:
-        """The draws and statistics for ArviZ; see `log_likelihood` for what else it can use.
+    def to_arviz(
+        self, predictive: Mapping[str, Any] | None = None, *, log_likelihood: bool | None = None
+    ) -> Any:
+        """All that is known for ArviZ: draws, statistics, data, log-likelihood, predictions.
 
-        Raises `MissingExtra` if ArviZ is not installed.
+            arviz.loo(result.to_arviz())
+            arviz.compare({"one": result.to_arviz(), "other": other.to_arviz()})
+
+        Plates are dimensions by name. ``predictive`` are draws of `Predictive`, ``(draws, *shape)``
+        per site. ``log_likelihood`` None computes that of every observation where the result knows
+        its model and data, all sites were kept and it has at most 2**24 numbers; True in any case.
+
+        Raises `MissingExtra` if ArviZ is not installed, and `UserError` if a log-likelihood that is
+        asked for cannot be had or ``predictive`` lacks every observed site.
         """
-        return inference_data({"posterior": self.samples, "sample_stats": self.arviz_stats()})
+        from quivers_nb.inference.pointwise import of_result  # noqa: PLC0415  (it knows results)
+
+        return of_result(self, log_likelihood).to_arviz(predictive)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write draws, statistics and labels to a file that `quivers_nb.inference.load` reads.
+
+        Raises `UserError` if the file cannot be written.
+        """
+        from quivers_nb.inference.persist import save  # noqa: PLC0415  (it knows results)
+
+        return save(path, self)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: Any = None) -> "MCMCResult":
+        """Read what `save` wrote; ``model`` checks that the draws are its own.
+
+        Raises `UserError` if the file is missing or damaged, holds no draws, or is of another
+        model.
+        """
+        from quivers_nb.inference.persist import load_draws  # noqa: PLC0415  (it knows results)
+
+        return load_draws(path, model)
 
     def arviz_stats(self) -> dict[str, Tensor]:
         """The statistics under the names that ArviZ has for them."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
+from quivers_nb.inference.labels import labels_of
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
@@ -28,6 +30,7 @@ from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start
 from quivers_nb.inference.mcmc.store import Selection, Store
 from quivers_nb.inference.model import Model, OpenTarget, Values, refuse_nothing
 from quivers_nb.inference.origin import origin_of
+from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 
@@ -110,7 +113,12 @@ class MCMC:
         else:
             values = None
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
-        return replace(result, origin=origin_of(model))
+        return replace(
+            result,
+            origin=origin_of(model),
+            labels=labels_of(opened, {**by_name(obs), **getattr(model, "data", {})}),
+            problem=Problem(model, x, obs, tuple(missing)),
+        )
 
     def run_target(
         self,
