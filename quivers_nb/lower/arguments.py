@@ -157,7 +157,8 @@ def _tensor_value(value: Readable, parameter: Parameter, scope: Scope, family: s
     if tensor.dtype != run.dtype:
         tensor = tensor.to(run.dtype)
     del family
-    return Value(_clamp(tensor, parameter.clamp), read.names, read.rows, read.batch_rank)
+    clamped = _clamp(tensor, parameter.clamp)
+    return Value(clamped, read.names, read.rows, read.batch_rank, taken=read.taken)
 
 
 def _clamp_number(value: float, clamp: Clamp) -> float:
@@ -223,7 +224,9 @@ def broadcast_left_over(params: Sequence[Param], where: str) -> tuple[Names, tup
 def match_to_factors(param: Param, axes: Sequence[str | None], where: str) -> Param:
     """Bring left-over axes into the order of a plate's factors, by the object that made them."""
     names, value = param.names, param.value
-    if not names or (len(names) <= len(axes) and all(n is None for n in names)):
+    if not names or names == tuple(axes):
+        return param
+    if len(names) <= len(axes) and all(n is None for n in names):
         return param
     known = [n for n in names if n is not None]
     if len(set(axes)) != len(axes) or len(set(known)) != len(known) or None in names:

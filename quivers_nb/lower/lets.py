@@ -137,7 +137,8 @@ def _factor(expr: ir.Factor, scope: Scope) -> Value:
     for k, (name, _) in enumerate(expr.binders):
         steps = torch.arange(sizes[k], device=run.device)
         behind = len(sizes) - k - 1 + rank
-        index = Value(steps.reshape((-1, *((1,) * behind))), (), False, run.batch_rank)
+        shaped = steps.reshape((-1, *((1,) * behind)))
+        index = Value(shaped, (), False, run.batch_rank, span=True)
         inner = inner.bind(name, index)
     inner = inner.bind(_DEPTH, _outer_binders(scope) + len(sizes))
     body = _as_value(evaluate(expr.body, inner), scope)

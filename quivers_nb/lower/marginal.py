@@ -221,19 +221,28 @@ def _log_weights(
     call: FamilyCallRead, step: ir.MarginalizeStep, group: Group, z: Value, run: Run
 ) -> Tensor:  # (K, *s, *lead)
     """log f(z) of every value. A categorical's are its parameter, the last axis put in front."""
-    assert isinstance(step.source, ir.FamilyCall)
     rank = len(run.stack) + len(group.dist.lead)
     if call.family.name not in {"CategoricalProbs", "CategoricalLogit"}:
         return group.dist.log_prob(_on_lead(z, group.dist, run))
     (given,) = group.dist.params
-    if call.family.name == "CategoricalLogit":
-        table = torch.log_softmax(given, -1)
+    taken = call.params[0].value.taken
+    if taken is not None and taken.result is given:  # the table first, its rows by index then
+        front = _log_table(taken.source, call, step).movedim(-1, 0)
+        front = front.index_select(taken.axis + 1, taken.index)
     else:
-        table = given.clamp_min(SMALLEST).log()
-        if step.source.untyped:  # probabilities of unknown origin sum to 1 up to rounding (R7)
-            table = table - given.sum(-1, keepdim=True).log()
-    front = table.movedim(-1, 0)
+        front = _log_table(given, call, step).movedim(-1, 0)
     return front.reshape((front.shape[0], *((1,) * (rank + 1 - front.ndim)), *front.shape[1:]))
+
+
+def _log_table(given: Tensor, call: FamilyCallRead, step: ir.MarginalizeStep) -> Tensor:
+    """Log weights ``(*n, K)`` of a categorical's parameter."""
+    if call.family.name == "CategoricalLogit":
+        return torch.log_softmax(given, -1)
+    table = given.clamp_min(SMALLEST).log()
+    assert isinstance(step.source, ir.FamilyCall)
+    if step.source.untyped:  # probabilities of unknown origin sum to 1 up to rounding (R7)
+        table = table - given.sum(-1, keepdim=True).log()
+    return table
 
 
 def _on_lead(z: Value, dist: Dist, run: Run) -> Tensor:

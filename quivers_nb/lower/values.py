@@ -33,7 +33,8 @@ class Value:
     ``rows`` says whether the batch axes are there, ``batch_rank`` how many a run has. ``unit``
     marks a declared ``Real 1``, a plate over the unit or host data of shape ``(1,)``: such a
     value keeps its last axis in traces and is read as a scalar (R2). ``host`` names undeclared host
-    data of a run with rows, which may have been meant per row (R11).
+    data of a run with rows, which may have been meant per row (R11). ``span`` marks 0 … n - 1 along
+    the first axis, the binder of a ``factor``; ``taken`` says where a gathered tensor is from.
     """
 
     tensor: Tensor
@@ -42,6 +43,8 @@ class Value:
     batch_rank: int
     unit: bool = False
     host: str = ""
+    span: bool = False
+    taken: "Taken | None" = None
 
     @property
     def own_rank(self) -> int:
@@ -69,6 +72,20 @@ class Value:
 
 
 Readable = Value | Number
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """``result`` is ``source`` at ``index`` ``(R,)`` along ``axis``.
+
+    Pointwise functions of a gathered table are cheaper before it is gathered. Only for the tensor
+    itself: whoever reads this checks that ``result`` is the tensor at hand.
+    """
+
+    source: Tensor
+    axis: int
+    index: Tensor
+    result: Tensor
 
 
 class AxesClash(UserError):
@@ -182,19 +199,46 @@ def gather(base: Value, indices: Sequence[Readable]) -> Value:
     if all(isinstance(index, int) for index in indices):
         return _select(base, [int(index) for index in indices])  # type: ignore[arg-type]
     values = [_index_value(index, base) for index in indices]
+    if _spans(base, values):
+        return _spanned(base, values)
     tensors, names, rows, _ = align([v.read() for v in values])
     out_names = (*names, *base.names[count:])
     where = [t.long() for t in tensors]  # type: ignore[union-attr]
     flat = all(v.lead == 0 and not v.rows for v in values)
     if flat:
+        taken = None
         if count == 1 and where[0].ndim == 1:
             result = base.tensor.index_select(base.front, where[0])
+            taken = Taken(base.tensor, base.front, where[0], result)
         else:
             result = base.tensor[(slice(None),) * base.front + tuple(where)]
-        return replace(base, tensor=result, names=out_names, unit=False)
+        return replace(base, tensor=result, names=out_names, unit=False, taken=taken)
     if base.front == 0:
         return Value(base.tensor[tuple(where)], out_names, rows, base.batch_rank)
     return _batched_gather(base, where, rows, out_names, own_index_rank=len(names))
+
+
+def _spans(base: Value, indices: Sequence[Value]) -> bool:
+    """Whether every index is a binder over the whole of its axis, in front of ``base``."""
+    behind = [index.tensor.ndim - 1 for index in indices]
+    whole = all(
+        index.span and index.tensor.shape[0] == size
+        for index, size in zip(indices, base.own_shape, strict=False)
+    )
+    return whole and min(behind) >= base.lead and len(set(behind)) == len(behind)
+
+
+def _spanned(base: Value, indices: Sequence[Value]) -> Value:
+    """``base[i, j]`` for binders i, j over whole axes: the axes move, and nothing is gathered."""
+    front, behind = base.front, [index.tensor.ndim - 1 for index in indices]
+    order = sorted(range(len(indices)), key=lambda k: -behind[k])
+    rest = range(front + len(indices), base.tensor.ndim)
+    moved = base.tensor.permute(*(front + k for k in order), *range(front), *rest)
+    shape = [1] * (max(behind) + 1 - base.lead)
+    for index in indices:
+        shape[max(behind) + 1 - index.tensor.ndim] = index.tensor.shape[0]
+    result = moved.reshape((*shape, *moved.shape[len(indices) :]))
+    return Value(result, base.names[len(indices) :], base.rows, base.batch_rank)
 
 
 def _select(base: Value, indices: list[int]) -> Value:

