@@ -41,6 +41,7 @@ class Environment:
     closed: dict[str, Value] = field(default_factory=dict)  # bound in blocks that have ended
     by_row: dict[str, Span] = field(default_factory=dict)  # inputs by how they are read (R1)
     as_sequence: dict[str, Span] = field(default_factory=dict)
+    anonymous: int = 0  # how many steps or components are called `_`
     _sequence: bool = False
 
     def bind(self, name: tree.Name, value: Value) -> None:
@@ -59,6 +60,13 @@ class Environment:
             return
         self.pending.pop(name.text, None)
         self.bound[name.text] = at(value, name.span)
+
+    def site_name(self, name: tree.Name) -> str:
+        """What the site of a step is called: its name; a second ``_`` is ``_#2`` (R13)."""
+        if name.text != "_":
+            return name.text
+        self.anonymous += 1
+        return "_" if self.anonymous == 1 else f"_#{self.anonymous}"
 
     def _first(self, name: str) -> Span | None:
         for names in (self.bound, self.closed):
@@ -83,6 +91,9 @@ class Environment:
         if found is not None:
             return found
         if self._too_early(name) or self._closed(name):
+            return UNKNOWN
+        if name.text == "_":
+            self._undefined(name, "")
             return UNKNOWN
         self.host[name.text] = None
         return HOST
@@ -204,7 +215,9 @@ class Environment:
         candidates = (*self.bound, *self.scope.data)
         near = nearest(name.text, candidates)
         hint = f"did you mean `{near}`?" if near is not None else None
-        if hint is None and name.text in self.scope.objects:
+        if name.text == "_":
+            hint = "`_` binds nothing: give the value a name"
+        elif hint is None and name.text in self.scope.objects:
             hint = f"`{name.text}` is an object, not a value"
         elif hint is None and (name.text in self.scope.morphisms or name.text in FAMILIES):
             hint = f"`{name.text}` is not a value: bind a draw of it with `sample` first"

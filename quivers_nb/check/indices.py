@@ -7,6 +7,7 @@ from quivers_nb.check.inline import SizeHint
 from quivers_nb.check.objects import axes_of, check_object
 from quivers_nb.check.options import NAME, NAMES, Kind, Setting, Settings, names_of
 from quivers_nb.check.term import Axis, Variable
+from quivers_nb.check.values import own_axes
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.space import ProductSpace, Space, is_finite
@@ -139,3 +140,18 @@ def group_index(
             step.name.span,
         )
     return indices
+
+
+def check_one_per_group(step: tree.SampleStep, index: Index, env: Environment) -> bool:
+    """A draw directly in a grouped block has one value for each of its groups (7.8)."""
+    if env.groups is None or (index.plate is not None and own_axes(index.plate) == env.groups):
+        return True
+    name = step.names[0].text
+    groups = " * ".join(str(axis.name or axis.obj) for axis in env.groups)
+    env.scope.report.error(
+        "Q0520",
+        f"`{name}` has no group: a `sample` in a grouped `marginalize` is one value per group",
+        step.names[0].span,
+        hint=f"write `sample {name} : {groups} <- …`, or draw it before the block",
+    )
+    return False

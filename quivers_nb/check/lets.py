@@ -152,9 +152,9 @@ def gathered(
     if not _has_axes(base, name, count, env):
         return replace(UNKNOWN, rows=rows)
     _in_range(base, name, written, env)
+    simplex = base.simplex and count < len(base.own)  # along another axis (R7)
     if front is None:
-        return Value(rows=rows, sort=Shape.ANY, simplex=base.simplex, discrete=base.discrete)
-    simplex = base.simplex and count < len(base.own)
+        return Value(rows=rows, sort=Shape.ANY, simplex=simplex, discrete=base.discrete)
     if count <= len(base.read_axes):
         left = front + base.read_axes[count:]
         return replace(base, rows=rows, axes=left, simplex=simplex, host=False, plate=False)

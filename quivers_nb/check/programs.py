@@ -238,8 +238,16 @@ def _let(step: tree.LetStep, env: Environment) -> Step:
 def _score(step: tree.ScoreStep, env: Environment) -> Step:
     term, value = check_let(step.value, env)
     value = tensor(value, step.value.span, env)
-    if value.own:
-        report = env.scope.report
+    report = env.scope.report
+    if env.groups is not None:
+        report.error(
+            "Q0520",
+            f"the score `{step.name.text}` has no group: a grouped `marginalize` adds up terms of "
+            "its groups",
+            step.name.span,
+            hint="score before the block, or write the term as an observe with `via`",
+        )
+    elif value.own:
         report.error(
             "Q0710",
             f"`{step.name.text}` must be one number per row or one number, but it has "

@@ -13,6 +13,7 @@ from quivers_nb.check.indices import (
     SAMPLE_OPTIONS,
     Index,
     check_index,
+    check_one_per_group,
     group_index,
     size_hint,
 )
@@ -62,7 +63,7 @@ def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
     options = read_options(step.options, SAMPLE_OPTIONS, env.scope.report, what="a sample step")
     _per_row(options, env)
     index, draw = _index_and_draw(step, options, env)
-    if draw is None or index is None:
+    if draw is None or index is None or not check_one_per_group(step, index, env):
         _bind_unknown(step.names, env)
         return None
     if len(step.names) > 1:
@@ -74,7 +75,7 @@ def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
     _warn_one_per_row(step, index, draw, options, env)
     env.bind(step.names[0], value)
     return SampleStep(
-        names=(step.names[0].text,), source=draw.source, plate=index.plate,
+        names=(env.site_name(step.names[0]),), source=draw.source, plate=index.plate,
         space=index.space or draw.obj, row_wise=index.plate is None and bool(value.rows),
         span=step.span,
     )  # fmt: skip
@@ -94,7 +95,7 @@ def check_observe(step: tree.ObserveStep, env: Environment) -> Step | None:
         return None
     env.bind(step.name, value)
     return ObserveStep(
-        name=step.name.text, source=draw.source, plate=index.plate,
+        name=env.site_name(step.name), source=draw.source, plate=index.plate,
         space=index.space or draw.obj, row_wise=bool(value.rows), via=via, span=step.span,
     )  # fmt: skip
 
@@ -311,7 +312,7 @@ def _destructured(step: tree.SampleStep, index: Index, draw: Draw, env: Environm
     for name, value in zip(names, values, strict=True):
         env.bind(name, value)
     return SampleStep(
-        names=tuple(name.text for name in names), source=draw.source, space=draw.obj,
+        names=tuple(env.site_name(name) for name in names), source=draw.source, space=draw.obj,
         widths=tuple(value.columns or 1 for value in values), row_wise=True, span=step.span,
     )  # fmt: skip
 

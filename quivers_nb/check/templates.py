@@ -105,7 +105,12 @@ def _fault(param: tree.Param, arg: tree.StepArg, scope: Scope) -> str | None:
     kind = param.kind.text if isinstance(param.kind, tree.Name) else "Mor"
     text = scope.report.text(arg.span)
     if kind in NUMBERS:
-        return None if isinstance(arg, tree.Number | tree.Name) else f"`{text}` is not a number"
+        if not isinstance(arg, tree.Number | tree.Name):
+            return f"`{text}` is not a number"
+        whole = isinstance(arg, tree.Name) or (isinstance(arg.value, int) and arg.value >= 0)
+        if kind == "Nat" and not whole:
+            return f"`{text}` is not a whole number from 0 on"
+        return None
     if not isinstance(arg, tree.Name):
         return f"`{text}` is not the name of {'a morphism' if kind == 'Mor' else 'an object'}"
     if kind == "Mor":

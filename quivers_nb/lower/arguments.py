@@ -223,6 +223,7 @@ def broadcast_left_over(params: Sequence[Param], where: str) -> tuple[Names, tup
 
 def match_to_factors(param: Param, axes: Sequence[str | None], where: str) -> Param:
     """Bring left-over axes into the order of a plate's factors, by the object that made them."""
+    param = _without_units(param, len(axes))
     names, value = param.names, param.value
     if not names or names == tuple(axes):
         return param
@@ -258,6 +259,16 @@ def match_to_factors(param: Param, axes: Sequence[str | None], where: str) -> Pa
     event_names = value.names[count:]
     matched = Value(tensor, (*picked, *event_names), value.rows, value.batch_rank)
     return replace(param, value=matched)
+
+
+def _without_units(param: Param, rank: int) -> Param:
+    """Without the nameless axes of length 1 that stand in front of as many as a plate has (7.5)."""
+    extra, value = len(param.names) - rank, param.value
+    units = all(size == 1 for size in param.left_over[: max(extra, 0)])
+    if extra <= 0 or not units or any(name is not None for name in param.names[:extra]):
+        return param
+    tensor = value.tensor.flatten(value.front, value.front + extra)
+    return replace(param, value=replace(value, tensor=tensor, names=value.names[extra:]))
 
 
 def place(param: Param, own_rank: int, *, rows: bool) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.lower.frame import CompiledProgram, every_step
+from quivers_nb.lower.frame import CompiledProgram, every_step, is_anonymous
 from quivers_nb.lower.values import Names, Value, surely_finite
 from quivers_nb.spaces.space import UNIT, Object, SizeVar, Space, is_finite
 
@@ -53,13 +53,20 @@ def vocabulary(
         host.update(each.program.host_names)
         for step in every_step(each.steps):
             if isinstance(step, ir.SampleStep):
-                sites.update(prefix + name for name in step.names)
+                names = step.names if len(step.names) > 1 else _named(step.names[0])
+                sites.update(prefix + name for name in names)
             elif isinstance(step, ir.ObserveStep):
-                sites.add(prefix + step.name)
-            elif not isinstance(step, ir.MarginalizeStep):
-                lets.add(prefix + step.name)
+                sites.update(prefix + name for name in _named(step.name))
+            else:
+                computed = isinstance(step, ir.MarginalizeStep)
+                lets.add(f"{prefix}_marg_{step.name}" if computed else prefix + step.name)
     declared = {spec.name: spec for spec in data}
     return Vocabulary(frozenset(sites), frozenset(lets), frozenset(host | set(declared)), declared)
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """The key of a step that binds one name; none for ``_``, which is never given."""
+    return () if is_anonymous(name) else (name,)
 
 
 def require_responses(
@@ -70,7 +77,7 @@ def require_responses(
         prefix + step.name
         for prefix, each in _activations(compiled, "")
         for step in every_step(each.steps)
-        if isinstance(step, ir.ObserveStep) and step.name != "_"
+        if isinstance(step, ir.ObserveStep) and not is_anonymous(step.name)
     }
     for name in sorted(names - {*missing, *prepared.sites}):
         raise UserError(

@@ -13,7 +13,7 @@ from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Kind, SiteKey
 from quivers_nb.lower.branches import enumerated
 from quivers_nb.lower.dists import Dist
-from quivers_nb.lower.nodes import Node
+from quivers_nb.lower.nodes import Node, deterministic
 from quivers_nb.lower.ranges import check_given, finite_size
 from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.lower.scope import Scope
@@ -33,6 +33,25 @@ class CompiledProgram:
     nodes: Mapping[int, Node]
     subs: Mapping[int, "CompiledProgram"]
     blocks: Mapping[int, "CompiledProgram"]
+
+
+def is_anonymous(name: str) -> bool:
+    """Whether a site is one that nothing can refer to (``_``, ``_#2``, ...)."""
+    return name == "_" or name.startswith("_#")
+
+
+def integrates_out(compiled: CompiledProgram, index: int) -> bool:
+    """Whether a step draws a value that nothing reads or gives (7.2): its density is 1.
+
+    A program called as ``_`` runs all the same: its own sites count.
+    """
+    step = compiled.steps[index]
+    if isinstance(step, ir.ObserveStep):
+        return is_anonymous(step.name)
+    if not isinstance(step, ir.SampleStep) or len(step.names) > 1 or index in compiled.subs:
+        return False
+    node = compiled.nodes.get(index)
+    return is_anonymous(step.names[0]) and (node is None or not deterministic(node))
 
 
 def every_step(steps: Iterable[ir.Step]) -> Iterator[ir.Step]:

@@ -21,7 +21,7 @@ from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.lower.timeline import numbered
 from quivers_nb.lower.values import Names, Value
-from quivers_nb.spaces.space import Object, ProductSet, is_finite, sizes_of, width
+from quivers_nb.spaces.space import Object, ProductSet, factors, is_finite, sizes_of, width
 
 
 def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.SampleStep) -> None:
@@ -56,7 +56,9 @@ def sample_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.Sample
     if len(step.names) > 1:
         flat = isinstance(term.cod, ProductSet) and is_flat(term)
         sizes = sizes_of(term.cod) if flat else None
-        parts = Parts(tuple(frame.prefix + n for n in step.names), step.widths, sizes=sizes)
+        single = () if flat else tuple(is_finite(factor) for factor in factors(term.cod))
+        names_of = tuple(frame.prefix + n for n in step.names)
+        parts = Parts(names_of, step.widths, sizes=sizes, indices=single)
         site = replace(site, path=frame.prefix + "_".join(step.names), parts=parts)
     value = Value(
         ask(run, site, dist, rows=rows), names, rows, run.batch_rank, unit=width_one(term.cod)
@@ -112,8 +114,12 @@ def _bind_columns(step: ir.SampleStep, env: dict[str, Any], value: Value) -> Non
         )
         return
     pieces = value.tensor.split(list(step.widths), dim=-1)
-    for name, piece, size in zip(step.names, pieces, step.widths, strict=True):
-        env[name] = replace(value, tensor=piece, unit=size == 1)
+    for name, piece, factor in zip(step.names, pieces, factors(cod), strict=True):
+        if is_finite(factor):  # one index each, as from a kernel of its own
+            index = piece.squeeze(-1).long()
+            env[name] = replace(value, tensor=index, names=value.names[:-1], unit=False)
+        else:
+            env[name] = replace(value, tensor=piece, unit=width_one(factor))
 
 
 def observe_kernel(frame: Frame, env: dict[str, Any], index: int, step: ir.ObserveStep) -> Value:

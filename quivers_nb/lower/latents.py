@@ -8,7 +8,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent
 from quivers_nb.kernels import bijector_for
 from quivers_nb.lower.arguments import event_of
-from quivers_nb.lower.frame import CompiledProgram
+from quivers_nb.lower.frame import CompiledProgram, integrates_out
 from quivers_nb.lower.nodes import deterministic
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.scope import axis_size
@@ -34,7 +34,9 @@ def latent_shapes(
     """Own shapes of declared latents from the checked program alone, in program order."""
     out: list[DeclaredLatent] = []
     for index, step in enumerate(compiled.steps):
-        if not isinstance(step, ir.SampleStep):
+        if index in compiled.blocks:
+            out.extend(latent_shapes(compiled.blocks[index], observed, sizes, prefix))
+        if not isinstance(step, ir.SampleStep) or integrates_out(compiled, index):
             continue
         if index in compiled.subs:
             sub = compiled.subs[index]

@@ -36,7 +36,7 @@ from quivers_nb.lower.data import (
     responses_fix_sizes,
     vocabulary,
 )
-from quivers_nb.lower.frame import every_step
+from quivers_nb.lower.frame import every_step, is_anonymous
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.latents import latent_shapes
 from quivers_nb.lower.lets import draws_masks
@@ -106,8 +106,8 @@ class Model(nn.Module):
     @property
     def observed_names(self) -> frozenset[str]:
         """The names of its observe steps."""
-        steps = every_step(self.program.steps)
-        return frozenset(s.name for s in steps if isinstance(s, ir.ObserveStep))
+        steps = (s for s in every_step(self.program.steps) if isinstance(s, ir.ObserveStep))
+        return frozenset(step.name for step in steps if not is_anonymous(step.name))
 
     @cached_property
     def random_lets(self) -> tuple[str, ...]:

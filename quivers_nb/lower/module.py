@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quivers_nb.check import term as ir
+from quivers_nb.check.walk import is_flat
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.activation import terms_of
 from quivers_nb.lower.answers import FixedNoise, FreshNoise, Given, Prior
@@ -20,7 +21,7 @@ from quivers_nb.lower.posteriors import PosteriorProgram
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.storage import Storage
 from quivers_nb.lower.templates import ExportedTemplate
-from quivers_nb.spaces.space import Object, is_finite
+from quivers_nb.spaces.space import Object, ProductSet, is_finite
 
 NOTHING_EXPORTED = "the module exports nothing: add a line `export NAME`"
 
@@ -58,7 +59,8 @@ class Kernel(nn.Module):
         value = flow(self.node, run, Flow(tensor), lead).value
         if is_finite(self.codomain):
             value = value.long()
-        return value.expand((*run.stack, *value.shape[max(0, value.ndim - self._rank(lead)) :]))
+        rank = len(lead) + self._event_rank()
+        return value.expand((*run.stack, *value.shape[max(0, value.ndim - rank) :]))
 
     def log_prob(
         self, x: Any, y: Any, *, generator: Generator | None = None, num_inner: int = 1
@@ -107,8 +109,11 @@ class Kernel(nn.Module):
         row, shared = terms_of(run)
         return shared if row is None else row + shared
 
-    def _rank(self, lead: tuple[int, ...]) -> int:
-        return len(lead) + (0 if is_finite(self.codomain) else 1)
+    def _event_rank(self) -> int:
+        """Event axes of a value: none of an index, one of vectors and of several indices."""
+        cod = self.codomain
+        single = is_finite(cod) and (not isinstance(cod, ProductSet) or is_flat(self.term))
+        return 0 if single else 1
 
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())

@@ -281,12 +281,24 @@ def _chain(parts: Sequence[Node], last: Node, run: Run, x: Flow, lead: tuple[int
     run = run if run.wanted else replace(run, wanted=True)
     for i, part in enumerate(parts):
         ahead = any(scans(later) for later in (*parts[i + 1 :], last))
-        if ahead:
-            length = _length(part, x)
-            x = flow(part, run, x, (*lead, length))
-        else:
-            x = flow(part, run, x, lead)
+        at = (*lead, _length(part, x)) if ahead else lead
+        x = flow(part, run, x, at)
+        if _counts(part) and not x.value.is_floating_point():
+            x = Flow(x.value.to(run.dtype), x.weights)
     return x
+
+
+def _counts(part: Node) -> bool:
+    """Whether a part ends in a kernel into a space: whole numbers in it are no indices."""
+    match part:
+        case Leaf(cod=cod):
+            return not is_finite(cod)
+        case Chain(parts=parts):
+            return _counts(parts[-1])
+        case Lanes(node=inner):
+            return _counts(inner)
+        case _:
+            return False
 
 
 def _length(part: Node, x: Flow) -> int:

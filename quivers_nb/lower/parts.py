@@ -6,7 +6,7 @@ fixed noise and its own entry in a trace.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,22 +18,27 @@ from quivers_nb.lower.flat import columns_of, index_of
 class Parts:
     """Which sites a joint value ``(*n, width)`` or, ``stacked``, ``(*n, members, width)`` holds.
 
-    ``sizes``: the value is one row-major index ``(*n,)`` of finite sets, a site each.
+    ``sizes``: the value is one row-major index ``(*n,)`` of finite sets, a site each. ``indices``:
+    which sites of a vector are indices of a finite set, ``(*n,)`` without a column (3.6).
     """
 
     paths: tuple[str, ...]
     widths: tuple[int, ...]
     stacked: bool = False
     sizes: tuple[int, ...] | None = None
+    indices: tuple[bool, ...] = ()
 
     def split(self, value: Tensor) -> list[tuple[str, Tensor]]:
-        """Each site's piece, ``(*n, width)``, or ``(*n,)`` of an index."""
+        """Each site's piece, ``(*n, width)``, or ``(*n,)`` if it is an index."""
         if self.sizes is not None:
             apart = columns_of(value.long(), self.sizes).unbind(-1)
             return list(zip(self.paths, apart, strict=True))
         if self.stacked:
             return [(path, value.select(-2, i)) for i, path in enumerate(self.paths)]
-        return list(zip(self.paths, value.split(list(self.widths), dim=-1), strict=True))
+        pieces = list(value.split(list(self.widths), dim=-1))
+        for k, index in enumerate(self.indices):
+            pieces[k] = pieces[k].squeeze(-1).long() if index else pieces[k]
+        return list(zip(self.paths, pieces, strict=True))
 
     def join(self, pieces: Sequence[Tensor]) -> Tensor:
         """The joint value of pieces."""
@@ -52,4 +57,4 @@ class Parts:
 
     def at(self, paths: tuple[str, ...]) -> "Parts":
         """The same parts under other paths (one step of a scan)."""
-        return Parts(paths, self.widths, self.stacked, self.sizes)
+        return replace(self, paths=paths)

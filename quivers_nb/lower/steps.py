@@ -24,6 +24,8 @@ from quivers_nb.lower.frame import (
     Frame,
     ask,
     bind_raw,
+    integrates_out,
+    is_anonymous,
     record_deterministic,
     width_one,
 )
@@ -40,6 +42,8 @@ def execute(frame: Frame, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Run every step; the environment afterwards."""
     env: dict[str, Any] = {**frame.host, **inputs}
     for index, step in enumerate(frame.compiled.steps):
+        if integrates_out(frame.compiled, index):
+            continue
         match step:
             case ir.LetStep(name=name, value=value):
                 env[name] = _let(frame, env, name, value)
@@ -140,7 +144,7 @@ def _bind_outputs(
         record_deterministic(frame, step.names[0], env[step.names[0]], "program")
         return
     for name, value in zip(step.names, outputs, strict=True):
-        if name != "_":
+        if not is_anonymous(name):
             env[name] = value
             record_deterministic(frame, name, value, "program")
 

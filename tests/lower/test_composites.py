@@ -190,3 +190,51 @@ let s = stack(f, 3)
         torch.testing.assert_close(model.parameter(path), first)
     model.parameter("s.stack[0].f.weight0").add_(1.0)
     assert not torch.equal(model.parameter("s.stack[1].f.weight0"), first)
+
+
+@pytest.mark.parametrize("family", ["Poisson", "Geometric", "Binomial"])
+@pytest.mark.parametrize("width", [1, 3])
+def test_counts_are_read_as_numbers_by_the_next_kernel(family: str, width: int) -> None:
+    """An axis of counts is not an axis of rows: the chain has the shapes of its two steps."""
+    chain = loads(f"""
+object A : Real 2
+object C : Real {width}
+object B : Real 2
+morphism f : A -> C [role=kernel] ~ {family}
+morphism g : C -> B [role=kernel] ~ Normal
+let fg = f >> g
+program p : A -> B
+    sample z <- fg
+    return z
+export p
+export fg
+""")
+    x = torch.randn(5, 2)
+    seen = chain.morphism.trace(x)
+    assert seen.sites["z"].value.shape == (5, 2)
+    assert seen.internal_sites["z/fg/f"].value.dtype == torch.int64
+    values = {k: s.value for k, s in {**seen.sites, **seen.internal_sites}.items()}
+    torch.testing.assert_close(chain.morphism.log_joint(x, values), seen.log_joint)
+    assert chain.exports["fg"].rsample(x, sample_shape=(7,)).shape == (7, 5, 2)
+
+
+def test_indices_side_by_side_are_drawn_and_scored_as_columns() -> None:
+    kernels = loads("""
+object X : FinSet 3
+object Y : FinSet 4
+morphism t : X -> Y [role=kernel]
+let both = t @ t
+let twice = fan(t, t)
+export both
+export twice
+""").exports
+    pair, one = torch.tensor([[0, 2], [1, 1]]), torch.tensor([0, 2])
+    for name, x in (("both", pair), ("twice", one)):
+        draws = kernels[name].rsample(x, sample_shape=(6,))
+        assert draws.shape == (6, 2, 2)
+        assert draws.dtype == torch.int64
+        term = kernels[name].log_prob(x, draws[0])
+        table = next(iter(kernels[name].parameters())).log_softmax(-1)
+        rows = pair if name == "both" else one.unsqueeze(-1).expand(2, 2)
+        expected = table[rows[:, 0], draws[0, :, 0]] + table[rows[:, 1], draws[0, :, 1]]
+        torch.testing.assert_close(term, expected)

@@ -90,3 +90,31 @@ export p
 """
     with pytest.raises(UserError, match="the size of `w` is known only with its data"):
         AutoNormalGuide(loads(source).morphism, observed_names=set())
+
+
+def test_a_site_inside_a_block_is_a_latent_of_guides_as_of_mcmc() -> None:
+    model = loads("""
+program p : 1 -> 1
+    let o = 1.0
+    marginalize c <- Bernoulli(0.25)
+        let m = c * 4.0
+        sample y <- Normal(m, o)
+        observe z <- Normal(y, o)
+    sample _ <- Exponential(1.0)
+    sample _ <- Normal(0.0, 1.0)
+    observe _ <- Normal(o, o)
+    return o
+export p
+""").morphism.double()
+    assert model.observed_names == {"z"}
+    (latent,) = model.declared_latents()
+    assert (latent.name, latent.value_shape) == ("y", ())
+    data = {"z": torch.tensor(0.5, dtype=torch.float64)}
+    layouts = [model.target(None, data, latents=which).layout for which in ("all", "declared")]
+    assert [[c.site for c in layout] for layout in layouts] == [["y"], ["y"]]
+    guide = AutoNormalGuide(model, ("z",))
+    svi = SVI(model, guide, torch.optim.Adam(guide.parameters(), lr=0.05), ELBO(64))
+    torch.manual_seed(0)
+    losses = [svi.step(None, data) for _ in range(300)]
+    # log p(z) = log(0.75 N(0.5; 0, 2) + 0.25 N(0.5; 4, 2)) = -1.5992: a bound, and a close one
+    assert 1.5992 < sum(losses[-50:]) / 50 < 1.7
