@@ -111,7 +111,7 @@ export p
     assert (latent.name, latent.value_shape) == ("y", ())
     data = {"z": torch.tensor(0.5, dtype=torch.float64)}
     layouts = [model.target(None, data, latents=which).layout for which in ("all", "declared")]
-    assert [[c.site for c in layout] for layout in layouts] == [["y"], ["y"]]
+    assert [[c.name for c in layout] for layout in layouts] == [["y"], ["y"]]
     guide = AutoNormalGuide(model, ("z",))
     svi = SVI(model, guide, torch.optim.Adam(guide.parameters(), lr=0.05), ELBO(64))
     torch.manual_seed(0)
