@@ -5,7 +5,7 @@ one branch per element in front of the stack, with log weights. Side by side, br
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -120,6 +120,59 @@ def _cross(flows: Sequence[Flow]) -> tuple[list[Tensor], Tensor]:
 def columns(vectors: Sequence[Tensor]) -> Tensor:  # (*n, d_i) -> (*n, Σ d_i)
     """Vectors side by side, in front broadcast against each other."""
     return side_by_side(list(vectors), [ONE_VECTOR] * len(vectors))
+
+
+# --- branches that several parts share ---------------------------------------------------------
+
+
+def opened(run: Run, weights: Tensor, lead: tuple[int, ...]) -> Run:
+    """A run in which the branches are a stack axis: parts that share them are evaluated at each."""
+    return replace(
+        run, batch_shape=lead, stack=(weights.shape[0], *run.stack), summed=1,
+        elements=[], row_terms=[], shared_terms=[], observed=[], block=None,
+    )  # fmt: skip
+
+
+def closed(run: Run, nested: Run, x: Flow, lead: tuple[int, ...]) -> Tensor:
+    """The weights of the branches with the terms that depend on them; the others are counted."""
+    assert x.weights is not None
+    return sum(pass_on(run, nested, lead, "side by side"), start=x.weights)
+
+
+def once(flow: Flow, weights: Tensor) -> Flow:
+    """A value ``(M, K, …)`` of M branches at each of K as one of M K; ``weights`` are of the K."""
+    if flow.weights is None:
+        return Flow(flow.value, weights)
+    total = flow.weights + weights
+    count, shape = total.shape[:2], flow.value.shape
+    if flow.value.shape[:2] == count:
+        return Flow(flow.value.flatten(0, 1), total.flatten(0, 1))
+    value = flow.value.expand((*count, *shape[2:]))
+    return Flow(value.flatten(0, 1), total.flatten(0, 1))
+
+
+def pass_on(run: Run, nested: Run, lead: tuple[int, ...], path: str) -> list[Tensor]:
+    """Add the terms of a nested run that depend on no summed site to the caller's; the others."""
+    base = len(run.stack)
+
+    def splits(terms: list[Tensor], rank: int) -> tuple[list[Tensor], list[Tensor]]:
+        deep = [t for t in terms if nested.summed and t.ndim > base + rank]
+        return deep, [t for t in terms if not nested.summed or t.ndim <= base + rank]
+
+    deep, rows = splits(nested.row_terms, len(lead))
+    deep_shared, shared = splits(nested.shared_terms, 0)
+    seen = run.observations_only
+    for term in nested.passed_on(rows):
+        own = len(lead) - run.batch_rank
+        run.add(term, rows=run.batch_rank > 0, own_rank=own, observed=seen)
+    for term in nested.passed_on(shared):
+        run.add(term, rows=False, observed=seen)
+    if deep_shared and lead:
+        raise UserError(
+            f"in `{path}` a term that all rows share depends on a finite site that is summed "
+            "per row: give the values of that site"
+        )
+    return [*deep, *deep_shared]
 
 
 class _Vector:

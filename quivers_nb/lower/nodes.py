@@ -20,7 +20,7 @@ from torch import Tensor
 
 from quivers_nb.check.affine import GaussianCell
 from quivers_nb.lower.answers import Kind, SiteKey
-from quivers_nb.lower.branches import Flow, enumerate_middle, merge
+from quivers_nb.lower.branches import Flow, closed, enumerate_middle, merge, once, opened
 from quivers_nb.lower.dists import Branched, Dist, Joint, Simple
 from quivers_nb.lower.flat import columns_of
 from quivers_nb.lower.parameters import TABLE, KernelPlan
@@ -167,12 +167,8 @@ def head(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
         case Chain(parts=parts):
             middle = _chain(parts[:-1], parts[-1], run, x, lead)
             return head(parts[-1], run, middle, lead)
-        case Beside():
-            inputs = _split_input(x, node.doms)
-            heads = [head(p, run, i, lead) for p, i in zip(node.parts, inputs, strict=True)]
-            return Joint(tuple(heads), lead)
-        case Spread(parts=parts):
-            return Joint(tuple(head(part, run, x, lead) for part in parts), lead)
+        case Beside() | Spread():
+            return _heads(node, run, x, lead)
         case Lanes():
             return _side_by_side(head(node.node, run, _into_lanes(node, x), lead))
         case Recur():
@@ -231,19 +227,39 @@ def _flow_composite(node: Node, run: Run, x: Flow, lead: tuple[int, ...]) -> Flo
         case Chain(parts=parts):
             middle = _chain(parts[:-1], parts[-1], run, x, lead)
             return flow(parts[-1], run, middle, lead)
-        case Beside():
-            inputs = _split_input(x, node.doms)
-            flows = [flow(p, run, i, lead) for p, i in zip(node.parts, inputs, strict=True)]
-            return merge(flows, node.cods)
+        case Beside() | Spread():
+            return _flows(node, run, x, lead)
         case Lanes():
             inner = flow(node.node, run, _into_lanes(node, x), lead)
             return Flow(inner.value.flatten(-2), inner.weights)
-        case Spread(parts=parts):
-            return merge([flow(part, run, x, lead) for part in parts], node.cods)
         case Recur():
             return last_state(node, run, x, lead, WALK)
         case _:
             return x
+
+
+def _heads(node: Beside | Spread, run: Run, x: Flow, lead: tuple[int, ...]) -> Dist:
+    """Parts side by side; the branches of what they read are summed once, for all of them."""
+    if x.weights is None:
+        parts = zip(node.parts, _inputs(node, x), strict=True)
+        return Joint(tuple(head(part, run, i, lead) for part, i in parts), lead)
+    nested = opened(run, x.weights, lead)
+    inner = _heads(node, nested, Flow(x.value), lead)
+    return Branched(inner, closed(run, nested, x, lead))
+
+
+def _flows(node: Beside | Spread, run: Run, x: Flow, lead: tuple[int, ...]) -> Flow:
+    """As `_heads`, for values."""
+    if x.weights is None:
+        parts = zip(node.parts, _inputs(node, x), strict=True)
+        return merge([flow(part, run, i, lead) for part, i in parts], node.cods)
+    nested = opened(run, x.weights, lead)
+    inner = _flows(node, nested, Flow(x.value), lead)
+    return once(inner, closed(run, nested, x, lead))
+
+
+def _inputs(node: Beside | Spread, x: Flow) -> list[Flow]:
+    return _split_input(x, node.doms) if isinstance(node, Beside) else [x] * len(node.parts)
 
 
 def _draw(leaf: Leaf, run: Run, dist: Dist) -> Flow:

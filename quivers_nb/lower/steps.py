@@ -16,7 +16,7 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Kind
 from quivers_nb.lower.arguments import kernel_input, read_argument
-from quivers_nb.lower.branches import Flow, columns
+from quivers_nb.lower.branches import Flow, columns, pass_on
 from quivers_nb.lower.drawn import keep_table
 from quivers_nb.lower.family_steps import FamilyDraw, observe_family, sample_family
 from quivers_nb.lower.frame import (
@@ -278,7 +278,7 @@ def _branching(
     weights: Tensor | None,
 ) -> Flow:
     """Count the terms of a program that has run; those of summed sites become log weights."""
-    deep = _pass_on(run, nested, lead, path)
+    deep = pass_on(run, nested, lead, path)
     count = nested.summed
     if not count:
         return Flow(out)
@@ -294,27 +294,3 @@ def _branching(
     shape = (1,) * (count + len(run.stack) + len(lead) + event - out.ndim) + tuple(out.shape)
     value = out.reshape(shape).expand((*nested.stack[:count], *shape[count:]))
     return Flow(value.flatten(0, count - 1), total.flatten(0, count - 1))
-
-
-def _pass_on(run: Run, nested: Run, lead: tuple[int, ...], path: str) -> list[Tensor]:
-    """Add the terms that depend on no summed site to the caller's; the others."""
-    base = len(run.stack)
-
-    def splits(terms: list[Tensor], rank: int) -> tuple[list[Tensor], list[Tensor]]:
-        deep = [t for t in terms if nested.summed and t.ndim > base + rank]
-        return deep, [t for t in terms if not nested.summed or t.ndim <= base + rank]
-
-    deep, rows = splits(nested.row_terms, len(lead))
-    deep_shared, shared = splits(nested.shared_terms, 0)
-    seen = run.observations_only
-    for term in nested.passed_on(rows):
-        own = len(lead) - run.batch_rank
-        run.add(term, rows=run.batch_rank > 0, own_rank=own, observed=seen)
-    for term in nested.passed_on(shared):
-        run.add(term, rows=False, observed=seen)
-    if deep_shared and lead:
-        raise UserError(
-            f"in `{path}` a term that all rows share depends on a finite site that is summed "
-            "per row: give the values of that site"
-        )
-    return [*deep, *deep_shared]

@@ -106,3 +106,66 @@ def test_a_long_chain_of_finite_middles_costs_its_length_not_its_power() -> None
     expected = logsumexp(state + normal(h[:, None], loc, scale).sum(-1), -1)
     got = model.log_joint(torch.tensor([3, 7]), {"h": tensor(h)}).detach().numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+SHARED = """\
+object X : FinSet 5
+object M : FinSet 4
+object N : FinSet 3
+object R1 : Real 1
+object R2 : Real 2
+morphism a : X -> M [role=kernel]
+morphism e : M -> R2 [role=embed]
+morphism n : R2 -> R1 [role=kernel, param_source=linear] ~ Normal
+morphism t : M -> N [role=kernel]
+morphism u : N -> N [role=kernel]
+let f = a >> fan(e >> n, t >> u)
+program p(i) : X -> R1 * N
+    observe y <- f
+    return y
+export p
+"""
+
+
+def shared_middle() -> tuple[Any, Array, Array, Array]:
+    """A model whose first middle is read by both parts of a fan; values; log p of its rows."""
+    model = compiled(SHARED)
+    randomize(model, seed=5)
+    found = {key.split(".")[-2]: {} for key in weights(model)}
+    for key, value in weights(model).items():
+        found[key.split(".")[-2]][key.split(".")[-1]] = value
+    rng = np.random.default_rng(2)
+    middle, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
+    z = np.array([0, 2, 1, 1])
+    log_m = log_softmax(found["a"]["logits"], -1)[IDS]
+    centers, spread = found["e"]["centers"], np.exp(found["e"]["log_sigma"])
+    first = normal(middle[:, None], centers, spread).sum(-1)
+    second = logsumexp(
+        log_softmax(found["t"]["logits"], -1)[:, :, None]
+        + log_softmax(found["u"]["logits"], -1)[None],
+        axis=1,
+    )[:, z].T
+    loc, scale = gaussian_blocks(middle @ found["n"]["weight0"].T + found["n"]["bias0"])
+    rows = logsumexp(log_m + first + second, -1) + normal(y, loc, scale).sum(-1)
+    return model, middle, np.concatenate([y, z[:, None]], 1), rows
+
+
+def test_a_middle_that_two_parts_read_is_summed_once_for_both() -> None:
+    model, middle, y, rows = shared_middle()
+    path = "y/f/fan[0]/e"
+    values = tensors({path: middle, "y": y})
+    got = model.log_joint(tensor(IDS), values).detach().numpy()
+    np.testing.assert_allclose(got, rows, rtol=1e-10)
+
+
+def test_a_target_takes_a_middle_after_a_shared_one_for_a_coordinate() -> None:
+    """Of a part in the middle of a sum the value itself is the coordinate: one for all branches."""
+    model, middle, y, rows = shared_middle()
+    target = model.target(tensor(IDS), tensors({"y": y}), dtype=torch.float64)
+    (coordinate,) = target.layout.coordinates
+    assert (coordinate.shape, coordinate.standard_normal) == ((4, 2), False)
+    q = tensor(middle).reshape(-1)
+    assert target.terms(q).total().item() == pytest.approx(rows.sum(), rel=1e-10)
+    stacked = target.terms(torch.stack([q, q + 0.5, q])).total()
+    assert stacked.shape == (3,)
+    np.testing.assert_allclose(stacked[[0, 2]].detach(), rows.sum(), rtol=1e-10)
