@@ -1,13 +1,16 @@
 """Texts that no one writes on purpose: read, or refused with a diagnostic, never a Python error."""
 
 import random
-import time
+import re
+import sys
+from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
 from quivers_nb.diagnostics.errors import ParseError
 from quivers_nb.syntax import tree
-from quivers_nb.syntax.machine import MAX_DEPTH
+from quivers_nb.syntax.machine import MAX_DEPTH, Machine
 from quivers_nb.syntax.parser import parse
 from quivers_nb.syntax.printer import print_module
 from tests.syntax.mistakes import prog
@@ -149,17 +152,53 @@ def test_random_bytes_are_refused() -> None:
         parse(LATIN)
 
 
-def test_the_time_to_parse_grows_with_the_text_and_no_faster() -> None:
-    """Four times the text takes at most eight times as long; a quadratic parser takes sixteen."""
+def calls(read: Callable[[str], object], text: str) -> int:
+    """How many functions are called while ``read`` reads, those written in C included."""
+    count = 0
+
+    def watch(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        read(text)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def again_and_again(text: str) -> None:
+    """The mutant: each statement is read with all that stands before it."""
+    for found in re.finditer(r"^object.*\n", text, re.MULTILINE):
+        parse(text[: found.end()])
+
+
+def test_the_steps_of_parsing_grow_as_the_text_does() -> None:
+    """Four times the text, four times the calls; a quadratic reader makes sixteen times as many."""
     text = SAMPLES["acceptance"]
+    parse(text)  # tables are read once
+    assert calls(parse, text * 8) < 4.2 * calls(parse, text * 2)
+    objects = "object X : FinSet 3\n" * 5
+    assert calls(again_and_again, objects * 4) > 8 * calls(again_and_again, objects)
 
-    def seconds(copies: int) -> float:
-        start = time.process_time()
-        parse(text * copies)
-        return time.process_time() - start
 
-    seconds(5)
-    assert min(seconds(40) for _ in range(2)) < 8 * min(seconds(10) for _ in range(3))
+def test_what_is_remembered_at_a_statement_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader copies its stacks at each statement: a copy that grew would be quadratic."""
+    deepest = 0
+    copy = Machine.copy
+
+    def watched(self: Machine) -> Machine:
+        nonlocal deepest
+        deepest = max(deepest, len(self.states), len(self.values))
+        return copy(self)
+
+    monkeypatch.setattr(Machine, "copy", watched)
+    parse(SAMPLES["acceptance"] * 2)
+    few, deepest = deepest, 0
+    parse(SAMPLES["acceptance"] * 8)
+    assert 0 < deepest == few
 
 
 @pytest.mark.slow
