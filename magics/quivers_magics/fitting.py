@@ -11,7 +11,6 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from IPython.display import display
 from IPython.utils._process_common import arg_split
 
 from quivers_magics.magic import QvrMagics, read_options
@@ -52,11 +51,11 @@ class QvrFitting(Magics):
     @argument("settings", nargs="*", help="fields of the form to fill in: steps=500 lr=0.05")
     @no_var_expand
     @line_magic
-    def qvr_fit(self, line: str) -> "Panel | None":
+    def qvr_fit(self, line: str) -> "Panel":
         """Show a panel that fits a program: `%qvr_fit line`, `%qvr_fit line -d data steps=500`.
 
-        Quote an expression that has spaces: `-d '{"y": y}'`. The panel is also the cell's value:
-        `p = %qvr_fit line`.
+        Quote an expression that has spaces: `-d '{"y": y}'`. The panel is the cell's value, in a
+        terminal, too: `p = %qvr_fit line`, then `run = p.start()`.
         """
         # widgets take a third of a second to import: nobody waits for them before they are used
         from quivers_nb.panels import Panel  # noqa: PLC0415
@@ -70,7 +69,8 @@ class QvrFitting(Magics):
         names = (options.name, input_text, data_text)
         settings = dict(map(_pair, [*pairs, *options.settings]))
         made = Panel(model, x, given, options.method or self.cells.method, names, settings)
-        return self._shown(made)
+        made.shown_as = self._shown_as()
+        return made
 
     @no_var_expand
     @line_magic
@@ -83,19 +83,10 @@ class QvrFitting(Magics):
         lines = list(unified_diff(one, two, words[0], words[1], lineterm=""))
         print("\n".join(lines) if lines else f"{words[0]} and {words[1]} are the same.")  # noqa: T201
 
-    def _shown(self, made: "Panel") -> "Panel | None":
-        kind = self.cells.panel
-        if kind == "auto":
-            kind = "widget" if hasattr(self.shell, "kernel") else "text"
-        if kind == "widget":
-            return made
-        bundle = {
-            k: v for k, v in made._repr_mimebundle_().items() if k.startswith(("text", "ima"))
-        }
-        if kind == "text":
-            bundle = {"text/plain": f"{bundle['text/plain']}\n{made.code}"}
-        display(bundle, raw=True)
-        return None
+    def _shown_as(self) -> str:
+        if self.cells.panel != "auto":
+            return str(self.cells.panel)
+        return "widget" if hasattr(self.shell, "kernel") else "text"
 
     def _model(self, name: str) -> Model:
         value = self.shell.user_ns.get(name)

@@ -95,7 +95,7 @@ class QvrMagics(Magics):
             if drawn is not None:
                 display(drawn)
             raise
-        for other in result.rebuilt:
+        for other in (*result.rebuilt, *result.shortened):
             self._bind(other)
         refused = self._bind(result)
         display(cell_card(result, refused))
@@ -116,8 +116,12 @@ class QvrMagics(Magics):
         bound = self.session.bound.items()
         return {name: value for name, value in bound if space.get(name) is value}
 
+    def _unbound(self) -> Mapping[str, Made]:
+        """What cells export and your variables do not have, because another thing has the name."""
+        return {name: made for each in self.session.results for name, made in each.names.items()}
+
     def _find(self, name: str) -> Card:
-        present = self._present()
+        present = {**self._unbound(), **self._present()}
         if name in present:
             return card(present[name])
         meant = nearest(name, present)

@@ -82,7 +82,7 @@ def site_lines(program: Program) -> tuple[SiteLine, ...]:
 def distribution(source: Source) -> str:
     """``Normal(mu, 1.0)`` or ``lm_head(h)``; a bare name reads the input."""
     if isinstance(source, FamilyCall):
-        return f"{source.family}({', '.join(map(_argument, source.args))})"
+        return f"{source.written or source.family}({', '.join(map(_argument, source.args))})"
     if isinstance(source, MeasureCall):
         return f"{source.operator}({', '.join(_operands(source))})"
     name = _called(source.term)
@@ -199,20 +199,37 @@ def _returned(program: Program) -> Iterator[str]:
 def _step(step: Step, depth: int) -> Iterator[tuple[int, str]]:
     match step:
         case SampleStep():
-            yield depth, f"sample {', '.join(step.names)} ~ {distribution(step.source)}"
+            names = ", ".join(step.names) + _over(step.plate)
+            yield depth, f"sample {names} ~ {distribution(step.source)}"
         case ObserveStep():
-            yield depth, f"observe {step.name} ~ {distribution(step.source)}"
+            name = step.name + _over(step.plate)
+            yield depth, f"observe {name} ~ {distribution(step.source)}{_via(step)}"
         case LetStep():
             yield depth, f"let {step.name} = {let_text(step.value)}"
         case ScoreStep():
             yield depth, f"score {step.name} = {let_text(step.value)}"
         case MarginalizeStep():
-            yield depth, f"marginalize {step.name} ~ {distribution(step.source)}"
+            name = step.name + _over(step.plate)
+            over = f" over {_axes(step.over)}" if step.over else ""
+            yield depth, f"marginalize {name} ~ {distribution(step.source)}{over}{_via(step)}"
             for inner in step.body:
                 yield from _step(inner, depth + 1)
     source = step.source if isinstance(step, SampleStep | ObserveStep) else None
     if isinstance(source, MorphismCall) and not isinstance(source.term, Generator):
         yield from _outline(source.term, depth + 1)
+
+
+def _over(plate: tuple[Axis, ...] | None) -> str:
+    """Behind a name: the plate that it was declared over."""
+    return f" : {_axes(plate)}" if plate else ""
+
+
+def _axes(axes: tuple[Axis, ...]) -> str:
+    return " * ".join(axis.name or str(axis.obj) for axis in axes)
+
+
+def _via(step: ObserveStep | MarginalizeStep) -> str:
+    return f" via {', '.join(each.name for each in step.via)}" if step.via else ""
 
 
 def _title(term: Term) -> str:

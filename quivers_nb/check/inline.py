@@ -55,6 +55,7 @@ def inline_draw(call: tree.Call, env: Environment, hint: SizeHint) -> Draw | Non
         args=tuple(g.slot for g in given),
         untyped=call.name.text == "Categorical" and not given[0].value.simplex,
         event_size=event_size,
+        written=call.name.text,
         span=call.span,
     )
     return Draw(

@@ -329,6 +329,7 @@ class FamilyCall:
     args: tuple[Argument | tuple[Argument, ...], ...]
     untyped: bool = False
     event_size: Finite | int | None = None
+    written: str = field(default="", compare=False)  # the family in the words of the program
     span: Span = field(default=NO_SPAN, compare=False)
 
 

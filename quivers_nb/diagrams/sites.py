@@ -270,7 +270,7 @@ class _Draft:
                 "data",
                 "data",
             )
-            self.bound[variable.name] = self._add(item, frozenset())
+            self.bound[variable.name] = self._add(item, self._plate(variable.name, ()))
         return self.bound[variable.name]
 
     def _regroup(self, beside: str, plate: frozenset[str]) -> str:

@@ -34,7 +34,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 class Panel:
     """What `panel` returns. Its verbs are those of its buttons.
 
-    Attributes: ``run`` is the fit under way or the last one, None before the first.
+    Attributes: ``run`` is the fit under way or the last one, None before the first. ``shown_as``:
+    "widget" is live, "static" a picture, "text" a sentence and the code.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Panel:
             "None" if data is None else "data",
         )
         self.run: Run[Any] | None = None
+        self.shown_as = "widget"
         self._recipe: Recipe | None = None
         self._before = ""  # the code of a variational fit that was handed over
         self._error = ""
@@ -175,7 +177,8 @@ class Panel:
         return self._bundle()
 
     def _ipython_display_(self) -> None:
-        self._handle = display(self._bundle(), raw=True, display_id=True)
+        shown = display(self._bundle(), raw=True, display_id=True)
+        self._handle = None if self.shown_as == "text" else shown  # a terminal would print it again
 
     def _bundle(self) -> dict[str, Any]:
         """What a notebook stores, and the live view in addition."""
@@ -184,6 +187,11 @@ class Panel:
             bundle: dict[str, Any] = dict(mimebundle(self.run, about, self.code))
         except Exception as error:  # noqa: BLE001  (no fault of a picture may fail the cell)
             bundle = {"text/plain": f"{about}: no picture ({type(error).__name__}: {error})."}
+        if self.shown_as == "text":
+            way = "" if self.run else " Begin it, `run = p.start()` of a panel p, or from code:\n"
+            return {"text/plain": f"{bundle['text/plain']}{way}\n{self.code}"}
+        if self.shown_as == "static":
+            return bundle
         view = self._box._repr_mimebundle_() or {}
         return {**bundle, **{key: value for key, value in view.items() if key == WIDGET}}
 

@@ -71,7 +71,8 @@ def cell_card(result: CellResult, refused: Sequence[Refusal] = ()) -> Card:
     """The card of a cell that was just run; ``refused`` names could not be bound."""
     left_alone = {refusal.name for refusal in refused}
     bound = [name for name in result.names if name not in left_alone]
-    sentence = f"{_outcome(result)}{_list(bound, ': ')}."
+    unbound = "; nothing was put into your variables" if refused and not bound else ""
+    sentence = f"{_outcome(result)}{_list(bound, ': ')}{unbound}."
     picture = _only_picture(result.module)
 
     def draw() -> Part:
@@ -234,6 +235,7 @@ def _changes(result: CellResult) -> list[Part]:
         f"{other.label} depends on it and was compiled anew{_list(other.names)}"
         for other in result.rebuilt
     ]
+    lines += [f"{each.label} no longer declares what is anew here" for each in result.shortened]
     if result.kept:
         lines.append(f"weights kept: {_some(result.kept)}")
     if result.reset:
@@ -248,12 +250,14 @@ def _some(paths: Sequence[str]) -> str:
 
 
 def _refusal(refusal: Refusal, result: CellResult, refused: Container[str]) -> Part:
-    """Why a name was left alone, and how to reach the object all the same."""
+    """Why a name still means what it did, and how to reach the object all the same."""
     reached = f"exports[{refusal.name!r}]"
     if refusal.name == result.name and refusal.name not in result.module.exports:
         how = "give the module another name"
     elif result.name is None or result.name in refused or result.name in result.module.exports:
-        how = f"name the module, %%qvr NAME, and it is NAME.{reached}"
+        bind = f"bind it, `let h = {refusal.name}`, and export that"
+        other = bind if refusal.unnamed else "rename it here"
+        how = f"{other}, or begin with `%%qvr NAME` and take NAME.{reached}"
     else:
         how = f"it is {result.name}.{reached}"
     return _note(f"`{refusal.name}` {refusal.reason} and was left alone: {how}.")

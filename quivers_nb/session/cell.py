@@ -26,6 +26,7 @@ class CellResult:
         unchanged: it was compiled before, with the same meaning, and ``module`` is that same
             object.
         rebuilt: the results of other cells that were compiled anew because they depend on it.
+        shortened: those of cells that do not, and lost a declaration to it.
         kept, reset: paths of weights that were there before; reset ones have changed their shape.
     """
 
@@ -35,6 +36,7 @@ class CellResult:
     seconds: float
     unchanged: bool = False
     rebuilt: tuple["CellResult", ...] = ()
+    shortened: tuple["CellResult", ...] = ()
     kept: tuple[str, ...] = ()
     reset: tuple[str, ...] = ()
 

@@ -20,6 +20,11 @@ class Refusal:
     name: str
     reason: str
 
+    @property
+    def unnamed(self) -> bool:
+        """It is an expression, such as ``f >> g``."""
+        return not self.name.isidentifier()
+
 
 @dataclass(frozen=True, slots=True)
 class Binding(Generic[T]):

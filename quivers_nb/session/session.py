@@ -9,6 +9,7 @@ session as it was.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import compress
 from time import perf_counter
 from types import MappingProxyType
 from typing import TypeVar
@@ -93,10 +94,14 @@ class Session:
                 known = CellResult(made[source.text], each.name, each.label, seconds)
             self._remember(source.text, replace(known, name=each.name))
         own = after.source(cell).text
+        anew = [each for each, source in sources if source.text in made and each is not cell]
+        users = [after.depends(each, cell) for each in anew]
+        results = [self._results[after.source(each).text] for each in anew]
         return replace(
             self._results[own],
             unchanged=own not in made,
-            rebuilt=tuple(self._results[key] for key in made if key != own),
+            rebuilt=tuple(compress(results, users)),
+            shortened=tuple(compress(results, (not uses for uses in users))),
             kept=adopted.kept,
             reset=adopted.reset,
         )

@@ -172,6 +172,10 @@ class Workspace:
         """The cell that declares ``name``."""
         return next((cell for cell in self.cells if name in names_of(cell)), None)
 
+    def depends(self, cell: Cell, on: Cell) -> bool:
+        """Whether ``cell`` needs a declaration of ``on``, itself or by what it needs."""
+        return any(other is on for other, _ in _needed(cell, self._known()))
+
     def sources(self) -> tuple[SourceText, ...]:
         """The `source` of every cell."""
         known = self._known()

@@ -65,6 +65,35 @@ def test_an_outline_is_an_indented_tree() -> None:
     assert len(lines) <= LINES
 
 
+def test_an_outline_has_the_plates_and_the_families_that_were_written() -> None:
+    text = """\
+object School : FinSet 8
+object Pupil : FinSet n
+object K : FinSet 3
+data school : Pupil -> School
+program p : School -> School
+    sample w <- Dirichlet(1.0) [over=K]
+    sample mu : K <- Normal(0.0, 1.0)
+    marginalize c : K <- Categorical(w) [over=School]
+        observe y : Pupil <- Normal(mu[c], 1.0) [via=school]
+    marginalize d : Pupil <- Categorical(w)
+        observe z : Pupil <- Normal(mu[d], 1.0)
+    sample e <- CategoricalProbs(w)
+    return mu
+export p
+"""
+    assert outline(program(check_source(text))).split("\n")[1:] == [
+        "  sample w ~ Dirichlet(1.0)",
+        "  sample mu : K ~ Normal(0.0, 1.0)",
+        "  marginalize c ~ Categorical(w) over School",
+        "    observe y : Pupil ~ Normal(mu[c], 1.0) via school",
+        "  marginalize d : Pupil ~ Categorical(w)",
+        "    observe z : Pupil ~ Normal(mu[d], 1.0)",
+        "  sample e ~ CategoricalProbs(w)",
+        "  return mu",
+    ]
+
+
 def test_a_long_outline_is_cut_and_says_so() -> None:
     names = "".join(f"let a{i + 1} = a{i} >> f\n" for i in range(60))
     module = check_source(

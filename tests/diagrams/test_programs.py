@@ -81,7 +81,7 @@ def test_eight_schools_is_as_in_the_book() -> None:
     assert parents(program, "theta") == {"mu", "tau"}
     assert parents(program, "y") == {"theta", "sigma"}
     assert parents(program, "return") == {"theta"}
-    assert plates(program) == {"School · 8": {"theta", "y"}}
+    assert plates(program) == {"School · 8": {"theta", "sigma", "y"}}  # data stand in their plate
     assert site(program, "y").role == "observe"
     assert "Normal(theta, sigma)" in site(program, "y").note
 

@@ -91,6 +91,16 @@ def test_in_a_terminal_there_is_a_sentence_and_the_code(line: Cells) -> None:
     assert set(shown) == {"text/plain"}
     assert shown["text/plain"].startswith("line: not started.")
     assert "fit_svi(" in shown["text/plain"]
+    assert "p.start()" in shown["text/plain"]
+
+
+@pytest.mark.parametrize("shown_as", ["auto", "static", "text"])
+def test_the_panel_is_the_value_wherever_it_is_shown(line: Cells, shown_as: str) -> None:
+    line.run(f"%config QvrMagics.panel = '{shown_as}'")
+    made = fitted(line, "line steps=20")
+    assert made.start().wait(LONG)
+    assert made.result.num_steps == 20
+    assert not any("widget" in mime for mime in line.show("p"))
 
 
 def test_the_first_form_can_be_configured_and_wrong_values_are_refused(line: Cells) -> None:

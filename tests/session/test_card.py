@@ -227,6 +227,19 @@ def test_a_cell_says_what_became_of_other_cells_and_of_weights() -> None:
         assert fact in _html(shown)
 
 
+def test_a_cell_that_only_gave_an_export_away_does_not_depend_on_what_took_it() -> None:
+    """The commonest edit: the program in a new cell, the objects in the old one."""
+    session = Session()
+    session.run_cell(SOURCE, None, "cell [1]")
+    objects, program = SOURCE.split("program", 1)
+    shown = _text(cell_card(session.run_cell("program" + program, None, "cell [2]")))
+    assert "cell [1] no longer declares what is anew here" in shown
+    assert "depends on it" not in shown
+    user = session.run_cell(objects.replace("FinSet 6", "FinSet 7"), None, "cell [3]")
+    assert [each.label for each in user.rebuilt] == ["cell [2]"]
+    assert user.shortened == ()
+
+
 def test_a_cell_that_changes_nothing_says_nothing_of_weights() -> None:
     assert "weights" not in _text(cell_card(Session().run_cell(KERNELS)))
 
