@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from quivers_nb.check import check_source
 from quivers_nb.check.term import CheckedModule
-from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.diagnostics.diagnostic import Because, Diagnostic
 from quivers_nb.diagnostics.errors import LanguageError
 from quivers_nb.diagnostics.source import Excerpt, JoinedText, SourceText
 from quivers_nb.lower import lower
@@ -220,7 +220,8 @@ def _blaming(cell: Cell, each: Cell) -> Iterator[None]:
         yield
     except LanguageError as error:
         if each is cell:
-            raise
+            told = tuple(_with_a_way_out(d, error.source) for d in error.diagnostics)
+            raise type(error)(told, error.source) from error
         shared = sorted(names_of(cell) & each.uses)
         names = ", ".join(f"`{name}`" for name in shared)
         forget = next(iter(sorted(names_of(each) or each.exports)), each.label)
@@ -232,6 +233,16 @@ def _blaming(cell: Cell, each: Cell) -> Iterator[None]:
         hint = way if first.hint is None else f"{first.hint}; {way}"
         told = (replace(first, hint=hint), *told[1:])
         raise type(error)(told, error.source) from error
+
+
+def _with_a_way_out(found: Diagnostic, source: SourceText) -> Diagnostic:
+    """A name that data of another cell have taken can be had back by forgetting that cell."""
+    there = [source.place(label.span.start).name for label in found.labels]
+    if found.code != "Q0501" or not there or there[0] == source.place(found.span.start).name:
+        return found
+    name = source.text[found.span.start : found.span.stop]
+    way = f"if {there[0]} is not needed any more, forget it: %qvr_reset {name}"
+    return replace(found, hint=way if found.hint is None else f"{found.hint}; {way}")
 
 
 @contextmanager

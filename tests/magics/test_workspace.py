@@ -46,6 +46,21 @@ def test_a_variable_that_the_user_took_is_left_alone_by_a_rebuild(cells: Cells) 
     assert cells.names["f"] == "mine"
 
 
+def test_a_name_that_data_of_another_cell_have_taken_can_be_had_back(cells: Cells) -> None:
+    cells.run("%%qvr\nobject A : FinSet 3\ndata y : A -> Real 1\n")
+    again = P.replace("sample b <- f", "observe y : A <- Normal(w, 1.0)").replace(
+        "return b", "return w"
+    )
+    text = "%%qvr\nobject A : FinSet 3\nobject B : Real 2\n" + again
+    _, printed = cells.fail(text)
+    assert "bound here (cell [2])" in printed
+    assert "if cell [2] is not needed any more, forget it: %qvr_reset y" in printed
+    cells.run("%qvr_reset y")
+    cells.run(text)
+    _, printed = cells.fail("%%qvr\n" + again.replace("observe y", "observe w"))
+    assert "%qvr_reset" not in printed  # a name bound twice in one cell
+
+
 def test_a_cell_that_breaks_another_is_refused_with_the_way_out(cells: Cells) -> None:
     for text in (OBJECTS, F):
         cells.run("%%qvr\n" + text)
