@@ -18,9 +18,11 @@ class Predictive:
 
     ``posterior`` is an `MCMCResult`, a guide, a mapping of sites to draws ``(n, *value_shape)``, or
     None for the prior predictive. ``num_samples`` defaults to all draws, and is needed for a guide
-    and for the prior; fewer than all are taken evenly spaced.
+    and for the prior; fewer than all are taken evenly spaced. ``sizes`` fixes sizes that no data
+    fix, such as the number of observations to be made up: ``sizes={"n": 50}``.
 
-    Raises `UserError` if the number of samples is unknown or larger than that of the draws.
+    Raises `UserError` if the number of samples is unknown or larger than that of the draws, and for
+    a size that the model does not have.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class Predictive:
         posterior: Any = None,
         num_samples: int | None = None,
         generator: Generator | None = None,
+        *,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         refuse_nothing(model)
-        self.model, self.generator = model, generator
+        self.model, self.generator = _sized(model, sizes), generator
         self.guide = posterior if hasattr(posterior, "rsample") else None
         self.draws = None if posterior is None or self.guide is not None else _draws(posterior)
         self.num_samples = self._count(num_samples)
@@ -80,6 +84,16 @@ class Predictive:
             return {}
         place = int(self._places()[number])
         return {name: draws[place] for name, draws in self.draws.items()}
+
+
+def _sized(model: Model, sizes: Mapping[str, int] | None) -> Model:
+    if not sizes:
+        return model
+    with_sizes = getattr(model, "with_sizes", None)
+    if with_sizes is None:
+        raise UserError(f"sizes={sizes!r}: {type(model).__name__} has no sizes to fix")
+    sized: Model = with_sizes(**sizes)
+    return sized
 
 
 def _draws(posterior: Any) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A model at one input with its observations: everything a run needs but the answers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.model import Terms
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.data import Prepared
 from quivers_nb.lower.frame import CompiledProgram, Frame, bind_raw, every_step
@@ -120,4 +122,18 @@ def _folded(terms: list[Tensor], run: Run, rank: int) -> list[Tensor]:
     return [*(term for term in terms if term.ndim <= base), one]
 
 
-__all__ = ["Activation", "terms_of"]
+def per_row(terms: Terms, act: Activation) -> Tensor:
+    """Each row's own terms plus every shared one (R4), ``(*b,)``."""
+    if terms.row is None:
+        return terms.shared.reshape(1) if act.entry.one_row else terms.shared
+    return terms.row + terms.shared
+
+
+def inner_mean(term: Tensor, batch_rank: int) -> Tensor:
+    """The log of the mean over inner draws, which lie in front, where the term depends on them."""
+    if term.ndim == batch_rank:
+        return term
+    return torch.logsumexp(term, 0) - math.log(term.shape[0])
+
+
+__all__ = ["Activation", "inner_mean", "per_row", "terms_of"]

@@ -315,6 +315,23 @@ def fix_size(known: dict[str, int], name: str, length: int, who: str) -> None:
         )
 
 
+def with_more_sizes(
+    known: Mapping[str, int], given: Mapping[str, int], late: Collection[str]
+) -> dict[str, int]:
+    """``known`` with more late sizes; see `Model.with_sizes`."""
+    for name, size in given.items():
+        if name not in late:
+            close = nearest(name, late)
+            there = ", ".join(late) or "none"
+            hint = f"did you mean `{close}`?" if close else f"its late sizes: {there}"
+            raise UserError(f"`{name}` is no late size of the program; {hint}")
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"the size `{name}` is {size!r}: a size is a whole number, at least 1")
+        if known.get(name, size) != size:
+            raise UserError(f"the size `{name}` is fixed at {known[name]} already, not {size}")
+    return {**known, **given}
+
+
 def responses_fix_sizes(program: ir.Program, prepared: Prepared) -> Prepared:
     """Observed values over a late-sized object fix its size as data do (R8)."""
     known = dict(prepared.sizes)

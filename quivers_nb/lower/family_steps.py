@@ -1,12 +1,13 @@
 """Inline families in steps: which axes a site has, and its distribution there (7.4-7.6, R2, R4)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from quivers_nb.check import term as ir
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import QuiversWarning, UserError
 from quivers_nb.kernels import DENSITIES
 from quivers_nb.lower.arguments import (
     Param,
@@ -23,7 +24,7 @@ from quivers_nb.lower.scope import Scope, axis_size
 from quivers_nb.lower.values import Names
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
-from quivers_nb.spaces.space import Object, Space, is_finite
+from quivers_nb.spaces.space import Object, SizeVar, Space, is_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +176,27 @@ def observe_family(step: ir.ObserveStep, scope: Scope, response: Tensor | None) 
     params = [match_to_factors(param, axes, step.name) for param in call.params]
     lead = _response_lead(call, params, step, scope, response)
     check_sizes(params, lead, call, step.name)
+    if response is not None and scope.run.checked:
+        _remark_on_length(step, lead)
     dist = call.at(params, lead, len(lead), rows=False)
     unit = lead == (1,) and axes == (None,) and not call.event_names
     return FamilyDraw(dist, axes + call.event_names, rows=False, unit=unit)
+
+
+def _remark_on_length(step: ir.ObserveStep, lead: tuple[int, ...]) -> None:
+    """The size of an object does not restrict what is observed over it (7.6); say where it errs."""
+    for axis, length in zip(step.plate or (), lead, strict=True):
+        size = axis.obj.size
+        if isinstance(size, SizeVar) or size in {1, length}:
+            continue
+        over = axis.name or str(axis.obj)
+        warnings.warn(
+            f"`{step.name}` has {length} values, and {over}, over which it is observed, {size} "
+            f"elements: all {length} values count; declare `object {over} : FinSet n` to let the "
+            "data fix the size",
+            QuiversWarning,
+            stacklevel=2,
+        )
 
 
 def _response_lead(

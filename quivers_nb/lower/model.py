@@ -25,7 +25,7 @@ from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
 from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.trace import Site, Trace
-from quivers_nb.lower.activation import Activation, terms_of
+from quivers_nb.lower.activation import Activation, inner_mean, per_row, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import (
@@ -35,6 +35,7 @@ from quivers_nb.lower.data import (
     require_responses,
     responses_fix_sizes,
     vocabulary,
+    with_more_sizes,
 )
 from quivers_nb.lower.frame import every_step, is_anonymous
 from quivers_nb.lower.inputs import fit_input
@@ -167,7 +168,7 @@ class Model(nn.Module):
         run.recording = True
         env = execute(act.frame(run), act.inputs)
         row, shared = terms_of(run)
-        joint = _per_row(Terms(row, shared, run.batch_rank), act)
+        joint = per_row(Terms(row, shared, run.batch_rank), act)
         report = act.report_sites
         return Trace(report(run.sites), report(run.internal_sites), self._output(env, act), joint)
 
@@ -230,7 +231,7 @@ class Model(nn.Module):
         draws tighten the bound (R3).
         """
         terms, act = self._score(x, values, noise, generator, num_inner)
-        return _per_row(terms, act)
+        return per_row(terms, act)
 
     def log_density(
         self,
@@ -265,10 +266,8 @@ class Model(nn.Module):
         execute(act.frame(run), act.inputs)
         row, shared = terms_of(run)
         if stack:
-            level = torch.log(torch.tensor(float(num_inner), dtype=act.dtype))
-            if row is not None:
-                row = _inner(row, run.batch_rank) - level * (row.ndim > run.batch_rank)
-            shared = _inner(shared, 0) - level * (shared.ndim > 0)
+            row = None if row is None else inner_mean(row, run.batch_rank)
+            shared = inner_mean(shared, 0)
         return Terms(row, shared, run.batch_rank), act
 
     # --- inference
@@ -312,6 +311,15 @@ class Model(nn.Module):
         """This model over the same weights, its late sizes those of the data."""
         other = copy(self)
         other._late = self._activate(x, by_name(observations)).prepared.sizes
+        return other
+
+    def with_sizes(self, **sizes: int) -> "Model":
+        """This model over the same weights, late sizes fixed (R8): ``model.with_sizes(n=50)``.
+
+        Raises `UserError` for a name that is no late size, a size below 1, or one fixed already.
+        """
+        other = copy(self)
+        other.sizes = with_more_sizes(self.sizes, sizes, self.checked.sizes)
         return other
 
     def batch_shape(self, x: Any) -> tuple[int, ...]:
@@ -384,17 +392,6 @@ def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:
     if stack and value.lead < len(stack):
         tensor = tensor.expand((*stack, *tensor.shape[value.lead :]))
     return tensor
-
-
-def _per_row(terms: Terms, act: Activation) -> Tensor:
-    if terms.row is None:
-        return terms.shared.reshape(1) if act.entry.one_row else terms.shared
-    return terms.row + terms.shared
-
-
-def _inner(term: Tensor, batch_rank: int) -> Tensor:
-    """Log-sum-exp over inner draws, where the term depends on them."""
-    return torch.logsumexp(term, 0) if term.ndim > batch_rank else term
 
 
 __all__ = ["Model", "Prepared", "Site"]

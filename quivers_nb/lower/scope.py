@@ -82,7 +82,7 @@ def axis_size(axis: ir.Axis, sizes: Mapping[str, int]) -> int:
         return size
     if size.name not in sizes:
         raise UserError(
-            f"the size `{size.name}` is not known yet: give data over it, or "
-            f"sizes={{'{size.name}': …}} when loading"
+            f"the size `{size.name}` is not known: give data over it, or fix it, as in "
+            f"`model.with_sizes({size.name}=100)` or `Predictive(…, sizes={{'{size.name}': 100}})`"
         )
     return sizes[size.name]

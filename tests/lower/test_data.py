@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import QuiversWarning, UserError
 from quivers_nb.dsl import loads
-from quivers_nb.inference import MCMC, NUTSKernel
+from quivers_nb.inference import MCMC, NUTSKernel, Predictive
 
 MODEL = loads(
     """object Obs : FinSet 5
@@ -87,6 +87,60 @@ def test_a_fault_is_named_before_the_fit(name: str, value: Any, words: str) -> N
     given = {key: item for key, item in data.items() if item is not None}
     with pytest.raises(UserError, match=words):
         MCMC(NUTSKernel(), 2, 2, num_chains=1).run(MODEL, None, given)
+
+
+def test_a_response_of_another_length_than_its_object_counts_and_is_remarked_on_once() -> None:
+    """The size of the object does not restrict data (7.6), but a slip is likelier than a wish."""
+    text = """object Obs : FinSet 60
+program p : Obs -> Obs
+    sample a <- Normal(0.0, 1.0)
+    observe y : Obs <- Normal(a, 1.0)
+    return a
+export p
+"""
+    model, late = loads(text).morphism, loads(text.replace("FinSet 60", "FinSet n")).morphism
+    data = {"y": torch.linspace(-1.0, 1.0, 80)}
+    words = r"`y` has 80 values, and Obs, .* 60 elements: all 80 .* `object Obs : FinSet n`"
+    with pytest.warns(QuiversWarning, match=words) as caught:
+        MCMC(NUTSKernel(), 2, 2, num_chains=1).run(model, None, data)
+    assert len(caught) == 1
+    with pytest.warns(QuiversWarning, match=words):
+        found = model.log_density(None, {"a": 0.3, **data})
+    assert torch.equal(found, late.log_density(None, {"a": 0.3, **data}))
+    model.log_density(None, {"a": 0.3, "y": data["y"][:60]})  # says nothing
+
+
+def test_sizes_that_no_data_fix_can_be_fixed_by_hand() -> None:
+    late = loads("""object Obs : FinSet n
+object R1 : Real 1
+morphism f : R1 -> R1 [role=kernel] ~ Normal
+program p : Obs -> Obs
+    sample a : R1 <- Normal(0.0, 1.0)
+    sample b <- f(a)
+    observe y : Obs <- Normal(b, 1.0)
+    return a
+export p
+""").morphism
+    with pytest.raises(UserError, match=r"`model.with_sizes\(n=100\)`.*sizes=\{'n': 100\}"):
+        late.trace(None)
+    fixed = late.with_sizes(n=7)
+    assert fixed.trace(None).sites["y"].value.shape == (7,)
+    assert [each.data_ptr() for each in fixed.parameters()] == [
+        each.data_ptr() for each in late.parameters()
+    ]
+    draws = Predictive(late, num_samples=5, sizes={"n": 9})(None)
+    assert draws["y"].shape == (5, 9)
+    with pytest.raises(UserError, match="has length 3, but the size `n` is already 7"):
+        fixed.log_density(None, {"y": [0.1, 0.2, 0.3]})
+    for sizes, words in (
+        ({"m": 3}, "`m` is no late size of the program; its late sizes: n"),
+        ({"n": 0}, "the size `n` is 0: a size is a whole number, at least 1"),
+        ({"n": 2.0}, "the size `n` is 2.0: a size is a whole number"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Predictive(late, num_samples=2, sizes=sizes)
+    with pytest.raises(UserError, match="fixed at 7 already, not 8"):
+        fixed.with_sizes(n=8)
 
 
 def test_good_data_are_fitted_in_any_of_their_forms() -> None:
