@@ -17,7 +17,8 @@ def check_argument(arg: tree.StepArg, env: Environment) -> tuple[Argument, Value
         case tree.Number():
             return Literal(arg.value), NUMBER
         case tree.Name():
-            value = tensor(env.known(arg, what=""), arg.span, env)
+            hint = f"write the list where `{arg.text}` stands, as in `[0.2, 0.8]`"
+            value = tensor(env.known(arg, what=""), arg.span, env, hint)
             return Variable(arg.text, host=env.is_host(arg.text), span=arg.span), value
         case tree.ArgIndexed():
             return _indexed(arg, env)

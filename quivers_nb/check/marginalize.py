@@ -1,7 +1,7 @@
 """`marginalize`: a discrete or unit-interval site that is summed out, with its block (7.8)."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 
 from quivers_nb.check.axes import match, shown_all
 from quivers_nb.check.draw import Draw
@@ -12,7 +12,17 @@ from quivers_nb.check.inline import inline_draw
 from quivers_nb.check.objects import axes_of, check_finite
 from quivers_nb.check.options import NAME, Kind, Settings, read_options
 from quivers_nb.check.plates import check_plate
-from quivers_nb.check.term import Axis, FamilyCall, MarginalizeStep, Reduction, Step, Variable
+from quivers_nb.check.term import (
+    Axis,
+    FamilyCall,
+    Gather,
+    Indexed,
+    MarginalizeStep,
+    Reduction,
+    Step,
+    TermNode,
+    Variable,
+)
 from quivers_nb.check.values import SITE, UNKNOWN, Value, own_axes
 from quivers_nb.diagnostics.diagnostic import Because, Label
 from quivers_nb.diagnostics.suggest import nearest
@@ -39,9 +49,46 @@ def check_marginalize(
     with env.block(head.over if head is not None and grouped else None):
         env.bind(step.name, value)
         body = tuple(done for inner in step.body if (done := check_step(inner, env)) is not None)
+        if report.count == before and head is not None and head.plate is not None:
+            _warn_of_classes_as_a_plate(step, head.plate, body, env)
     if report.count > before or head is None:
         return None
     return replace(head, body=body)
+
+
+def _warn_of_classes_as_a_plate(
+    step: tree.MarginalizeStep, plate: tuple[Axis, ...], body: tuple[Step, ...], env: Environment
+) -> None:
+    """One class per class is hardly ever meant: the object behind the colon is the data's (7.8)."""
+    over = {axis.name for axis in plate} - {None}
+    for base in _indexed_by(step.name.text, body):
+        known = env.value(tree.Name(base.name, span=base.span))
+        axis = known.own[0] if known.own else None
+        if axis is None or axis.name not in over:
+            continue
+        env.scope.report.warning(
+            "Q0523",
+            f"`{step.name.text}` is one class for each element of {axis.name}, and indexes "
+            f"{axis.name} itself",
+            step.name.span,
+            because=[Because(f"without `over`, {axis.name} is a plate, as behind `sample`")],
+            hint=f"write the object of the data, `marginalize {step.name.text} : Obs <- …` with "
+            "`observe y : Obs` in it; one class for a group of rows takes `[over=Groups]`",
+        )
+        return
+
+
+def _indexed_by(name: str, node: object) -> Iterator[Variable]:
+    """The variables in steps that are indexed by ``name``."""
+    if isinstance(node, Indexed | Gather):
+        if any(isinstance(each, Variable) and each.name == name for each in node.indices):
+            yield node.base
+    elif isinstance(node, tuple):
+        for each in node:
+            yield from _indexed_by(name, each)
+    elif is_dataclass(node) and not isinstance(node, TermNode):
+        for each in fields(node):
+            yield from _indexed_by(name, getattr(node, each.name))
 
 
 def _ungrouped(

@@ -14,11 +14,17 @@ Typed = tuple[LetTerm, Value]
 Infer = Callable[[tree.LetExpr, Environment], Typed]  # how a part of an expression is checked
 
 
-def tensor(value: Value, span: Span, env: Environment) -> Value:
-    """``value`` where a tensor is wanted; `UNKNOWN` after saying that it is not one."""
+LISTS = "lists are for `map`, `fold` and indexing; a vector is a plate, or data"
+
+
+def tensor(value: Value, span: Span, env: Environment, of_list: str = LISTS) -> Value:
+    """``value`` where a tensor is wanted; `UNKNOWN` after saying that it is not one.
+
+    ``of_list`` is the hint where it is a list.
+    """
     if value.sort in {Shape.TENSOR, Shape.ANY}:
         return value
-    hint = "lists are for `map`, `fold` and indexing" if value.sort is Shape.LIST else None
+    hint = of_list if value.sort is Shape.LIST else None
     env.scope.report.error(
         "Q0709", f"{value.sort.value} stands where a number or a tensor is needed", span, hint=hint
     )

@@ -5,7 +5,7 @@ program: a site, a let, a score, or host data; anything else is an error with th
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -316,7 +316,7 @@ def fix_size(known: dict[str, int], name: str, length: int, who: str) -> None:
 
 
 def with_more_sizes(
-    known: Mapping[str, int], given: Mapping[str, int], late: Collection[str]
+    known: Mapping[str, int], given: Mapping[str, Any], late: Collection[str]
 ) -> dict[str, int]:
     """``known`` with more late sizes; see `Model.with_sizes`."""
     for name, size in given.items():
@@ -335,16 +335,21 @@ def with_more_sizes(
 def responses_fix_sizes(program: ir.Program, prepared: Prepared) -> Prepared:
     """Observed values over a late-sized object fix its size as data do (R8)."""
     known = dict(prepared.sizes)
-    for step in every_step(program.steps):
-        if (
-            not isinstance(step, ir.ObserveStep)
-            or step.plate is None
-            or step.name not in prepared.sites
-        ):
-            continue
-        response = prepared.sites[step.name]
-        for k, axis in enumerate(step.plate):
+    for step, plate in _observed_plates(program.steps, ()):
+        response = prepared.sites.get(step.name)
+        for k, axis in enumerate(plate):
             size = axis.obj.size
-            if isinstance(size, SizeVar) and k < response.ndim:
+            if isinstance(size, SizeVar) and response is not None and k < response.ndim:
                 fix_size(known, size.name, int(response.shape[k]), step.name)
     return Prepared(prepared.sites, prepared.host, known)
+
+
+def _observed_plates(
+    steps: Iterable[ir.Step], around: tuple[ir.Axis, ...]
+) -> Iterator[tuple[ir.ObserveStep, tuple[ir.Axis, ...]]]:
+    """Observes with the axes of their responses: their own plate's, or of the block around."""
+    for step in steps:
+        if isinstance(step, ir.ObserveStep):
+            yield step, around if step.plate is None else step.plate
+        elif isinstance(step, ir.MarginalizeStep):
+            yield from _observed_plates(step.body, step.plate or ())

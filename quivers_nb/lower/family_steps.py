@@ -150,6 +150,11 @@ def _per_row(call: Read, scope: Scope) -> FamilyDraw:
     run = scope.run
     rows = run.batch_rank > 0
     names, left = broadcast_left_over(call.params, scope.path)
+    plates = run.plates  # what depends on a marginalized site has its axes as ones
+    left = tuple(
+        plates.get(n, s) if s == 1 and n is not None else s
+        for n, s in zip(names, left, strict=True)
+    )
     if call.own_event and left:
         if left[-1] not in (1, *call.own_event):
             raise UserError(

@@ -89,9 +89,10 @@ def marginalize(
     if tilts is not None:
         prior, tilts = _tilted(prior, step, group, frame, tilts)
     block = Collected.of(step, group, run)
+    plates = {**run.plates, **dict(zip(z.names, group.dist.lead, strict=False))}
     nested = replace(
         run, stack=(len(points), *run.stack), block=block, row_terms=[], shared_terms=[],
-        recording=False, tilts=tilts,
+        recording=False, tilts=tilts, plates=plates,
     )  # fmt: skip
     inner = replace(frame, run=nested, compiled=frame.compiled.blocks[index])
     bound = execute(inner, {**env, step.name: z})

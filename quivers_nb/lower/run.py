@@ -68,6 +68,7 @@ class Run:
     as_given: Mapping[str, Any] = field(default_factory=dict)  # host data, read at no input
     sizes: Mapping[str, int] = field(default_factory=dict)
     tables: dict[ir.Owner, Tensor] = field(default_factory=dict)  # drawn from priors: log rows
+    plates: Mapping[str | None, int] = field(default_factory=dict)  # of marginalize around
     wanted: bool = True  # whether the value of the term being evaluated is read by anybody
 
     @property
