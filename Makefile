@@ -38,7 +38,7 @@ verify: lint system
 	$(PYTEST) -m "" $(SANITIZE) tests notebooks
 
 bench: $(READY)
-	@for script in seed diagrams inference; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	@for script in seed diagrams programs inference notebook; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 # Pyro runs on our torch, so it comes without what it requires.
 peers: $(READY)

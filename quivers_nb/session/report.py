@@ -119,7 +119,8 @@ def vi_findings(result: SVIResult) -> tuple[Finding, ...]:
 
 def _finding(finding: Finding) -> Row:
     words = f"{finding.fact}. {finding.advice}."
-    return Row((Text(f"{finding.code}: ", Tone.WARNING), Text(words)))
+    code = Text(f" {finding.code}", Tone.QUIET)
+    return Row((Text(f"{finding.name}: ", Tone.WARNING), Text(words), code))
 
 
 def _line(sentence: str, tone: Tone = Tone.PLAIN) -> Row:

@@ -3,6 +3,8 @@
 import ast
 import re
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -47,15 +49,17 @@ def findings(text: str) -> tuple[Diagnostic, ...]:
 
 
 def complaints(program: str) -> str:
-    """All that running a Python example raises or warns of, as one text."""
-    with warnings.catch_warnings(record=True) as caught:
+    """All that running a Python example raises, warns of or prints as a finding, as one text."""
+    printed = StringIO()
+    with warnings.catch_warnings(record=True) as caught, redirect_stdout(printed):
         warnings.simplefilter("always")
         raised = ""
         try:
             exec(compile(program, "<example>", "exec"), {"__name__": "__example__"})
         except QuiversError as error:
             raised = str(error)
-    return "\n".join([raised, *(str(warning.message) for warning in caught)]).strip()
+    found = [line for line in printed.getvalue().splitlines() if line.startswith("! ")]
+    return "\n".join([raised, *(str(warning.message) for warning in caught), *found]).strip()
 
 
 def test_every_code_in_the_source_has_a_page() -> None:

@@ -24,6 +24,7 @@ from quivers_nb.inference import (
     HMCKernel,
     NUTSKernel,
     StickingTheLanding,
+    WarmupThenHMC,
     calibrate,
 )
 from tests.stats.budget import SHARES
@@ -84,20 +85,26 @@ class Changed:
     Draws are kept by seed, so that mutants do not cost another run.
     """
 
-    sampler: MCMC
+    sampler: MCMC | WarmupThenHMC
     narrow: float = 1.0
     bias: float = 0.0
     kept: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
 
     def __call__(self, model: Any, x: Any, obs: Any, seed: int) -> dict[str, torch.Tensor]:
         if seed not in self.kept:
-            samples = replace(self.sampler, seed=seed).run(model, x, obs).samples
+            samples = seeded(self.sampler, seed).run(model, x, obs).samples
             self.kept[seed] = {name: value.flatten(0, 1) for name, value in samples.items()}
         return {name: self._changed(draws) for name, draws in self.kept[seed].items()}
 
     def _changed(self, draws: torch.Tensor) -> torch.Tensor:
         mean, sd = draws.mean(0), draws.std(0)
         return mean + self.narrow * (draws - mean) + self.bias * sd
+
+
+def seeded(sampler: MCMC | WarmupThenHMC, seed: int) -> MCMC | WarmupThenHMC:
+    if isinstance(sampler, WarmupThenHMC):
+        return replace(sampler, mcmc=replace(sampler.mcmc, seed=seed))
+    return replace(sampler, seed=seed)
 
 
 def fitted(guide: Any) -> FitGuide:
@@ -112,6 +119,10 @@ SAMPLERS = {
     "nuts, gradients": MCMC(NUTSKernel(adapt_from="gradients"), 200, 4 * DRAWS, num_chains=1),
     "nuts, pathfinder": MCMC(
         NUTSKernel(), 200, 4 * DRAWS, num_chains=1, init_strategy="pathfinder"
+    ),
+    # A guide that is far from fitted: what follows has to be right all the same.
+    "nuts after a guide": WarmupThenHMC(
+        MCMC(NUTSKernel(), 200, 4 * DRAWS, num_chains=1), FitGuide(num_steps=40, lr=0.1)
     ),
     "nuts, identity": MCMC(NUTSKernel(mass_matrix="identity"), 200, 4 * DRAWS, num_chains=1),
     "hmc": MCMC(HMCKernel(num_steps=8), 150, 2 * DRAWS, num_chains=1),

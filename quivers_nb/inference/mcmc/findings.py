@@ -126,26 +126,25 @@ def _r_hat(result: "MCMCResult") -> Finding | None:
 
 
 def _ess(result: "MCMCResult") -> Finding | None:
-    worst = _extreme(result.ess, largest=False)
-    wanted = ESS_PER_CHAIN * result.num_chains
-    if worst is None or worst[1] >= wanted:
-        return None
-    return Finding(
-        "low-ess",
-        f"the draws of {worst[0]} are worth {worst[1]:.0f} independent ones, fewer than {wanted}",
-        "Run longer before quoting quantiles",
-    )
+    return _worth(result, "low-ess", result.ess, "draws", "quantiles")
 
 
 def _ess_tail(result: "MCMCResult") -> Finding | None:
-    worst = _extreme(result.ess_tail, largest=False)
+    return _worth(result, "low-tail-ess", result.ess_tail, "tails", "intervals")
+
+
+def _worth(
+    result: "MCMCResult", name: str, sizes: dict[str, Tensor], what: str, quoted: str
+) -> Finding | None:
+    """Fewer effective draws than quotable numbers need, at the site that has the fewest."""
+    worst = _extreme(sizes, largest=False)
     wanted = ESS_PER_CHAIN * result.num_chains
     if worst is None or worst[1] >= wanted:
         return None
     return Finding(
-        "low-tail-ess",
-        f"the tails of {worst[0]} are worth {worst[1]:.0f} independent draws, fewer than {wanted}",
-        "Run longer before quoting intervals",
+        name,
+        f"the {what} of {worst[0]} are worth {worst[1]:.0f} independent draws, fewer than {wanted}",
+        f"Run longer before quoting {quoted}",
     )
 
 

@@ -86,7 +86,7 @@ def test_a_density_that_is_nowhere_smooth_is_reported_as_not_moved(tier):
     options = {"kernel": NUTSKernel(), "init_strategy": "value", "init_values": {"z": [1.0]}}
     result = run(target, tier=tier, num_samples=20, **options)  # its steps are tried, and rejected
     assert bool(result.stationary.all())
-    assert "not-moved" in {finding.code for finding in result.warnings}
+    assert "not-moved" in {finding.name for finding in result.warnings}
 
 
 def test_a_flat_density_is_an_error_that_names_the_chain_and_its_values():
@@ -159,6 +159,6 @@ def test_chains_that_diverge_in_every_transition_end_and_say_so(tier):
     kernel = NUTSKernel(step_size=10.0, adapt_step_size=False)
     result = run(steep, tier=tier, kernel=kernel, num_samples=30, num_chains=2)
     assert result.divergence_counts.tolist() == [30, 30]
-    codes = [finding.code for finding in result.warnings]
-    assert codes[:2] == ["not-moved", "divergences"]
+    names = [finding.name for finding in result.warnings]
+    assert names[:2] == ["not-moved", "divergences"]
     assert np.isfinite(result.log_densities.numpy()).all()

@@ -30,13 +30,13 @@ def run(target, **options):
     return MCMC(NUTSKernel(**options.pop("kernel", {})), **options).run_target(target)
 
 
-def codes(result) -> set[str]:
-    return {finding.code for finding in result.warnings}
+def names(result) -> set[str]:
+    return {finding.name for finding in result.warnings}
 
 
 def test_centred_effects_with_weak_data_are_to_be_written_non_centred():
     result = run(hierarchical(centred=True, noise=20.0))
-    (finding,) = [f for f in result.warnings if f.code == "centering"]
+    (finding,) = [f for f in result.warnings if f.name == "centering"]
     assert "spread of `theta` is tied to `tau` (correlation +0." in finding.fact
     assert "Write `theta` non-centred" in finding.advice
 
@@ -52,12 +52,12 @@ def test_non_centred_effects_with_strong_data_are_to_be_written_centred():
 @pytest.mark.parametrize(("centred", "noise"), [(True, 0.2), (False, 20.0)])
 def test_the_right_form_gets_no_advice(centred, noise):
     result = run(hierarchical(centred=centred, noise=noise), num_samples=1000)
-    assert "centering" not in codes(result)
+    assert "centering" not in names(result)
 
 
 def test_divergences_are_placed():
     result = run(hierarchical(centred=True, noise=20.0))
-    (finding,) = [f for f in result.warnings if f.code == "divergences"]
+    (finding,) = [f for f in result.warnings if f.name == "divergences"]
     assert "they gather where" in finding.fact
     label, there, usual = gathered(result)[0]
     assert label in finding.fact
@@ -71,7 +71,7 @@ def test_no_place_is_named_if_there_is_none():
     every = run(steep, num_warmup=0, num_samples=20, kernel=options)
     assert int(every.divergence_counts.sum()) == 80
     assert gathered(every) == []
-    assert {"not-moved", "divergences"} <= codes(every)
+    assert {"not-moved", "divergences"} <= names(every)
 
 
 def test_missing_information_agrees_with_arviz_and_is_reported():
@@ -82,7 +82,7 @@ def test_missing_information_agrees_with_arviz_and_is_reported():
     healthy = run(gaussian(torch.zeros(3, dtype=F64), torch.eye(3, dtype=F64)))
     assert (healthy.bfmi > 0.5).all()
     heavy = HandTarget({"z": (1,)}, lambda v: -0.75 * torch.log1p(v["z"][..., 0] ** 2))
-    found = [f for f in run(heavy, num_samples=2000).warnings if f.code == "low-bfmi"]
+    found = [f for f in run(heavy, num_samples=2000).warnings if f.name == "low-bfmi"]
     assert found
     assert "tails are out of reach" in found[0].fact
 
@@ -91,4 +91,4 @@ def test_tails_count_too():
     result = run(eight_schools(), num_samples=100)
     assert result.ess_tail["theta_raw"].shape == (8,)
     np.testing.assert_allclose(result.ess_tail["mu"], diagnose.ess_tail(result.samples["mu"]))
-    assert "low-tail-ess" in codes(run(eight_schools(), num_samples=30))
+    assert "low-tail-ess" in names(run(eight_schools(), num_samples=30))

@@ -206,7 +206,7 @@ def test_a_chain_at_an_edge_leaves_the_others_alone(tier, edge):
     assert (result.samples["z"] < 1.0).all()
     assert (result.divergence_counts > 0).all()
     assert torch.isfinite(result.log_densities).all()
-    assert any(finding.code == "divergences" for finding in result.warnings)
+    assert any(finding.name == "divergences" for finding in result.warnings)
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -231,20 +231,20 @@ def test_a_chain_that_has_not_moved_is_reported():
     result = run(logistic(), kernel)
     assert result.acceptance_rates.min() > 0.99
     assert not result.divergence_counts.any()
-    (finding,) = [f for f in result.warnings if f.code == "not-moved"]
+    (finding,) = [f for f in result.warnings if f.name == "not-moved"]
     assert "[0, 1]" in finding.fact
     healthy = run(logistic(), num_warmup=200, num_samples=50)
-    assert "not-moved" not in {f.code for f in healthy.warnings}
+    assert "not-moved" not in {f.name for f in healthy.warnings}
 
 
 def test_a_chain_that_rejects_everything_is_reported():
     kernel = NUTSKernel(step_size=1e4, adapt_step_size=False)
     result = run(logistic(), kernel)
-    assert "not-moved" in {f.code for f in result.warnings}
+    assert "not-moved" in {f.name for f in result.warnings}
 
 
 def test_a_short_unmixed_run_is_told_from_a_long_one():
-    short = {f.code for f in run(num_warmup=5, num_samples=20).warnings}
+    short = {f.name for f in run(num_warmup=5, num_samples=20).warnings}
     assert "low-ess" in short
     long = run(logistic(), num_warmup=300, num_samples=600, num_chains=4)
     assert long.warnings == ()
@@ -252,7 +252,7 @@ def test_a_short_unmixed_run_is_told_from_a_long_one():
 
 def test_hitting_the_depth_limit_is_reported():
     result = run(logistic(), NUTSKernel(max_tree_depth=1), num_warmup=100)
-    assert "tree-depth" in {f.code for f in result.warnings}
+    assert "tree-depth" in {f.name for f in result.warnings}
 
 
 # --- stopping
