@@ -17,7 +17,7 @@ from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.vi.guide import Guide
-from quivers_nb.inference.vi.result import SVIResult, settled
+from quivers_nb.inference.vi.result import SVIResult, settled, steady
 from quivers_nb.inference.vi.svi import SVI
 from quivers_nb.session.batches import Batches
 from quivers_nb.session.checkpoint import Checkpoint
@@ -186,9 +186,10 @@ class SviJob:
         return SVIResult(
             losses,
             {name: p.detach().clone() for name, p in named if id(p) in moved},
-            converged=settled(losses.tolist(), 100, 1e-3),
+            converged=settled(losses.tolist(), 100, 1e-3) or steady(losses.tolist(), 100),
             interrupted=len(losses) < self.total,
             eager_reason=svi.eager_reason,
+            sites=svi.summarize(self.x, self.data),
         )
 
     def _fault(self, error: UserError, fitted: "_Tensors", good: "_Tensors") -> str:

@@ -81,15 +81,31 @@ def _steps_sentence(result: SVIResult) -> str:
 def _steps(result: SVIResult, most: int) -> Part:
     parts: list[Part] = [_line(_steps_sentence(result))]
     parts += [_finding(finding) for finding in vi_findings(result)]
+    parts.append(_sites(result, most) if result.sites else _params(result, most))
+    return Stack(tuple(parts))
+
+
+def _sites(result: SVIResult, most: int) -> Part:
+    """The sites in draws of the guide; its own parameters are one call away."""
+    numbers = [(n + row[0], row[1:]) for n, site in result.sites.items() for row in site.rows]
+    rows = tuple(
+        (Text(name, Tone.NAME), *(Text(f"{number:.3g}") for number in row))
+        for name, row in numbers[:most]
+    )
+    note = "the guide's own parameters: result.parameters()"
+    if len(numbers) > most:
+        note = f"and {len(numbers) - most} more: result.summary({len(numbers)}); {note}"
+    return Stack((Table(rows, HEAD[:5], "<>>>>"), _line(note, Tone.QUIET)))
+
+
+def _params(result: SVIResult, most: int) -> Part:
     rows = []
     for name, value in list(result.params.items())[:most]:
         shown = torch.as_tensor(value).flatten()
         numbers = ", ".join(f"{float(number):.3g}" for number in shown[:4])
         dots = ", …" if len(shown) > 4 else ""
         rows.append((Text(name, Tone.NAME), Text(str(tuple(value.shape))), Text(numbers + dots)))
-    if rows:
-        parts.append(Table(tuple(rows), ("parameter", "shape", "values")))
-    return Stack(tuple(parts))
+    return Table(tuple(rows), ("parameter", "shape", "values")) if rows else Stack(())
 
 
 def vi_findings(result: SVIResult) -> tuple[Finding, ...]:
@@ -104,7 +120,10 @@ def vi_findings(result: SVIResult) -> tuple[Finding, ...]:
             )
         )
     if not result.converged and result.num_steps:
-        fact = "the mean loss of the last 100 steps is not within 0.1 % of that of the 100 before"
+        fact = (
+            "the mean loss of the last 100 steps is not within 0.1 % of that of the 100 before, "
+            "and the noise of the draws does not account for it"
+        )
         if result.num_steps < 200:
             fact = f"{result.num_steps} steps are too few to tell: two times 100 are compared"
         found.append(

@@ -43,6 +43,9 @@ def test_bad_draws_are_said_to_be_bad_and_what_to_do():
 def test_a_variational_fit_says_whether_it_has_settled():
     result = ended(fit_svi(HandModel(), X, DATA, steps=30)).result
     assert "not-settled: 30 steps are too few to tell" in words(result)
+    assert "5 %" in words(result)
+    assert "loc_m" not in words(result)
+    assert "result.parameters()" in words(result)
     long = replace(result, losses=torch.arange(400.0), converged=False)
     assert "not-settled: the mean loss of the last 100 steps is not within" in words(long)
     flat = replace(result, losses=torch.ones(400), converged=True)

@@ -15,7 +15,7 @@ from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit
 from quivers_nb.inference.vi.guide import Guide
-from quivers_nb.inference.vi.result import SVIResult, settled
+from quivers_nb.inference.vi.result import SiteSummary, SVIResult, settled, steady, summarize
 from quivers_nb.inference.vi.streamed import Streams
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 
@@ -105,8 +105,9 @@ class SVI:
     ) -> SVIResult:
         """Make ``num_steps`` steps on these data.
 
-        The loss has converged when the means of its last two windows of ``window`` steps differ by
+        The loss has settled when the means of its last two windows of ``window`` steps differ by
         at most ``tolerance`` times the larger one (`settled`); ``stop_early`` ends the run then.
+        It has converged if it has settled, or changes no more than its noise (`steady`).
         An interrupt, or ``progress(steps, loss)`` that returns False, ends it too: losses and
         parameters are those reached, and another `run` goes on from there.
 
@@ -143,12 +144,17 @@ class SVI:
         return SVIResult(
             losses=torch.tensor(losses, dtype=torch.float64),
             params=self._params(),
-            converged=settled(losses, window, tolerance),
+            converged=settled(losses, window, tolerance) or steady(losses, window),
             interrupted=interrupted,
             eager_reason=self.eager_reason,
             tier="native" if native is not None else "traced" if self._traced else "eager",
             tier_reason="; ".join(filter(None, (reason, self.eager_reason))),
+            sites=self.summarize(x, obs),
         )
+
+    def summarize(self, x: Tensor | None, obs: Values | None = None) -> dict[str, SiteSummary]:
+        """Every site in draws of the guide as it is now (`quivers_nb.inference.vi.result`)."""
+        return summarize(self._target(x, obs), self._bound)
 
     def _compiled(self, x: Tensor | None, obs: Values | None, steps: int) -> CompiledFit | str:
         """Compiled steps on these data, or why there are none."""
