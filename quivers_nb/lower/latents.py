@@ -1,6 +1,6 @@
 """What a guide must know of a latent before any input: its shapes and where its values lie (R2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from quivers_nb.check import term as ir
 from quivers_nb.check.walk import last_parts
@@ -88,7 +88,7 @@ def _kernel_latent(
 ) -> DeclaredLatent:
     """A latent drawn by kernels: of one, its own support; of several, one that all share."""
     kernels = _last_kernels(term)
-    supports = {_kernel_support(kernel, name) for kernel in kernels}
+    supports = {_kernel_support(kernel) for kernel in kernels}
     event: tuple[int, ...] = () if is_finite(term.cod) else (width(term.cod),)
     free, support = event, supports.pop() if len(supports) == 1 else REAL
     if len(supports) > 1 or (len(kernels) > 1 and not isinstance(support, SCALAR)):
@@ -99,7 +99,8 @@ def _kernel_latent(
     if len(kernels) == 1:
         own, inner = KernelPlan(kernels[0], ()).events
         event = own + inner
-        if not is_discrete(support):
+        free = event
+        if not is_discrete(support) and not isinstance(support, SCALAR):
             free = own + tuple(bijector_for(support).unconstrained_shape(inner))
     if is_discrete(support):
         support = REAL  # never asked for coordinates: given, summed or refused (R3)
@@ -115,8 +116,11 @@ def _last_kernels(term: ir.Term) -> list[ir.Morphism]:
     return [kernel for part in last_parts(term) for kernel in _last_kernels(part)]
 
 
-def _kernel_support(kernel: ir.Morphism, name: str) -> Support:
-    """Where values of a kernel lie; bounds are those of its codomain."""
+def _kernel_support(kernel: ir.Morphism) -> Support:
+    """Where values of a kernel lie: bounds are those of its codomain, or made of its input.
+
+    What only the kernel knows has a name that no site can have: the model finds it in each run.
+    """
     support = KernelPlan(kernel, ()).family.support
     ends = [getattr(support, end) for end in ("low", "high") if hasattr(support, end)]
     if is_discrete(support) or not any(isinstance(end, str) for end in ends):
@@ -124,9 +128,8 @@ def _kernel_support(kernel: ir.Morphism, name: str) -> Support:
     cod = kernel.cod
     if kernel.family == "TruncatedNormal" and isinstance(cod, Space):
         return Between(float(cod.low or 0.0), float(cod.high or 0.0))
-    raise UserError(
-        f"where `{name}` lies depends on the input of its {kernel.family} kernel, which a guide "
-        "cannot follow: use MCMC, or observe it"
+    return _named_ends(
+        support, lambda end: f"the {end} of the {kernel.family} kernel {kernel.name}"
     )
 
 
@@ -156,19 +159,28 @@ def _measure_latent(
 def _located(support: Support, family: Family, args: Sequence[object]) -> Support:
     """``support`` with its named bounds as the call gives them: numbers, or names of values."""
 
-    def bound(given: Bound) -> Bound:
-        arg = named.get(given) if isinstance(given, str) else None
+    def bound(given: str) -> Bound:
+        arg = named.get(given)
         if isinstance(arg, ir.Literal):
             return float(arg.value)
         return arg.name if isinstance(arg, ir.Variable) else given
 
     named = dict(zip((p.name for p in family.parameters), args, strict=False))
+    return _named_ends(support, bound)
+
+
+def _named_ends(support: Support, bound: Callable[[str], Bound]) -> Support:
+    """``support`` with each bound that is a parameter's name replaced."""
+
+    def end(given: Bound) -> Bound:
+        return bound(given) if isinstance(given, str) else given
+
     if isinstance(support, Above):
-        return Above(bound(support.low))
+        return Above(end(support.low))
     if isinstance(support, Below):
-        return Below(bound(support.high))
+        return Below(end(support.high))
     if isinstance(support, Between):
-        return Between(bound(support.low), bound(support.high))
+        return Between(end(support.low), end(support.high))
     return support
 
 

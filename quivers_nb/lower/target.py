@@ -97,21 +97,40 @@ class Opened:
         internal: bool = False,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Site values, each ``(*s, *value_shape)``; ``parameters`` as in `terms`."""
-        seen = _Watch()
-        with torch.no_grad():
-            run = self._run(q, [seen], parameters, None, fixed=True)
-            execute(self.act.frame(run), self.act.inputs)
+        """Site values, each ``(*s, *value_shape)``; ``parameters`` as in `terms`.
+
+        What comes after the last draw of a program, as its likelihood may, is not evaluated.
+        """
+        wanted = [c for c in self.layout if internal or not c.internal]
+        values = self._values(q, parameters, self._drawing)
+        if any(coordinate.name not in values for coordinate in wanted):
+            values = self._values(q, parameters, self.act.compiled.steps)
         out: dict[str, Tensor] = {}
-        stack, values = tuple(q.shape[:-1]), seen.values.whole()
-        for coordinate in self.layout:
-            if coordinate.internal and not internal:
-                continue
+        stack = tuple(q.shape[:-1])
+        for coordinate in wanted:
             value = values[coordinate.name]
             full = value.expand((*stack, *value.shape[len(stack) :])) if stack else value
             shaped = full.reshape((*stack, *coordinate.value_shape))
             out.update(self._split(coordinate, shaped))
         return out
+
+    @cached_property
+    def _drawing(self) -> tuple[ir.Step, ...]:
+        """The steps up to the last one that draws."""
+        steps = self.act.compiled.steps
+        draws = [k for k, step in enumerate(steps) if isinstance(step, ir.SampleStep)]
+        return steps[: draws[-1] + 1] if draws else steps
+
+    def _values(
+        self, q: Tensor, parameters: Mapping[str, Tensor] | None, steps: tuple[ir.Step, ...]
+    ) -> Mapping[str, Tensor]:
+        """Every site that ``steps`` come to, by path."""
+        seen = _Watch()
+        with torch.no_grad():
+            run = self._run(q, [seen], parameters, None, fixed=True)
+            frame = self.act.frame(run)
+            execute(replace(frame, compiled=replace(frame.compiled, steps=steps)), self.act.inputs)
+        return seen.values.whole()
 
     def _split(self, coordinate: Coordinate, value: Tensor) -> list[tuple[str, Tensor]]:
         parts = self.parts.get(coordinate.name)

@@ -149,7 +149,7 @@ def compile_fit(
 
     The generator is left as it was.
     """
-    reason = _unlike_adam(optim)
+    reason = unlike_adam(optim)
     if reason:
         return reason
     size = sum(tensor.numel() for tensor in fitted)
@@ -197,7 +197,8 @@ def _compiled(
     return fit
 
 
-def _unlike_adam(optim: torch.optim.Optimizer) -> str:
+def unlike_adam(optim: torch.optim.Optimizer) -> str:
+    """Why an optimiser's steps are not those that are compiled; empty if they are."""
     if type(optim) is not torch.optim.Adam:
         return f"{type(optim).__name__} has no compiled steps: Adam has"
     if len(optim.param_groups) != 1:

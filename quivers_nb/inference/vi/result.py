@@ -14,6 +14,7 @@ from quivers_nb.inference.vi.guide import Guide
 SUMMARY_SEED = 0  # of the draws that sites are summarized by: equal fits give equal tables
 SUMMARY_DRAWS, FEWEST_DRAWS = 1000, 100
 SUMMARY_NUMBERS = 4_000_000  # drawn at most, unless `FEWEST_DRAWS` are more
+BLOCK = 250  # draws that are brought to site values at once
 BATCHES = 10  # of losses in each window
 T_99 = 2.878  # Student's t with 2 * (BATCHES - 1) degrees of freedom, two-sided 99 %
 
@@ -52,9 +53,10 @@ def summarize(target: OpenTarget, guide: Guide) -> dict[str, SiteSummary]:
     number = max(FEWEST_DRAWS, min(SUMMARY_DRAWS, SUMMARY_NUMBERS // layout.dim))
     generator = Generator(device=_device(guide)).manual_seed(SUMMARY_SEED)
     q, _ = guide.draw(layout, (number,), generator)
+    blocks = [target.constrain(part) for part in q.split(BLOCK)]
     found = {}
-    for name, draws in target.constrain(q).items():
-        values = draws.cpu().double()
+    for name in blocks[0]:
+        values = torch.cat([block[name] for block in blocks]).cpu().double()
         low, high = np.quantile(values.numpy(), [0.05, 0.95], axis=0)
         ends = (torch.as_tensor(low), torch.as_tensor(high))
         found[name] = SiteSummary(values.mean(0), values.std(0), *ends)

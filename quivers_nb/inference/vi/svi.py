@@ -13,7 +13,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.threads import spare_core
-from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit
+from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit, unlike_adam
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.result import SiteSummary, SVIResult, settled, steady, summarize
 from quivers_nb.inference.vi.streamed import Streams
@@ -78,6 +78,7 @@ class SVI:
         self._bound = guide  # to the input of the opened target
         self._repeats = 0  # steps made on the opened data
         self._traced: TracedLoss | None = None
+        self._made: tuple[OpenTarget, tuple[Any, ...], CompiledFit] | None = None
         self._streams = Streams(self._loss_on, self._weights, generator)
         self.tier = tier
         self.eager_reason = ""  # why steps are not traced
@@ -167,8 +168,24 @@ class SVI:
             return f"not native: {reason or 'a scheduler changes the learning rate'}"
         target = self._target(x, obs)
         weights, fitted = self._weights()
-        found = compile_fit(lambda: self._loss(target), weights, fitted, self.optim, self.generator)
-        return f"not native: {found}" if isinstance(found, str) else found
+        key = self._compiled_from(weights, fitted)
+        if self._made is None or self._made[0] is not target or self._made[1] != key:
+            found = compile_fit(
+                lambda: self._loss(target), weights, fitted, self.optim, self.generator
+            )
+            if isinstance(found, str):
+                return f"not native: {found}"
+            self._made = (target, key, found)
+        return self._made[2]
+
+    def _compiled_from(self, weights: list[Tensor], fitted: list[Parameter]) -> tuple[Any, ...]:
+        """What compiled steps depend on, besides the target and the numbers of fitted weights."""
+        moving = {id(p) for p in fitted}
+        still = [(id(w), w.data_ptr(), w._version) for w in weights if id(w) not in moving]
+        return (
+            *still, *map(id, fitted), id(self.objective), id(self._bound), id(self.generator),
+            self.total_rows, unlike_adam(self.optim),
+        )  # fmt: skip
 
     def _batch(
         self, fit: CompiledFit, size: int, x: Tensor | None, obs: Values | None

@@ -165,3 +165,20 @@ def test_without_a_compiler_steps_are_traced(monkeypatch, tmp_path):
 def test_an_unknown_tier_is_named():
     with pytest.raises(UserError, match="tier='fast'"):
         svi(tier="fast")
+
+
+def test_a_run_that_goes_on_is_compiled_once_and_a_changed_weight_compiles_anew():
+    model = Conjugate(2, 0)
+    guide = AutoNormalGuide(model, {"y"})
+    optim = torch.optim.Adam(guide.parameters(), lr=0.01)
+    fit = SVI(model, guide, optim, ELBO(), generator=rng(), tier="native")
+    first = fit._compiled(X, OBS, 10)
+    assert isinstance(first, CompiledFit)
+    fit.run(X, OBS, 20)
+    assert fit._compiled(X, OBS, 10) is first
+    with torch.no_grad():
+        model.intercept.add_(3.0)  # not fitted: a number in the compiled code
+    second = fit._compiled(X, OBS, 10)
+    assert second is not first
+    fit.objective = ELBO(4)
+    assert fit._compiled(X, OBS, 10) is not second
