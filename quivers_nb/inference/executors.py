@@ -19,11 +19,15 @@ Result = TypeVar("Result")
 
 
 def spread(
-    executor: Executor | None, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]
+    executor: Executor | None,
+    work: Callable[..., Result],
+    jobs: Iterable[tuple[Any, ...]],
+    finished: list[Result] | None = None,
 ) -> list[Result]:
     """``work(*job)`` for every job, in order; here and now if there is no executor.
 
-    If one fails or the wait is interrupted, the jobs that have not begun are given up.
+    If one fails or the wait is interrupted, the jobs that have not begun are given up, and what the
+    executor has finished by then is added to ``finished``.
 
     Raises what a job raised, and `UserError` if the workers themselves died.
     """
@@ -42,3 +46,9 @@ def spread(
     finally:
         for future in futures:
             future.cancel()
+        if finished is not None:
+            finished.extend(future.result() for future in futures if _succeeded(future))
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -19,6 +19,7 @@ from quivers_nb.inference import (
     FitGuide,
     HMCKernel,
     NUTSKernel,
+    RunFailed,
     bayesian_lift_parameters,
     calibrate,
     condition,
@@ -90,6 +91,46 @@ def test_dead_workers_are_an_error_with_a_way_out():
 
     with pytest.raises(UserError, match=r"worker of the Dead died .*Make a new executor"):
         run(Dead(1))
+
+
+class Uneven(ThreadPoolExecutor):
+    """Runs the first jobs; then one ends with ``error``, as where its worker dies."""
+
+    def __init__(self, whole: int, error: BaseException) -> None:
+        super().__init__(1)
+        self.whole, self.error, self.count = whole, error, 0
+
+    def submit(self, *job, **options):
+        self.count += 1
+        if self.count <= self.whole:
+            return super().submit(*job, **options)
+        future = Future()
+        future.set_exception(self.error)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BrokenExecutor("a process ended abruptly"), "a worker of the Uneven died"),
+        (UserError("no start was found"), "no start was found"),
+    ],
+)
+def test_chains_that_had_finished_are_kept_when_another_fails(error, words):
+    model = loads(SOURCE).morphism
+    with Uneven(2, error) as pool, pytest.raises(RunFailed, match=words) as caught:
+        run(pool, model)
+    assert "The 20 draws of 2 chains" in str(caught.value)
+    whole = run(None, model)
+    assert torch.equal(caught.value.result.samples["mu"], whole.samples["mu"][:2])
+
+
+def test_an_interrupt_keeps_the_chains_that_had_finished():
+    with Uneven(2, KeyboardInterrupt()) as pool:
+        result = run(pool)
+    assert (result.interrupted, result.num_chains, result.num_samples) == (True, 2, 20)
+    with Uneven(0, KeyboardInterrupt()) as pool, pytest.raises(KeyboardInterrupt):
+        run(pool)
 
 
 # --- what is sent

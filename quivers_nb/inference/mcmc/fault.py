@@ -16,14 +16,20 @@ SITES = 8
 
 
 class RunFailed(UserError):
-    """The model or a chain failed. ``result`` has the draws so far, ``__cause__`` what happened."""
+    """The model or a chain failed, or a worker did: ``fact`` says which and why.
 
-    def __init__(self, message: str, result: "MCMCResult | None" = None) -> None:
-        super().__init__(message)
-        self.result = result
+    ``result`` has the draws so far, ``__cause__`` what happened.
+    """
+
+    def __init__(self, fact: str, result: "MCMCResult") -> None:
+        super().__init__(
+            f"{fact}. The {result.num_samples} draws of {result.num_chains} chains that were made "
+            "before are in `.result` of this error"
+        )
+        self.fact, self.result = fact, result
 
     def __reduce__(self) -> tuple[Any, ...]:  # from a process of an executor, with its draws
-        return type(self), (str(self), self.result)
+        return type(self), (self.fact, self.result)
 
 
 class ChainFault(Exception):

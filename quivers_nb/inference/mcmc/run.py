@@ -153,10 +153,25 @@ class MCMC:
         start = Start(target, values, exact, self.jitter)
         job = Job(replace(self, executor=None), target, start, selection, seed)
         if self.executor is None:
-            parts = [job.run(range(self.num_chains), watch)]
-        else:
-            parts = spread(self.executor, job.run, [((c,), None) for c in range(self.num_chains)])
-        return _result(self, target, seed, parts)
+            return _result(self, target, seed, [job.run(range(self.num_chains), watch)])
+        return self._apart(self.executor, job)
+
+    def _apart(self, executor: Executor, job: "Job") -> MCMCResult:
+        """Every chain as a job; chains that have finished are kept, whatever becomes of others."""
+        finished: list[Part] = []
+        jobs = [((number,), None) for number in range(self.num_chains)]
+        try:
+            parts = spread(executor, job.run, jobs, finished)
+        except KeyboardInterrupt:
+            if not finished:
+                raise
+            return replace(_result(self, job.target, job.seed, finished), interrupted=True)
+        except UserError as error:
+            if not finished:
+                raise
+            fact = error.fact if isinstance(error, RunFailed) else str(error)
+            raise RunFailed(fact, _result(self, job.target, job.seed, finished)) from error
+        return _result(self, job.target, job.seed, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +228,7 @@ class Job:
         if watch is not None and isinstance(fault.__cause__, Exception):
             raise fault.__cause__  # whoever watches has the draws, and wants the error as it is
         result = _result(mcmc, self.target, self.seed, [part])
-        raise RunFailed(
-            f"{fault.describe(self.target)}. The {result.num_samples} draws of {result.num_chains} "
-            "chains that were made before are in `.result` of this error",
-            result,
-        ) from (fault.__cause__ or fault)
+        raise RunFailed(fault.describe(self.target), result) from (fault.__cause__ or fault)
 
 
 def _scales(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)

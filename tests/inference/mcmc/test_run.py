@@ -270,7 +270,7 @@ def test_a_watcher_sees_every_transition_and_can_stop(tier):
     whole = run(tier=tier)
     chains, kept = result.num_chains, result.num_samples
     assert torch.equal(result.samples["mu"], whole.samples["mu"][:chains, :kept])
-    assert result.warnings[0].code == "interrupted"
+    assert result.warnings[0].name == "interrupted"
 
 
 @pytest.mark.parametrize("tier", TIERS)
