@@ -32,7 +32,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     Loading twice changes nothing.
     """
     if _loaded(shell) is None:
-        cells = QvrMagics(shell, _SESSIONS.setdefault(shell, Session()))
+        session = _SESSIONS.setdefault(shell, Session(variables=shell.user_ns))
+        cells = QvrMagics(shell, session)
         shell.register_magics(
             cells, QvrCommands(shell, cells), QvrFitting(shell, cells), QvrPictures(shell, cells)
         )

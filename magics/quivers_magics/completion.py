@@ -62,7 +62,7 @@ class Reach:
         """Those of the cell above the line, then those of other cells that it does not hide."""
         space = self._session.workspace
         if self._key is None or self._key[0] is not space or self._key[1] != above:
-            self._found = in_reach(above, self._session.known(), space)
+            self._found = in_reach(above, self._session.known(), space, self._session.given)
             self._key = (space, above)
         return self._found
 

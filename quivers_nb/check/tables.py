@@ -44,7 +44,7 @@ def check_from_data(expr: tree.ExprFromData, scope: Scope) -> Generator | None:
 def _unknown(expr: tree.ExprFromData, scope: Scope) -> None:
     key, near = expr.key.raw, nearest(expr.key.raw, scope.tables)
     known = ", ".join(sorted(scope.tables)) or "no data were given"
-    pass_it = f'pass it when loading: `data={{"{key}": …}}`'
+    pass_it = f'pass it when loading, `data={{"{key}": …}}`; in a notebook, bind a variable `{key}`'
     scope.report.error(
         "Q0412",
         f'unknown data key "{key}"',

@@ -14,7 +14,8 @@ from quivers_nb.check.builtins import BUILTINS
 from quivers_nb.check.expect import events_meet
 from quivers_nb.check.morphisms import COMMON, ROLE_OPTIONS, ROLES
 from quivers_nb.check.term import Role, SourceKind
-from quivers_nb.diagnostics.errors import LanguageError
+from quivers_nb.diagnostics.errors import LanguageError, QuiversError
+from quivers_nb.session.given import Given
 from quivers_nb.session.known import Known, known
 from quivers_nb.session.workspace import Workspace, read_cell
 from quivers_nb.spaces.families import FAMILIES
@@ -22,6 +23,7 @@ from quivers_nb.spaces.space import Object
 from quivers_nb.syntax.layout import DECLARATIONS, STEPS
 from quivers_nb.syntax.machine import SPACES
 
+EXPRESSIONS = (Role.OBSERVED.value, Role.LET.value)  # roles that an expression initializes
 COMBINATORS = ("fan", "repeat", "stack", "scan", "identity")
 
 
@@ -99,7 +101,12 @@ def _objects(place: Place) -> Iterator[Suggestion]:
 
 
 def _draws(place: Place) -> Iterator[Suggestion]:
-    """What may stand after ``~`` or ``<-``: families, and in a program morphisms."""
+    """What may stand after ``~`` or ``<-``: families, in a program morphisms, or an expression."""
+    role = _ROLE.search(place.line)
+    if _TILDE.search(place.line) and role is not None and role[1] in EXPRESSIONS:
+        yield Suggestion("from_data", "a table that the host gives")
+        yield from _morphisms(place)
+        return
     if not _TILDE.search(place.line):
         yield from _morphisms(place)
     for name, family in FAMILIES.items():
@@ -206,7 +213,7 @@ def _codomain(left: str, place: Place) -> Object | None:
 
 
 def in_reach(
-    above: str, names: Sequence[Known], space: Workspace
+    above: str, names: Sequence[Known], space: Workspace, given: Given | None = None
 ) -> tuple[tuple[Known, ...], Workspace]:
     """The names and the workspace with what an unfinished cell declares above a line.
 
@@ -215,8 +222,10 @@ def in_reach(
     try:
         cell = read_cell(_finished(above), "this cell")
         after = space.add(cell)
-        own = known([(cell, check_source(after.source(cell)))])
-    except LanguageError:
+        source = after.source(cell)
+        tables = (given or Given()).tables(source.text)
+        own = known([(cell, check_source(source, tables=tables))])
+    except QuiversError:
         return tuple(names), space
     hidden = {each.name for each in own}
     return (*own, *(each for each in names if each.name not in hidden)), after

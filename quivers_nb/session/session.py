@@ -14,6 +14,8 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import TypeVar
 
+import numpy as np
+
 from quivers_nb.check import check_source
 from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.diagnostic import Because, Diagnostic
@@ -22,27 +24,36 @@ from quivers_nb.diagnostics.source import Excerpt, JoinedText, SourceText
 from quivers_nb.lower import lower
 from quivers_nb.lower.module import Module
 from quivers_nb.session.cell import CellResult, Made
+from quivers_nb.session.given import Given
 from quivers_nb.session.known import Known, known, type_text
 from quivers_nb.session.namespace import Binding, bind
 from quivers_nb.session.weights import Adopted, adopt, weights
 from quivers_nb.session.workspace import Cell, Workspace, names_of, read_cell
+from quivers_nb.spaces.table import described
 
 KEPT = 64  # results that are kept alive for reuse beside those of the workspace, the latest ones
 
 V = TypeVar("V")
-Compiler = Callable[[SourceText], Module]
+Compiler = Callable[[SourceText, Mapping[str, np.ndarray]], Module]
 
 
-def compiled(source: SourceText) -> Module:
-    """From a text that stands alone to its module."""
-    return lower(check_source(source))
+def compiled(source: SourceText, data: Mapping[str, np.ndarray]) -> Module:
+    """From a text that stands alone, and the data that `from_data` reads, to its module."""
+    tables = {key: described(array) for key, array in data.items()}
+    return lower(check_source(source, tables=tables), data=data)
 
 
 class Session:
-    """The workspace, what its cells have made, and the names bound by them."""
+    """The workspace, what its cells have made, and the names bound by them.
 
-    def __init__(self, compiler: Compiler = compiled) -> None:
+    ``variables`` are those of the user, among which `from_data` looks.
+    """
+
+    def __init__(
+        self, compiler: Compiler = compiled, variables: Mapping[str, object] | None = None
+    ) -> None:
         self._compile = compiler
+        self.given = Given(variables)
         self._workspace = Workspace()
         self._results: dict[str, CellResult] = {}  # by the text that stands alone
         self._read: dict[str, Cell] = {}  # by the text of the cell
@@ -76,10 +87,10 @@ class Session:
         """
         start = perf_counter()
         if fresh:
-            module = self._compile(SourceText(text, cell_label))
+            module = self._module(SourceText(text, cell_label))
             return CellResult(module, name, cell_label, perf_counter() - start)
         cell = self._cell(text, name, cell_label)
-        if cell in self._workspace.cells:
+        if cell in self._workspace.cells and not self._reads_other_data(cell):
             return replace(self._again(cell), unchanged=True)
         after = self._workspace.add(cell)
         sources = tuple(zip(after.cells, after.sources(), strict=True))
@@ -93,6 +104,8 @@ class Session:
                 seconds = perf_counter() - start if each is cell else 0.0
                 known = CellResult(made[source.text], each.name, each.label, seconds)
             self._remember(source.text, replace(known, name=each.name))
+            if source.text in made:
+                self.given.used(source.text)
         own = after.source(cell).text
         anew = [each for each, source in sources if source.text in made and each is not cell]
         users = [after.depends(each, cell) for each in anew]
@@ -116,8 +129,8 @@ class Session:
         for each, source in zip(after.cells, after.sources(), strict=True):
             if each is not cell and source.text not in self._results:
                 with _blaming(cell, each):
-                    check_source(source)
-        return check_source(after.source(cell))
+                    self._checked(source)
+        return self._checked(after.source(cell))
 
     def known(self) -> tuple[Known, ...]:
         """The names that the cells of the workspace declare."""
@@ -139,7 +152,7 @@ class Session:
                 return each.type
         with _quoting(expression, label):
             cell = read_cell(f"export {expression}\n", label)
-            checked = check_source(Workspace((*self._workspace.cells, cell)).source(cell))
+            checked = self._checked(Workspace((*self._workspace.cells, cell)).source(cell))
         return type_text(checked.exports[-1].value)
 
     def forget(self, names: Iterable[str] = ()) -> tuple[str, ...]:
@@ -187,10 +200,20 @@ class Session:
         """The modules of cells that are not there yet, by the text that stands alone."""
         made: dict[str, Module] = {}
         for each, source in sorted(sources, key=lambda pair: pair[0] is not cell):
-            if source.text not in self._results:
+            if source.text not in self._results or self.given.changed(source.text):
                 with _blaming(cell, each):
-                    made[source.text] = self._compile(source)
+                    made[source.text] = self._module(source)
         return made
+
+    def _module(self, source: SourceText) -> Module:
+        return self._compile(source, self.given.arrays(source.text))
+
+    def _checked(self, source: SourceText) -> CheckedModule:
+        return check_source(source, tables=self.given.tables(source.text))
+
+    def _reads_other_data(self, cell: Cell) -> bool:
+        """Whether what `from_data` reads in a cell has changed since it was compiled."""
+        return bool(self.given) and self.given.changed(self._workspace.source(cell).text)
 
     def _adopt(self, made: Iterable[Module]) -> Adopted:
         """Let new modules use the weights that are there."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,9 +55,9 @@ class Counting:
 
     texts: list[str] = field(default_factory=list)
 
-    def __call__(self, source: SourceText) -> Module:
+    def __call__(self, source: SourceText, data: Mapping[str, np.ndarray]) -> Module:
         self.texts.append(source.text)
-        return compiled(source)
+        return compiled(source, data)
 
 
 def _state(session: Session) -> tuple[object, ...]:
