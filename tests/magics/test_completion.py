@@ -188,3 +188,18 @@ def test_what_can_be_explained_is_offered_after_the_magic(full: Cells) -> None:
     codes = [text for text, _ in _offers(full, "%qvr_doc Q04")]
     assert "Q0402" in codes
     assert all(text.startswith("Q04") for text in codes)
+
+
+def test_a_table_that_is_given_begins_with_its_data(full: Cells) -> None:
+    line = "morphism t : A -> A [role=observed] ~ "
+    assert _texts(full, line)[0] == "from_data"
+    assert "Normal" not in _texts(full, line)
+    assert "both" in _texts(full, "morphism t : A -> C [role=let] ~ ")
+    assert "Dirichlet" in _texts(full, "morphism t : A -> A [role=latent] ~ ")
+
+
+def test_names_below_a_table_are_in_reach_where_its_variable_is_there(full: Cells) -> None:
+    above = 'morphism t : A -> A [role=observed] ~ from_data("w")\n'
+    assert "t" not in _texts(full, above + "let h = ")
+    full.shell.push({"w": [[1, 0, 0], [0, 1, 0], [0, 1, 1]]})
+    assert "t" in _texts(full, above + "\nlet h = ")
