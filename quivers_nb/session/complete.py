@@ -223,7 +223,7 @@ def in_reach(
         cell = read_cell(_finished(above), "this cell")
         after = space.add(cell)
         source = after.source(cell)
-        tables = (given or Given()).tables(source.text)
+        tables = {} if given is None else given.tables(source.text)
         own = known([(cell, check_source(source, tables=tables))])
     except QuiversError:
         return tuple(names), space

@@ -39,7 +39,8 @@ class Given:
         if READS.search(text):
             self._used[text] = _digest(self.arrays(text))
 
-    def __bool__(self) -> bool:
+    @property
+    def any(self) -> bool:
         """Whether any text was compiled with tables."""
         return bool(self._used)
 

@@ -213,7 +213,7 @@ class Session:
 
     def _reads_other_data(self, cell: Cell) -> bool:
         """Whether what `from_data` reads in a cell has changed since it was compiled."""
-        return bool(self.given) and self.given.changed(self._workspace.source(cell).text)
+        return self.given.any and self.given.changed(self._workspace.source(cell).text)
 
     def _adopt(self, made: Iterable[Module]) -> Adopted:
         """Let new modules use the weights that are there."""
