@@ -4,6 +4,7 @@ import ctypes
 import os
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from quivers_nb.inference.native.build import Compiler, load, open_cache, probe
 from quivers_nb.inference.native.emit import emit, header
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.lowering import lower
-from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.program import Kernel, Program, Refusal
 
 REAL = {torch.float64: "double", torch.float32: "float"}
 _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
 GREATEST_SCRATCH = 2**27  # numbers
 GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
+LONG_SOURCE = 60_000  # characters, headers included: beyond, -O3 takes seconds
+LONG_WORK = 2**20  # iterations of all loops: a long source with as many wants vectors nevertheless
 _SAMPLER = (
     "scalar.h", "vector.h", "probe.h", "random.h", "chain.h", "trajectory.h", "warmup.h",
     "driver.c",
@@ -140,6 +143,8 @@ def compile_graph(graph: Graph) -> NativeFunction:
     source = emit(program, fuse(program), real=REAL[dtype])
     if source.scratch > GREATEST_SCRATCH:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
+    if len(source.text) > LONG_SOURCE:
+        compiler = compiler.hasty(vectors=_iterations(program) > LONG_WORK)
     library = load(source.text, compiler, ("density",))
     library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
@@ -147,3 +152,8 @@ def compile_graph(graph: Graph) -> NativeFunction:
         graph.inputs[0].shape[0], dtype, source.scratch, source.text, library,
         (literals, *program.arrays),
     )  # fmt: skip
+
+
+def _iterations(program: Program) -> int:
+    """How often the bodies of all loops are run for one evaluation."""
+    return sum(prod(step.extent) for step in program if isinstance(step, Kernel))

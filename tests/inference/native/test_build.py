@@ -253,3 +253,31 @@ def test_what_would_take_too_long_or_too_much_is_refused(cache, monkeypatch):
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(cache.parent))
     monkeypatch.setattr(function, "GREATEST_SCRATCH", 1)
     assert "of scratch" in _reason(_prepared())
+
+
+@pytest.mark.parametrize("work", [0, 2**40], ids=["vectors", "plain"])
+def test_long_sources_are_compiled_in_haste_and_compute_the_same(
+    cache, monkeypatch, compiled, reference, error, work
+):
+    flags = []
+
+    def watched(source, compiler, symbols):
+        flags.append(compiler.flags)
+        return build.load(source, compiler, symbols)
+
+    def density(q):
+        return -(q.exp() + torch.log1p(q * q)).cumsum(0).square().sum()
+
+    q = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
+    monkeypatch.setattr(function, "load", watched)
+    compiled(density, q)
+    monkeypatch.setattr(function, "LONG_SOURCE", 0)
+    monkeypatch.setattr(function, "LONG_WORK", work)
+    native = compiled(density, q)
+    brisk, hasty = flags
+    assert "-O3" in brisk
+    assert "-O1" in hasty
+    assert "-O3" not in hasty
+    assert ("-ftree-vectorize" in hasty) is (work == 0)
+    values = zip(native.value_and_grad(q), reference(density, q), strict=True)
+    assert all(error(ours, theirs) < 1e-14 for ours, theirs in values)
