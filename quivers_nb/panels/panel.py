@@ -5,6 +5,7 @@ whatever thread the kernel calls it. What is shown comes back from the run, neve
 """
 
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from functools import partial
 from threading import RLock
 from typing import Any
@@ -67,6 +68,11 @@ class Panel:
         self._handle: DisplayHandle | None = None
         self._lock = RLock()
         self._count = 0
+        self._views = 0  # that have asked for what there is
+        # ipykernel 7.4 takes what a page says to the subshell whose message was handled last when
+        # we sent, which may be that of a page that is gone. What is sent as if from the cell that
+        # made the panel is answered where cells run.
+        self._home = copy_context()
         texts = {name: str(value) for name, value in (settings or {}).items()}
         self._form = Form(method, texts, _rows(model, x), self._renew)
         self._view = RunView()
@@ -223,14 +229,24 @@ class Panel:
         self._renew()
         if self._handle is not None:
             self._handle.update(self._bundle(), raw=True)
+        if self._views > 1:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Have a page that was opened anew write the final picture: updates do not reach it."""
+        kept = {key: text for key, text in self._bundle().items() if key != WIDGET}
+        self._send({"kind": "kept", "data": kept}, [])
 
     def _hear(self, _widget: Any, content: Mapping[str, Any], _buffers: Any) -> None:
         """A message of the view; from whatever thread."""
         feed = self._feed
+        self._views += "need" in content
         if content.get("verb") in VERBS:
             self._obey(content["verb"])
         elif feed is not None and "need" in content:
             feed.begin(HISTORY)
+            if self.run is not None and self.run.state.over:
+                self._keep()
         elif feed is not None and "seen" in content:
             feed.seen(int(content["seen"]))
         elif "look" in content:
@@ -252,7 +268,7 @@ class Panel:
         return (tab if tab in TABS else TABS[0]), self._view.parameter
 
     def _send(self, header: Mapping[str, Any], buffers: list[bytes]) -> None:
-        self._view.send(dict(header), buffers)
+        self._home.copy().run(self._view.send, dict(header), buffers)
 
     def _renew(self) -> None:
         """Tell the view by value how things stand."""
@@ -260,7 +276,7 @@ class Panel:
         method = form.method if self._recipe is None else self._recipe.method
         title = f"{self._names[0]}, {method.upper()}"
         warmup = dict(self._recipe.made()).get("warmup", 1000) if self._recipe is not None else 0
-        self._view.info = {
+        info = {
             "run": self._count,
             "title": title,
             "state": str(State.CREATED if run is None else run.state),
@@ -271,6 +287,7 @@ class Panel:
             "code": self.code,
             **self._words(run),
         }
+        self._home.copy().run(setattr, self._view, "info", info)
 
     def _words(self, run: Run[Any] | None) -> dict[str, Any]:
         """The message below the buttons: an error, or what is to be said of the result."""

@@ -3,6 +3,7 @@
 //
 //   kernel -> view   {kind: "curves", sequence, state, ..., columns: {name: [first, n]}} and float32s
 //                    {kind: "look", tab, rows, names, ...} and float32s
+//                    {kind: "kept", data}: what the notebook should keep of a run that is over
 //   view -> kernel   {need: true}, {seen: n}, {verb: "pause"}, {look: true}
 
 // Okabe and Ito (2008), and lighter ones of the same hues on dark ground.
@@ -299,6 +300,30 @@ class Plot {
   }
 }
 
+// --- focus --------------------------------------------------------------------------------------
+// The end of a run is written into the notebook, which draws the output anew: a new view takes the
+// place of the old one, and who works by keyboard must not be thrown out of it.
+
+const CONTROLS = "button, select, input, [tabindex]";
+let focus = null; // the panel whose view has the focus, and the place of its control
+let left = 0; // when it was lost
+
+const follow = (model, root) => {
+  root.addEventListener("focusin", event => {
+    focus = { panel: model.get("panel"), at: [...root.querySelectorAll(CONTROLS)].indexOf(event.target) };
+    left = Infinity;
+  });
+  root.addEventListener("focusout", () => { left = Date.now(); });
+};
+
+const recover = (model, root, tries = 60) => {
+  if (focus === null || focus.panel !== model.get("panel") || Date.now() - left > 3000) return;
+  if (root.isConnected && !document.activeElement.contains(root)) return; // it is elsewhere by now
+  const control = [...root.querySelectorAll(CONTROLS)][focus.at];
+  if (root.isConnected && control) control.focus({ preventScroll: true });
+  else if (tries) setTimeout(() => recover(model, root, tries - 1), 50);
+};
+
 // --- one view -----------------------------------------------------------------------------------
 
 class View {
@@ -309,6 +334,7 @@ class View {
     this.look = null;
     this.messages = 0;
     this.expected = null;
+    this.closed = false;
     this.said = 0;
     this.build(el);
     this.plot = new Plot(this.canvas);
@@ -321,10 +347,13 @@ class View {
     this.size = new ResizeObserver(() => this.later());
     this.size.observe(this.canvas);
     this.refresh();
+    recover(model, this.root);
+    follow(model, this.root);
     model.send({ need: true });
   }
 
   close() {
+    this.closed = true;
     this.model.off("msg:custom", this.onMessage);
     this.model.off("change", this.onChange);
     this.watch.disconnect();
@@ -429,11 +458,22 @@ class View {
   // --- what arrives ---
 
   receive(content, buffers) {
+    if (content.kind === "kept") {
+      this.keep(content.data);
+      return;
+    }
     if (content.kind === "curves") this.receiveCurves(content, buffers);
     else if (content.kind === "look") this.receiveLook(content, buffers);
     this.messages += 1;
     this.root.dataset.messages = String(this.messages);
     this.later();
+  }
+
+  // A widget has no way to the notebook; our extension of the page has, and listens.
+  keep(data) {
+    if (this.closed) return;
+    if (!this.root.isConnected) setTimeout(() => this.keep(data), 500);
+    else this.root.dispatchEvent(new CustomEvent("qvr-kept", { bubbles: true, detail: data }));
   }
 
   receiveCurves(header, buffers) {

@@ -5,6 +5,7 @@ small, and it is what a page has when it is loaded again: the open tab, the chos
 """
 
 from pathlib import Path
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -17,6 +18,7 @@ class RunView(anywidget.AnyWidget):
 
     _esm = HERE / "view.js"
     _css = HERE / "view.css"
+    panel = traitlets.Unicode().tag(sync=True)  # which one, for views of it that follow another
     info = traitlets.Dict().tag(sync=True)
     tab = traitlets.Unicode("curves").tag(sync=True)
     parameter = traitlets.Unicode("").tag(sync=True)
@@ -24,3 +26,6 @@ class RunView(anywidget.AnyWidget):
     log_scale = traitlets.Bool(False).tag(sync=True)
     as_table = traitlets.Bool(False).tag(sync=True)
     show_code = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(panel=uuid4().hex)

@@ -1,83 +1,43 @@
-"""Panels in a real JupyterLab: buttons while a cell runs, reload, reopening, keys, themes."""
+"""Panels in a real JupyterLab and Notebook 7: buttons, interrupts, reloads, keys, floods."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.support.jupyterlab_driver import (
-    execute,
-    notebook_page,
-    run_cell,
-    saved_outputs,
-    write_notebook,
+from tests.browser.panel_page import (
+    FIRST,
+    INK,
+    NAME,
+    SOON,
+    opened,
+    output,
+    press,
+    quiet,
+    run_first,
+    state,
 )
+from tests.support.contrast import readable
+from tests.support.jupyterlab_driver import execute, go, run_cell, saved_outputs
 
 pytestmark = pytest.mark.browser
 
-NAME = "panel.ipynb"
-MODEL = """%%qvr
-object Obs : FinSet n
-data x : Obs -> Real 1
-program line : Obs -> Obs
-    sample slope <- Normal(0.0, 10.0)
-    sample start <- Normal(0.0, 10.0)
-    sample noise <- HalfNormal(5.0)
-    let mu = start + slope * x
-    observe y : Obs <- Normal(mu, noise)
-    return mu
-export line"""
-DATA = "import torch\nx = torch.linspace(0, 1, 40); y = 1 + 2 * x + 0.3 * torch.sin(37 * x)"
+SLOW = pytest.mark.slow
+FRONTS = ["lab", pytest.param("notebook", marks=SLOW)]
 AWAIT = "import asyncio\nfor k in range(60):\n    await asyncio.sleep(0.5)\nprint('waited')"
-STATE = "() => document.querySelector('.qvr-run').dataset.state"
-INK = """() => {
-    const canvas = document.querySelector('.qvr-canvas');
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    let inked = 0;
-    for (let i = 3; i < data.length; i += 4) inked += data[i] > 0;
-    return inked;
-}"""
 
 
-SOON = 30_000  # milliseconds
-
-
-def opened(lab, browser, cells, *, dark=False):
-    address, root = lab
-    write_notebook(root / NAME, ["%load_ext quivers_nb", MODEL, DATA, *cells])
-    return notebook_page(browser, address, NAME, dark=dark)
-
-
-def run_first(page, count):
-    for number in range(count):
-        run_cell(page, number)
-    page.wait_for_selector(".qvr-run", timeout=SOON)
-
-
-def state(page, wanted, seconds=60):
-    page.wait_for_function(
-        f"wanted => wanted.includes(({STATE})())", arg=wanted, timeout=1000 * seconds
-    )
-
-
-def press(page, verb):
-    page.click(f".qvr-{verb}:enabled", timeout=SOON)
-
-
-def quiet(watch):
-    assert watch.errors == []
-    assert watch.foreign == []
-
-
-def test_every_button_works_while_a_later_cell_awaits(lab, browser, shots: Path) -> None:
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_every_button_works_while_a_later_cell_awaits(empty, browser, front, shots: Path) -> None:
     cells = [
         "p = %qvr_fit line steps=1000000\np",
         AWAIT,
         "print('kept', len(p.result.losses) > 10)",
     ]
-    with opened(lab, browser, cells) as (page, watch):
-        run_first(page, 4)
-        run_cell(page, 4, wait=False)
+    with opened(empty, browser, cells, front=front) as (page, watch):
+        run_first(page)
+        run_cell(page, FIRST + 1, wait=False)
         page.wait_for_timeout(500)
         press(page, "start")
         state(page, ["running"])
@@ -91,49 +51,54 @@ def test_every_button_works_while_a_later_cell_awaits(lab, browser, shots: Path)
         state(page, ["stopped"])
         # the later cell is still at it: nobody waited for it
         assert page.locator(".jp-OutputArea-output", has_text="waited").count() == 0
-        page.locator(".qvr-panel").screenshot(path=shots / "panel-stopped.png")
+        page.locator(".qvr-panel").screenshot(path=shots / f"panel-{front}.png")
         execute(page, "notebook:interrupt-kernel")
         page.wait_for_timeout(1000)
-        run_cell(page, 5)
-        assert page.locator(".jp-OutputArea-output", has_text="kept True").count() == 1
+        run_cell(page, FIRST + 2)
+        assert output(page, FIRST + 2, "kept True").count() == 1
     # the interrupt of the awaiting cell is an error output, not an error of the page
     quiet(watch)
 
 
-def test_an_interrupt_of_a_blocking_fit_keeps_the_draws(lab, browser) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+def test_an_interrupt_of_a_blocking_fit_keeps_the_draws(empty, browser, front) -> None:
     cells = [
         "from quivers_nb import fit_nuts\n"
-        "run = fit_nuts(line, None, {'x': x, 'y': y}, draws=10**6, tier='eager', block=True)",
+        "run = fit_nuts(line, None, {'x': x, 'y': y}, warmup=50, draws=10**6, tier='eager', "
+        "block=True)",
         "print('draws', run.result.num_samples, run.reason)",
     ]
-    with opened(lab, browser, cells) as (page, watch):
-        for number in range(3):
-            run_cell(page, number)
-        run_cell(page, 3, wait=False)
-        page.wait_for_timeout(4000)
+    with opened(empty, browser, cells, front=front) as (page, watch):
+        run_first(page, panel=False)
+        run_cell(page, FIRST, wait=False)
+        told = output(page, FIRST, "NUTS: running")
+        told.wait_for(timeout=2 * SOON)  # a line every five seconds
+        made = int(re.findall(r"running (\d+)/", told.text_content())[-1])
         execute(page, "notebook:interrupt-kernel")
-        run_cell(page, 4)
-        assert page.locator(".jp-OutputArea-output", has_text="interrupted").count() >= 1
+        run_cell(page, FIRST + 1)
+        kept = output(page, FIRST + 1, "interrupted")
+        assert int(re.findall(r"draws (\d+)", kept.text_content())[0]) >= made - 50 > 0
+        assert output(page, FIRST, "KeyboardInterrupt").count() == 0
     quiet(watch)
 
 
+@pytest.mark.parametrize("front", FRONTS)
 def test_a_reload_restores_the_curves_and_a_reopened_notebook_shows_the_final_picture(
-    lab, browser, shots: Path
+    empty, browser, front, shots: Path
 ) -> None:
-    address, root = lab
     cells = [
         "p = %qvr_fit line -m nuts chains=2 warmup=200 draws=200 seed=1\np",
         "p.start(); p.run.wait()",
     ]
-    with opened(lab, browser, cells) as (page, watch):
-        run_first(page, 4)
-        run_cell(page, 4)
+    with opened(empty, browser, cells, front=front) as (page, watch):
+        run_first(page)
+        run_cell(page, FIRST + 1)
         state(page, ["done"])
         page.get_by_role("tab", name="Trace").click()
         page.wait_for_selector(".qvr-run[data-look=trace]", timeout=SOON)
         execute(page, "docmanager:save")
         before = page.evaluate(INK)
-        page.goto(f"{address}/lab/tree/{NAME}", wait_until="domcontentloaded")
+        go(page, empty.address, f"{empty.root.name}/{NAME}", front)
         page.wait_for_selector(".qvr-run[data-look=trace]", timeout=60_000)
         state(page, ["done"])
         page.wait_for_timeout(500)
@@ -144,78 +109,142 @@ def test_a_reload_restores_the_curves_and_a_reopened_notebook_shows_the_final_pi
             "() => window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown()"
         )
     quiet(watch)
-    _assert_saved(root)
-    with notebook_page(browser, address, NAME, ready=False) as (page, _):
+    _assert_saved(empty, "2 chains of 200 draws")
+    with empty.page(browser, NAME, front=front, ready=False) as (page, _):
         picture = page.locator(".jp-OutputArea-output img[alt*='2 chains of 200 draws']")
         picture.wait_for(timeout=SOON)
         assert picture.evaluate("node => node.naturalWidth") > 300
         assert page.locator(".qvr-run").count() == 0
-        page.screenshot(path=shots / "reopened.png")
+        page.screenshot(path=shots / f"reopened-{front}.png")
 
 
-def _assert_saved(root: Path) -> None:
-    outputs = saved_outputs(root / NAME)
-    (shown,) = outputs[3]
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("while_closed", [True, pytest.param(False, marks=SLOW)])
+def test_a_page_that_is_opened_again_writes_the_end_of_a_run_into_the_notebook(
+    empty, browser, front, while_closed
+) -> None:
+    """The update of the output reached nobody: it was sent to a page that is gone."""
+    cells = [
+        "p = %qvr_fit line steps=1000000\np",
+        "import threading\np.start()\n"
+        f"threading.Timer({3 if while_closed else 99}, p.stop).start()",
+    ]
+    with opened(empty, browser, cells, front=front) as (page, _):
+        run_first(page)
+        run_cell(page, FIRST + 1)
+        execute(page, "docmanager:save")
+    assert "not started" in _saved_text(empty)
+    with empty.page(browser, NAME, front=front) as (page, watch):
+        if while_closed:
+            state(page, ["stopped"])
+        else:
+            state(page, ["running"])
+            press(page, "stop")
+        written = "() => window.jupyterapp.shell.currentWidget.context.model.dirty"
+        page.wait_for_function(written, timeout=SOON)
+        assert page.locator(".qvr-run").count() == 1  # the live view is still there
+        execute(page, "docmanager:save")
+        page.wait_for_timeout(1500)
+        assert not page.evaluate(written)  # and does not write again what is written
+    quiet(watch)
+    _assert_saved(empty, "steps")
+
+
+def _saved_text(empty) -> str:
+    (shown,) = saved_outputs(empty.root / NAME)[FIRST]
+    return "".join(shown["data"]["text/plain"])
+
+
+def _assert_saved(empty, words: str) -> None:
+    (shown,) = saved_outputs(empty.root / NAME)[FIRST]
     assert set(shown["data"]) >= {"text/plain", "text/html", "image/svg+xml"}
-    assert "2 chains of 200 draws" in "".join(shown["data"]["text/plain"])
+    assert words in _saved_text(empty)
+    assert "not started" not in _saved_text(empty)
     assert len(json.dumps(shown)) < 60_000
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_keyboard_alone_is_enough_in_either_theme(lab, browser, shots: Path, dark) -> None:
-    with opened(lab, browser, ["p = %qvr_fit line steps=300 seed=1\np"], dark=dark) as (
-        page,
-        watch,
-    ):
-        run_first(page, 4)
+@pytest.mark.parametrize(
+    ("front", "dark"),
+    [
+        ("lab", True),
+        pytest.param("lab", False, marks=SLOW),
+        pytest.param("notebook", False, marks=SLOW),
+        pytest.param("notebook", True, marks=SLOW),
+    ],
+)
+def test_the_keyboard_alone_is_enough_in_either_theme(
+    empty, browser, front, dark, shots: Path
+) -> None:
+    cells = ["p = %qvr_fit line steps=9000 seed=1\np"]
+    with opened(empty, browser, cells, front=front, dark=dark) as (page, watch):
+        run_first(page)
         page.locator(".qvr-form input").first.focus()
         for _ in range(40):
             page.keyboard.press("Tab")
             if page.evaluate("() => document.activeElement.classList.contains('qvr-start')"):
                 break
         page.keyboard.press("Enter")
-        state(page, ["done"])
+        state(page, ["warming", "running"])
         page.get_by_role("tab", name="Loss").focus()
+        state(page, ["done"])
+        # the output is drawn anew with the final picture, and the focus stays where it was
+        page.wait_for_timeout(2000)
+        assert page.evaluate("() => document.activeElement.textContent") == "Loss"
         page.keyboard.press("ArrowRight")
         page.wait_for_selector(".qvr-run[data-look=density]", timeout=SOON)
         assert page.get_by_role("tab", name="Densities").get_attribute("aria-selected") == "true"
+        name = f"keys-{front}-{'dark' if dark else 'light'}"
+        page.locator(".qvr-panel").screenshot(path=shots / f"{name}-picture.png")
         page.locator(".qvr-as-table").focus()
         page.keyboard.press("Space")
         assert page.locator(".qvr-table table tr").count() > 10
         page.locator(".qvr-code").focus()
         page.keyboard.press("Enter")
         assert "fit_svi(" in page.locator(".qvr-listing").text_content()
-        ink, ground = page.locator(".qvr-run").evaluate(
-            "node => [node, document.body].map(n => getComputedStyle(n)).map((s, i) => "
-            "i ? s.backgroundColor : s.color)"
-        )
-        assert ink != ground
-        page.locator(".qvr-panel").screenshot(
-            path=shots / f"keys-{'dark' if dark else 'light'}.png"
-        )
+        page.locator(".qvr-panel").screenshot(path=shots / f"{name}.png")
+        readable(page, ".qvr-panel", at_least=30)
     quiet(watch)
 
 
-def test_a_fast_run_sends_few_and_small_messages(lab, browser) -> None:
-    frames: list[int] = []
-    with opened(lab, browser, ["p = %qvr_fit line steps=1000000\np"]) as (page, watch):
-        run_first(page, 4)
+FLOOD = """import sys, tests.support.flood as flood
+sys.modules['quivers_nb.panels.panel'].FITS = {'svi': flood.started}"""
+OURS = re.compile(rb'"kind":\s*"(curves|look)"')
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_ten_thousand_events_a_second_are_few_and_small_messages(empty, browser, front) -> None:
+    with opened(empty, browser, ["p = %qvr_fit line\np", FLOOD], front=front) as (page, watch):
+        frames: list[bytes] = []
+        listen = lambda socket: socket.on(  # noqa: E731
+            "framereceived", lambda data: frames.append(data if isinstance(data, bytes) else b"")
+        )
+        page.on("websocket", listen)
+        go(page, empty.address, f"{empty.root.name}/{NAME}", front)
+        run_first(page, FIRST + 2)
         press(page, "start")
         state(page, ["running"])
         page.wait_for_timeout(1000)
         count = "() => Number(document.querySelector('.qvr-run').dataset.messages)"
         before = page.evaluate(count)
-        page.wait_for_timeout(4000)
-        frames.append(page.evaluate(count) - before)
-        press(page, "abort")
+        start = page.evaluate("() => performance.now()")
+        frames.clear()
+        page.wait_for_timeout(5000)
+        drawn = page.evaluate(count) - before
+        seconds = (page.evaluate("() => performance.now()") - start) / 1000
+        ours = [frame for frame in frames if OURS.search(frame)]
+        events = page.evaluate("() => document.querySelector('.qvr-clock').textContent")
+        press(page, "stop")
         state(page, ["stopped"])
     quiet(watch)
-    assert 4 <= frames[0] <= 12 * 4 + 6
+    assert int(re.match(r"\d+", events)[0]) > 5000 * seconds  # it was a flood
+    assert 4 <= drawn <= 12 * seconds + 1
+    assert 4 <= len(ours) <= 12 * seconds + 1
+    assert max(map(len, ours)) <= 4096
 
 
-def test_a_form_is_checked_while_it_is_filled_in(lab, browser) -> None:
-    with opened(lab, browser, ["p = %qvr_fit line\np"]) as (page, watch):
-        run_first(page, 4)
+def test_a_form_is_checked_while_it_is_filled_in(empty, browser) -> None:
+    with opened(empty, browser, ["p = %qvr_fit line\np"]) as (page, watch):
+        run_first(page)
         field = page.get_by_label("Learning rate")
         field.fill("-1")
         alert = page.locator(".qvr-form [role=alert]")

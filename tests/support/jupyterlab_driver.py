@@ -1,7 +1,8 @@
-"""A JupyterLab server of the test's own, and a page in headless Chromium that drives it.
+"""A Jupyter server of the tests' own, and a page in headless Chromium that drives it.
 
-Nothing of the user's is read or written: configuration, data and home are temporary folders. The
-server listens on 127.0.0.1 and is ended by its process id.
+The server shows the same notebooks in JupyterLab and in Notebook 7. Nothing of the user's is read
+or written: configuration, data and home are temporary folders. The server listens on 127.0.0.1 and
+is ended by its process id.
 """
 
 import json
@@ -15,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
+from urllib.request import Request as Asked
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -23,6 +26,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 REPOSITORY = Path(__file__).resolve().parents[2]
 START = 90  # seconds for a server, a kernel or an app to come up on a busy machine
 RUN = 240  # seconds for all cells of a notebook
+
+# Where a front end shows a notebook.
+FRONTS = {"lab": "lab/tree/{}?reset", "notebook": "notebooks/{}"}
 
 READY = """async () => {
     const wait = () => new Promise(done => setTimeout(done, 100));
@@ -51,8 +57,11 @@ DONE = """() => {
     return idle && cells.every(cell => cell.executionCount !== null);
 }"""
 
+# What Notebook 7.6 raises at its start, with an empty notebook and without our extension.
+THEIRS = {"Cannot read properties of undefined (reading 'schema')"}
+
 # The settings of a user who has answered the question about news.
-SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}}
 
 
 @contextmanager
@@ -65,12 +74,15 @@ def server(root: Path, home: Path) -> Iterator[str]:
         *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
         *("--IdentityProvider.token=", "--ServerApp.password="),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+        "--ServerApp.disable_check_xsrf=True",
     ]
     extension = REPOSITORY / "quivers_nb" / "labextension"
     shutil.copytree(extension, home / "data" / "labextensions" / "quivers-nb")
-    (home / "config" / "labconfig").mkdir(parents=True)
-    overrides = home / "config" / "labconfig" / "default_setting_overrides.json"
-    overrides.write_text(json.dumps(SETTINGS), encoding="utf-8")
+    for plugin, settings in SETTINGS.items():
+        file = home / "config" / "lab" / "user-settings" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(settings), encoding="utf-8")
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=root, env=_environment(home), stdout=log, stderr=subprocess.STDOUT
@@ -87,6 +99,20 @@ def server(root: Path, home: Path) -> Iterator[str]:
                 process.wait()
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder of notebooks that a server shows."""
+
+    address: str
+    root: Path
+
+    @contextmanager
+    def page(self, browser: Browser, name: str, **options: Any) -> "Iterator[tuple[Page, Watch]]":
+        """See `notebook_page`."""
+        with notebook_page(browser, self.address, f"{self.root.name}/{name}", **options) as opened:
+            yield opened
+
+
 @dataclass
 class Watch:
     """What a page should never do: fail, or ask anybody but its own server."""
@@ -95,13 +121,17 @@ class Watch:
     foreign: list[str] = field(default_factory=list)
 
     def attach(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self._error(str(error)))
         page.on("console", self._console)
         page.on("request", self._request)
 
+    def _error(self, text: str) -> None:
+        if text not in THEIRS:
+            self.errors.append(text)
+
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.errors.append(message.text)
+            self._error(message.text)
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
@@ -110,7 +140,13 @@ class Watch:
 
 @contextmanager
 def notebook_page(
-    browser: Browser, address: str, name: str, *, dark: bool = False, ready: bool = True
+    browser: Browser,
+    address: str,
+    name: str,
+    *,
+    front: str = "lab",
+    dark: bool = False,
+    ready: bool = True,
 ) -> Iterator[tuple[Page, Watch]]:
     """A page that shows notebook ``name``; with an idle kernel if it is to be ``ready``."""
     context = browser.new_context(
@@ -118,15 +154,29 @@ def notebook_page(
     )
     page, watch = context.new_page(), Watch()
     watch.attach(page)
-    page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=1000 * START)
-    if ready:
-        page.evaluate(READY)
+    go(page, address, name, front, ready=ready)
     if dark:
         execute(page, "apputils:change-theme", {"theme": "JupyterLab Dark"})
         page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
     yield page, watch
     context.close()
+
+
+def go(page: Page, address: str, name: str, front: str = "lab", *, ready: bool = True) -> None:
+    """Have the page show notebook ``name``, once more if it does already."""
+    page.goto(f"{address}/{FRONTS[front].format(name)}", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=1000 * START)
+    if ready:
+        page.evaluate(READY)
+
+
+def end_kernels(address: str) -> None:
+    """Shut down what the pages of a test have left running."""
+    with urlopen(f"{address}/api/sessions") as answer:
+        sessions = json.load(answer)
+    for session in sessions:
+        with urlopen(Asked(f"{address}/api/sessions/{session['id']}", method="DELETE")):
+            pass
 
 
 def execute(page: Page, command: str, arguments: dict[str, object] | None = None) -> None:

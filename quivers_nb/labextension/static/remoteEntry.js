@@ -1,4 +1,4 @@
-// Colours for %%qvr cells in JupyterLab and Notebook, and pictures of runs whose kernel is gone,
+// Colours for %%qvr cells in JupyterLab and Notebook, and the pictures that notebooks keep of runs,
 // written by hand: there is nothing to build.
 //
 // The file plays the part of a federated module. JupyterLab loads it, calls `init` with the
@@ -141,14 +141,38 @@
     }
   };
 
+  // A page that was opened after a panel was shown gets no updates of its output. The panel's view
+  // says what the notebook should keep, and it is written where the view is, if it is news.
+  const keep = (panel, node, kept) => {
+    for (const { outputArea } of panel.content.widgets) {
+      if (!outputArea || !outputArea.node.contains(node)) continue;
+      for (let i = 0; i < outputArea.widgets.length; i++) {
+        if (!outputArea.widgets[i].node.contains(node)) continue;
+        const output = outputArea.model.get(i).toJSON();
+        const news = Object.keys(kept).some(type => [output.data[type]].flat().join("") !== kept[type]);
+        if (news) outputArea.model.set(i, { ...output, data: { ...output.data, ...kept } });
+        return;
+      }
+    }
+  };
+
   const saved = async () => {
     const { INotebookTracker } = await shared("@jupyterlab/notebook");
     return {
       id: `${NAME}:saved`,
-      description: "Pictures of runs whose kernel is gone.",
+      description: "Pictures that notebooks keep of runs.",
       autoStart: true,
       requires: [INotebookTracker],
       activate: (app, tracker) => {
+        document.addEventListener("qvr-kept", event => {
+          tracker.forEach(panel => {
+            try {
+              if (panel.node.contains(event.target)) keep(panel, event.target, event.detail);
+            } catch (error) {
+              console.warn(`${NAME}: the final picture is not in the notebook`, error);
+            }
+          });
+        });
         setInterval(() => {
           if (![...document.querySelectorAll(LOST)].some(lost)) return;
           tracker.forEach(panel => show(panel).catch(error => console.warn(NAME, error)));
