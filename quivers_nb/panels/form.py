@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from quivers_nb.session.settings import SETTINGS, Reading, Setting, read
 
 _TITLES = {"svi": "SVI", "nuts": "NUTS"}
-_GRID = "repeat(auto-fill, minmax(21em, 1fr))"
+_GRID = "repeat(auto-fill, minmax(23em, 1fr))"
 _WRONG = "2px solid #d33f3f"
 
 
@@ -92,7 +92,7 @@ def _field(setting: Setting, text: str) -> Any:
         "value": text,
         "description": setting.label,
         "tooltip": setting.help,
-        "style": {"description_width": "11em"},
+        "style": {"description_width": "9em"},
         "layout": {"width": "auto"},
     }
     if setting.choices:
