@@ -74,6 +74,8 @@ def parameter_hint(name: str, family: Family) -> str | None:
     logits = f"{family.name}Logit"
     if name == "logits" and logits in FAMILIES:
         return f"write `{logits}(…)`"
+    if name in {"shape", "size", "dims"}:
+        return "several values are a plate: `sample v : A <- …`"
     names = [each.name for each in family.parameters]
     meant = [each for each in PARAMETERS.get(name, ()) if each in names]
     near = meant[0] if meant else nearest(name, names)

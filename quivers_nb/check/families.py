@@ -155,7 +155,9 @@ def _arity(
     names = [p.name for p in family.parameters]
     missing = [name for name in names if name not in slots]
     unknown = any(isinstance(a, tree.ArgKeyword) and a.key.text not in names for a in args)
-    if (not missing and len(args) <= len(names)) or (unknown and len(args) == len(names)):
+    if (not missing and len(args) <= len(names)) or (
+        unknown and (not missing or len(args) == len(names))
+    ):
         return
     expected = ", ".join(names) or "no arguments"
     env.scope.report.error(

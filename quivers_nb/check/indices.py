@@ -91,10 +91,10 @@ def _repeated_axes(options: Settings, index: Index | None, env: Environment) -> 
             else:
                 continue
             near = nearest(name.text, [p for p in plate if p is not None])
-            env.scope.report.error(
-                "Q0313", message, name.span,
-                hint=None if near is None else f"did you mean `{near}`?",
-            )  # fmt: skip
+            hint = None if near is None else f"did you mean `{near}`?"
+            if name.text in over:
+                hint = f"drop `{key}`: the object behind the colon says how many there are"
+            env.scope.report.error("Q0313", message, name.span, hint=hint)
 
 
 def via_indices(options: Settings, env: Environment) -> tuple[Variable, ...]:

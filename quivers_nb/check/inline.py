@@ -196,7 +196,8 @@ def _no_size(call: tree.Call, size: Object | None, hint: SizeHint, env: Environm
             because = [Because("taken from the program's codomain", hint.cod_span)]
     env.scope.report.error(
         "Q0609", message, call.span, because=because,
-        hint="say over which object the components run: `[over=Topic]`",
+        hint=f"say over which object its components run, `{family}(…) [over=A]`; the object behind "
+        "a colon is how many there are of it",
     )  # fmt: skip
 
 

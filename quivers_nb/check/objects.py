@@ -137,6 +137,8 @@ def _named(name: tree.Name, scope: Scope) -> Object | None:
 
 def _undefined(name: tree.Name, scope: Scope) -> None:
     hint = scope.hint(name.text, (*scope.objects, *WORDS))
+    if hint is None:
+        hint = f"declare it above: `object {name.text} : FinSet n`, whose size data fix"
     if name.text in scope.morphisms:
         hint = f"`{name.text}` is a {scope.morphisms[name.text].kind}, not an object"
     message = f"undefined object or space `{name.text}`"

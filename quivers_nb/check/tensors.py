@@ -48,11 +48,7 @@ def clash(found: Clash, others: list[Span], span: Span, env: Environment) -> Non
     hint = None
     because = [Because("own axes are aligned from the right")]
     if found.named:
-        a, b = found.left, found.right
-        hint = (
-            f"say which is which: `factor g : {a.name}, h : {b.name} in …`, "
-            f"and index each value by its own binder"
-        )
+        hint = _gather(found, others[-1:], span, env)
         because.append(Because("an axis remembers the object that made it"))
     else:
         sizes = f"{found.left.obj.size} and {found.right.obj.size}"
@@ -65,6 +61,25 @@ def clash(found: Clash, others: list[Span], span: Span, env: Environment) -> Non
         labels=[Label(other, f"has axis {shown(found.left)}") for other in others[-1:]],
         because=because,
         hint=hint,
+    )
+
+
+def _gather(found: Clash, others: list[Span], span: Span, env: Environment) -> str:
+    """Read one of two values at data that lead from the other's object to its own."""
+    report = env.scope.report
+    left = report.text(others[0]) if others else "v"
+    for a, b, text in (
+        (found.left, found.right, left),
+        (found.right, found.left, report.text(span)),
+    ):
+        for name, (spec, _) in env.scope.data.items():
+            leads = spec is not None and [axis.name for axis in spec.axes] == [b.name]
+            if spec is not None and leads and spec.cod == a.obj and text.isidentifier():
+                return f"`{name}` leads from {b.name} to {a.name}: write `{text}[{name}]`"
+    a, b = found.left.name, found.right.name
+    return (
+        f"read one at data that lead to it, `v[i]` with `data i : {b} -> {a}`; for all pairs, "
+        f"`factor g : {a}, h : {b} in …`, each value indexed by its own binder"
     )
 
 

@@ -110,7 +110,7 @@ FOREIGN_OPERATORS = {
     "&&": "multiply conditions: `a * b`",
     "||": "write `where(a, 1.0, b)`",
     "|": "composition operators are `>>`, `||>`, …; `|-` stands in rules",
-    "//": "divide with `/`",
+    "//": "divide with `/`; a comment starts with `#`",
 }
 FOREIGN_CHARACTERS = {
     "^": "write `pow(a, b)`",

@@ -141,9 +141,11 @@ def _number_at_the_margin(p: Place) -> Diagnostic | None:
 def _no_draw_arrow(p: Place) -> Diagnostic | None:
     if p.leader not in DRAWS or "<-" not in p.expected:
         return None
+    name = f"{p.leader} {_name_of(p)}"
+    several = f"several values are a plate: `{name} : A <- F(…)` with `object A : FinSet …`"
     return p.say(
         "Q0126", f"`<-` is missing after `{p.previous.text}`, before {p.found}",
-        f"write `{p.leader} {_name_of(p)} <- F(…)`",
+        several if p.token.kind == "[" else f"write `{name} <- F(…)`",
     )  # fmt: skip
 
 
@@ -156,6 +158,7 @@ def _wrong_kind_of_operator(p: Place) -> Diagnostic | None:
     if p.token.kind in ("COMP", "@") and p.in_arithmetic:
         return p.say(
         "Q0134", f"{p.found} combines morphisms, not numbers",
+            "multiply with `matmul(a, b)`" if p.token.kind == "@" else
             "name the composite with a `let` at the left margin and use it in a step",
         )  # fmt: skip
     if p.token.kind in ARITHMETIC | {"\\"} and "COMP" in p.expected:
@@ -265,6 +268,7 @@ def _two_statements(p: Place) -> Diagnostic | None:
     if p.expected - OPTIONAL <= {"_NL"}:
         return p.say(
             "Q0119", f"the statement is complete before {p.found}",
+            "compute in a `let` before it, and return the name" if p.leader == "return" else
             f"remove {p.found}, or start a new line there",
         )  # fmt: skip
     return None
@@ -315,6 +319,9 @@ def _comma(p: Place) -> Diagnostic | None:
 def _line_end(p: Place) -> Diagnostic | None:
     if p.token.kind != "_NL":
         return None
+    if p.expected == {"("} and len(p.read) > 1 and p.read[-2].text == ".":
+        message = f"numbers have no attribute `.{p.previous.text}`"
+        return p.say("Q0136", message, "functions stand alone: `f(x)`; `%qvr_doc exp` tells of one")
     wanted = "a family, such as `Normal`," if p.previous.text == "~" else p.wanted
     return p.say(
         "Q0136", f"the line ends too early: expected {wanted}"

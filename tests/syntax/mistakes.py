@@ -160,6 +160,12 @@ MISTAKES: dict[str, str] = {
     "unknown level": "composition real as monoid\n",
     "unknown kind of sort": "signature S\n    sorts\n        a : thing\n",
     "too deep": "let h = " + "fan(" * 120 + "f" + ")" * 120 + "\n",
+    # what users of numpy, PyMC and Stan write
+    "several values by brackets": prog("sample u[4] <- Normal(0.0, 1.0)", "return u"),
+    "matrix product by an operator": prog("let u = a @ b", "return u"),
+    "attribute of a number": prog("let u = a.T", "return u"),
+    "computing in return": prog(DRAW, "return u + 1.0"),
+    "comment by slashes": prog("sample u <- Normal(0.0, 1.0) // prior", "return u"),
 }
 
 
