@@ -93,6 +93,7 @@ def adds_up(model: Any, x: Any, data: Any, run: Any) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*over which it is observed")  # data keep their lengths
 @pytest.mark.parametrize("seed", SEEDS)
 def test_mutated_programs_are_refused_by_us_or_add_up(seed: int) -> None:
     rng = random.Random(seed)
