@@ -76,10 +76,10 @@ def _gather(found: Clash, others: list[Span], span: Span, env: Environment) -> s
             leads = spec is not None and [axis.name for axis in spec.axes] == [b.name]
             if spec is not None and leads and spec.cod == a.obj and text.isidentifier():
                 return f"`{name}` leads from {b.name} to {a.name}: write `{text}[{name}]`"
-    a, b = found.left.name, found.right.name
+    one, two = found.left.name, found.right.name
     return (
-        f"read one at data that lead to it, `v[i]` with `data i : {b} -> {a}`; for all pairs, "
-        f"`factor g : {a}, h : {b} in …`, each value indexed by its own binder"
+        f"read one at data that lead to it, `v[i]` with `data i : {two} -> {one}`; for all pairs, "
+        f"`factor g : {one}, h : {two} in …`, each value indexed by its own binder"
     )
 
 
