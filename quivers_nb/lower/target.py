@@ -353,16 +353,16 @@ def open_target(model: "Model", act: Activation, latents: Literal["all", "declar
     with torch.no_grad():
         execute(act.frame(run), act.inputs)
     row, shared = terms_of(run)
-    for term in (row, shared):
-        if term is not None and bool(torch.isnan(term).any()):
-            bad = [name for name, t in found.nan_terms.items() if t]
-            raise UserError(
-                "the log density is NaN at the start point"
-                + (f" (site {', '.join(bad)})" if bad else "")
-                + ": check the data for values outside their range"
-            )
     layout = Layout(tuple(_reported(coordinate, act) for coordinate in found.layout))
-    return Opened(model, act, latents, layout, found.parts)
+    opened = Opened(model, act, latents, layout, found.parts)
+    if any(bool(torch.isnan(term).any()) for term in (row, shared) if term is not None):
+        origin = torch.zeros(layout.dim, dtype=act.dtype, device=act.device)
+        raise UserError(
+            "the log density is NaN where all latents are at the origin of unconstrained space: "
+            f"{opened.names_of(origin)}. Check the data for values outside their range, and what "
+            "is computed from latents for logarithms and roots of negative numbers"
+        )
+    return opened
 
 
 def _reported(coordinate: Coordinate, act: Activation) -> Coordinate:
@@ -374,16 +374,12 @@ def _reported(coordinate: Coordinate, act: Activation) -> Coordinate:
 
 @dataclass
 class _Discovery(Discover):
-    """`Discover` that also remembers parts and NaN terms."""
+    """`Discover` that also remembers parts."""
 
     parts: dict[str, Parts] = field(default_factory=dict)
-    nan_terms: dict[str, bool] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         answer = super().answer(site, dist, stack)
-        if answer is not None:
-            if site.parts is not None:
-                self.parts[site.path] = site.parts
-            if answer.term is not None:
-                self.nan_terms[site.path] = bool(torch.isnan(answer.term).any())
+        if answer is not None and site.parts is not None:
+            self.parts[site.path] = site.parts
         return answer

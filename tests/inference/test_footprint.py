@@ -40,6 +40,15 @@ def after(program: str) -> tuple[set[str], float]:
     return {name for name in modules if name.startswith(COMPILER)}, peak
 
 
+def test_the_names_of_inference_import_no_compiler_of_torch():
+    """All of them; the package itself imports none of its modules until a name is used."""
+    plain, _ = after("import torch")
+    used, _ = after("from quivers_nb.inference import *")
+    assert used - plain == set()
+    look = "import sys, quivers_nb.inference as i; own = i.__name__ + '.'\n"
+    after(look + "assert not [name for name in sys.modules if name.startswith(own)]")
+
+
 @pytest.mark.parametrize("name", ["eight", "radon"])
 def test_compiling_drawing_and_nuts_import_no_compiler_of_torch(name):
     plain, _ = after("import torch")

@@ -162,3 +162,45 @@ def test_chains_that_diverge_in_every_transition_end_and_say_so(tier):
     names = [finding.name for finding in result.warnings]
     assert names[:2] == ["not-moved", "divergences"]
     assert np.isfinite(result.log_densities.numpy()).all()
+
+
+ROOT = """object N : FinSet 3
+program p : N -> N
+    sample mu <- Normal(0.0, 5.0)
+    let m = sqrt(mu - 1.0)
+    observe y : N <- Normal(m, 1.0)
+    return mu
+export p
+"""
+
+
+def test_a_program_whose_density_is_nan_names_site_and_value():
+    model = loads(ROOT).morphism
+    with pytest.raises(
+        UserError, match=r"is NaN .*`y` = \[1, 2, 3\] \(log density \[nan, nan, nan"
+    ):
+        MCMC(NUTSKernel(), 5, 5).run(model, None, {"y": torch.tensor([1.0, 2.0, 3.0])})
+
+
+SIZED = """object N : FinSet n
+object G : FinSet 2
+data g : N -> G
+program p : N -> N
+    sample mu <- Normal(0.0, 5.0)
+    sample theta : G <- Normal(mu, 1.0)
+    let m = theta[g]
+    observe y : N <- Normal(m, 1.0)
+    return mu
+export p
+"""
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_data_of_no_rows_give_the_prior(tier):
+    model = loads(SIZED).morphism
+    none = {"y": torch.zeros(0), "g": torch.zeros(0, dtype=torch.long)}
+    mcmc = MCMC(NUTSKernel(), 300, 500, num_chains=2, seed=1, tier=tier)
+    result = mcmc.run(model, None, none)
+    assert result.tier == tier
+    assert float(result.samples["mu"].std()) == pytest.approx(5.0, rel=0.25)
+    assert "log_likelihood" not in result.to_arviz().groups()
