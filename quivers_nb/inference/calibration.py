@@ -265,7 +265,10 @@ class _Simulation:
         with torch.no_grad():
             run = self.model.trace(self.x, self.data, generator=generator)
         observed = self.model.observed_names
-        obs = {name: run.sites[name].value for name in observed if name in run.sites}
+        inside: frozenset[str] = getattr(self.model, "inner_observed", frozenset())  # of scans, say
+        every = {**{k: run.internal_sites[k] for k in inside if k in run.internal_sites},
+                 **{k: run.sites[k] for k in observed if k in run.sites}}  # fmt: skip
+        obs = {name: site.value for name, site in every.items()}
         obs = {name: value for name, value in obs.items() if name not in self.data}
         latent = {n: site.value for n, site in run.latent_sites.items() if n not in observed}
         chosen = set(latent) if self.sites is None else self.sites

@@ -127,11 +127,135 @@ export p
     return operations(source, zeros(rows, length, 2), {"h": zeros(rows, 1)}, (particles,))
 
 
+def groups(classes: int, rows: int, over: int) -> int:
+    """Classes of groups, sub-classes of sub-groups, whose probabilities depend on the class."""
+    source = f"""\
+object K : FinSet {classes}
+object G : FinSet {over}
+object H : FinSet {2 * over}
+object N : FinSet {rows}
+program p : N -> K
+    sample mu : K <- Normal(0.0, 5.0)
+    sample w : K <- Dirichlet(1.0) [over=K]
+    let first = w[0]
+    marginalize c : K <- Categorical(first) [over=G]
+        let second = w[c]
+        marginalize d : K <- Categorical(second) [over=H, via=up]
+            let m = mu[c] + mu[d]
+            observe y : N <- Normal(m, 1.0) [via=down]
+    return mu
+export p
+"""
+    given = {"y": zeros(rows), "up": whole(2 * over), "down": whole(rows)}
+    return operations(source, None, given)
+
+
+def chain_per_element(classes: int, rows: int) -> int:
+    source = f"""\
+object K : FinSet {classes}
+object N : FinSet {rows}
+program p : N -> K
+    sample mu : K <- Normal(0.0, 5.0)
+    sample w : K <- Dirichlet(1.0) [over=K]
+    let first = w[0]
+    marginalize a : N <- Categorical(first)
+        let second = w[a]
+        marginalize b : N <- Categorical(second)
+            let third = w[b]
+            marginalize c : N <- Categorical(third)
+                let m = mu[a] + mu[c]
+                observe y : N <- Normal(m, 1.0)
+                let k = mu[b]
+                observe z : N <- Normal(k, 1.0)
+    return mu
+export p
+"""
+    return operations(source, None, {"y": zeros(rows), "z": zeros(rows)})
+
+
+def topics(classes: int, rows: int, documents: int, words: int) -> int:
+    source = f"""\
+object Doc : FinSet {documents}
+object Topic : FinSet {classes}
+object Word : FinSet {words}
+object Token : FinSet {rows}
+program p : Token -> Token
+    sample theta : Doc <- Dirichlet(0.5) [over=Topic]
+    sample phi : Topic <- Dirichlet(0.1) [over=Word]
+    let shares = theta[doc]
+    marginalize z : Token <- Categorical(shares)
+        observe w : Token <- Categorical(phi[z])
+    return phi
+export p
+"""
+    return operations(source, None, {"w": whole(rows), "doc": whole(rows)})
+
+
+def answers(persons: int, items: int) -> int:
+    source = f"""\
+object P : FinSet {persons}
+object I : FinSet {items}
+program p : P -> P
+    sample theta : P <- Normal(0.0, 1.0)
+    sample a : I <- LogNormal(0.0, 0.5)
+    let eta = factor i : P, j : I in a[j] * theta[i]
+    observe y : P * I <- BernoulliLogit(eta)
+    return theta
+export p
+"""
+    return operations(source, None, {"y": zeros(persons, items)})
+
+
+def row_classes(classes: int, rows: int) -> int:
+    source = f"""\
+object K : FinSet {classes}
+program p(a) : Real 1 -> Real 1
+    sample mu : K <- Normal(0.0, 5.0)
+    let w = softmax(mu)
+    marginalize z <- Categorical(w)
+        marginalize g <- Beta(2.0, 2.0)
+            let m = mu[z] * a + g
+            observe y <- Normal(m, 1.0)
+    return mu
+export p
+"""
+    return operations(source, zeros(rows, 1), {"y": zeros(rows)})
+
+
+def composite(middle: int, rows: int, particles: int) -> int:
+    source = f"""\
+object M : FinSet {middle}
+morphism e : Real 2 -> Real 3 [role=kernel] ~ Normal
+morphism f : Real 2 -> M [role=kernel] ~ Categorical
+morphism g : M -> Real 3 [role=kernel] ~ Normal
+morphism h : Real 3 -> Real 3 [role=kernel] ~ Normal
+let both = fan(e, f >> g) >> ((h >> stack(h, 2)) @ h)
+program p : Real 2 -> Real 6
+    observe y <- both
+    return y
+export p
+"""
+    return operations(source, zeros(rows, 2), {"y": zeros(rows, 6)}, (particles,))
+
+
 SIZES: dict[str, tuple[Callable[..., int], list[dict[str, int]]]] = {
     "elements of a plate and rows of data": (
         plates, [{"groups": 3, "rows": 5}, {"groups": 30, "rows": 200}]),
     "classes and elements of a mixture": (
         mixture, [{"classes": 3, "rows": 5}, {"classes": 9, "rows": 200}]),
+    "classes, groups and rows of nested groups": (
+        groups, [{"classes": 3, "rows": 8, "over": 2}, {"classes": 6, "rows": 90, "over": 20}]),
+    "classes and elements of a chain in each element": (
+        chain_per_element, [{"classes": 3, "rows": 5}, {"classes": 7, "rows": 80}]),
+    "topics, documents, words and tokens": (
+        topics, [{"classes": 3, "rows": 9, "documents": 2, "words": 4},
+                 {"classes": 6, "rows": 200, "documents": 20, "words": 30}]),
+    "persons and items": (answers, [{"persons": 4, "items": 3}, {"persons": 90, "items": 20}]),
+    "classes and rows of a mixture in each row": (
+        row_classes, [{"classes": 3, "rows": 4}, {"classes": 8, "rows": 60}]),
+    "elements of a middle, rows and particles of a composite": (
+        composite, [{"middle": 3, "rows": 4, "particles": 2},
+                    {"middle": 9, "rows": 50, "particles": 7}]),
     "states and rows of a hidden chain": (
         hidden_chain, [{"states": 3, "rows": 2}, {"states": 6, "rows": 50}]),
     "rows of a linear Gaussian chain": (

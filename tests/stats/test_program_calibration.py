@@ -1,4 +1,4 @@
-"""Simulation-based calibration of six kinds of programs, and of a wrong variant of each.
+"""Simulation-based calibration of seven kinds of programs, and of a wrong variant of each.
 
 A simulation draws latents and data from the program and fits the data by NUTS; the rank of every
 latent among its draws is uniform if compiler, density and sampler agree with each other. A wrong
@@ -30,6 +30,8 @@ class Program:
     data: dict[str, Any]
     right: str
     wrong: str
+    x: Any = None
+    sites: tuple[str, ...] | None = None  # ranked; None for all
 
     def model(self, *, wrong: bool = False) -> Any:
         assert self.right in self.source
@@ -92,6 +94,29 @@ export chain
     "let first = 1.0 * start",
     "let first = 1.0 - start",
 )
+RECURRENCE = Program(
+    """object K : FinSet 2
+data table : K -> Simplex 2
+program step(u, mu, gap, z) : Real 1 * Real 1 * Real 1 * K -> K
+    let p = table[z]
+    sample s <- CategoricalProbs(p)
+    let m = mu + gap * s
+    observe y <- Normal(m, 1.0)
+    return s
+let states = scan(step)
+program recurrence(u) : Real 1 -> Real 1
+    sample mu : 1 <- Normal(0.0, 1.0)
+    sample gap : 1 <- LogNormal(0.5, 0.4)
+    sample last <- states(u, mu, gap)
+    return mu
+export recurrence
+""",
+    {"table": [[0.7, 0.3], [0.2, 0.8]]},
+    "let m = mu + gap * s",
+    "let m = mu + 0.4 * gap * s",
+    torch.zeros(2, 8, 1),
+    ("mu", "gap"),
+)
 PROCESS = Program(
     """object N : FinSet 6
 program process : N -> N
@@ -144,6 +169,7 @@ export horseshoe
 )
 PROGRAMS = {
     "hierarchical": HIERARCHICAL, "mixture": MIXTURE, "hidden chain": CHAIN,
+    "recurrence": RECURRENCE,
     "gaussian process": PROCESS, "ordinal": ORDINAL, "horseshoe": HORSESHOE,
 }  # fmt: skip
 ALPHA = alpha("program calibration", 2 * len(PROGRAMS))
@@ -163,8 +189,8 @@ class Fitted:
 def ranked(program: Program, simulations: int, sampler: MCMC, *, wrong: bool) -> Any:
     fit = Fitted(program.model(wrong=wrong), sampler)
     return calibrate(
-        program.model(), None, fit, num_simulations=simulations, num_draws=DRAWS,
-        data=program.data, seed=1,
+        program.model(), program.x, fit, num_simulations=simulations, num_draws=DRAWS,
+        data=program.data, sites=program.sites, seed=1,
     )  # fmt: skip
 
 
