@@ -14,11 +14,9 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Terms
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.data import Prepared
-from quivers_nb.lower.frame import CompiledProgram, Frame, bind_raw, every_step
+from quivers_nb.lower.frame import CompiledProgram, Frame, at_input, bind_raw, every_step
 from quivers_nb.lower.inputs import Input
 from quivers_nb.lower.run import Run
-from quivers_nb.lower.values import Value, gather
-from quivers_nb.spaces.space import is_finite, width
 
 
 @dataclass(frozen=True)
@@ -39,24 +37,11 @@ class Activation:
 
     @cached_property
     def host(self) -> dict[str, Any]:
-        """Host data; data over the domain of a reading program are read at the input (R11)."""
-        out: dict[str, Any] = {}
-        for key, value in self.prepared.host.items():
-            spec = self.declared.get(key)
-            at_input = spec is not None and self._over_domain(spec) and isinstance(value, Value)
-            out[key] = gather(value, [self.entry.raw]) if at_input and self.entry.raw else value
-        return out
-
-    def _over_domain(self, spec: ir.DataSpec) -> bool:
-        program = self.compiled.program
-        single = is_finite(program.dom) and width(program.dom) == 1
-        if not (single and program.reads_input and len(spec.axes) == 1):
-            return False
-        return spec.axes[0].name == program.dom_text.strip()
+        """Host data as the program reads them."""
+        return at_input(self.compiled.program, self.prepared.host, self.entry.raw)
 
     def frame(self, run: Run) -> Frame:
         """The outermost activation."""
-        run.host = {k: v for k, v in self.host.items() if not (isinstance(v, Value) and v.rows)}
         run.as_given = self.prepared.host
         run.sizes = self.prepared.sizes
         return Frame(self.compiled, run, self.entry.raw, self.host, self.prepared.sizes)

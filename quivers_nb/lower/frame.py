@@ -17,7 +17,7 @@ from quivers_nb.lower.nodes import Node, deterministic
 from quivers_nb.lower.ranges import check_given, finite_size
 from quivers_nb.lower.run import Run, unanswered
 from quivers_nb.lower.scope import Scope
-from quivers_nb.lower.values import Value
+from quivers_nb.lower.values import Value, gather
 from quivers_nb.spaces.space import Object, is_finite, width
 
 
@@ -186,3 +186,19 @@ def bind_raw(program: ir.Program, raw: Value | None) -> dict[str, Any]:
         else:
             out[slot.name] = replace(raw, tensor=piece, unit=slot.width == 1)
     return out
+
+
+def at_input(program: ir.Program, host: Mapping[str, Any], raw: Value | None) -> dict[str, Any]:
+    """Host data as a program reads them: those over its one finite domain at its input (R11)."""
+    single = is_finite(program.dom) and width(program.dom) == 1
+    if raw is None or not (single and program.reads_input):
+        return dict(host)
+    domain = program.dom_text.strip()
+    return {
+        name: gather(value, [raw]) if _is_over(value, domain) else value
+        for name, value in host.items()
+    }
+
+
+def _is_over(value: Any, domain: str) -> bool:
+    return isinstance(value, Value) and value.names[:1] == (domain,) and not any(value.names[1:])

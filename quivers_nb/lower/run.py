@@ -64,7 +64,6 @@ class Run:
     observed: list[Tensor] = field(default_factory=list)  # those of the terms that observations add
     observations_only: bool = False  # other terms are not asked for (log densities one by one)
     free_terms: "list[Tensor] | None" = None  # of coordinates, apart, where steps may be padding
-    host: Mapping[str, Any] = field(default_factory=dict)  # of the outermost program
     as_given: Mapping[str, Any] = field(default_factory=dict)  # host data, read at no input
     sizes: Mapping[str, int] = field(default_factory=dict)
     tables: dict[ir.Owner, Tensor] = field(default_factory=dict)  # drawn from priors: log rows

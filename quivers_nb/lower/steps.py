@@ -23,6 +23,7 @@ from quivers_nb.lower.frame import (
     CompiledProgram,
     Frame,
     ask,
+    at_input,
     bind_raw,
     integrates_out,
     is_anonymous,
@@ -253,7 +254,8 @@ class ProgramInExpression(ProgramBody):
         program = self.compiled.program
         single = is_finite(program.dom) and width(program.dom) == 1
         raw = Value(x.value, () if single else (None,), bool(lead), len(lead))
-        host = {name: _in_rows(value, len(lead)) for name, value in run.host.items()}
+        given = {name: _in_rows(value, len(lead)) for name, value in run.as_given.items()}
+        host = at_input(program, given, raw)
         frame = Frame(self.compiled, nested, raw, host, run.sizes, path + "/", Kind.MIDDLE)
         env = execute(frame, bind_raw(program, raw))
         pieces = [_column(env[name]) for _, name in program.returns]

@@ -266,3 +266,41 @@ export f
     )
     with pytest.raises(UserError, match="`f` is no scan of one kernel"):
         plain.exports["f"].log_joint(x, states)
+
+
+PRICED = """\
+object D : FinSet 3
+object R : Real 1
+data w : D -> Real 1
+program step(i, z) : D * R -> R
+    let m = z + w[i]
+    sample s <- Normal(m, 1.0)
+    return s
+program shifted(i) : D -> R
+    let m = w + i
+    sample s <- Normal(m, 2.0)
+    return s
+morphism up : R -> R [role=kernel] ~ Normal
+let chain = scan(step)
+let both = shifted >> up
+program p : D -> R
+    sample h <- {}
+    return h
+export p
+"""
+
+
+def test_programs_in_expressions_read_data_at_their_own_input() -> None:
+    """Data over D: a table inside a cell over D * R, one number per row in a program over D."""
+    w, days = torch.tensor([-1.0, 2.0, 0.5]), torch.tensor([[0, 1, 2, 0], [1, 1, 2, 2]])
+    s = torch.linspace(-1.0, 1.0, 8).reshape(2, 4)
+    model = loads(PRICED.format("chain")).morphism
+    got = model.log_joint(days, {"w": w, "h/chain/[t]/step/s": s})
+    before = torch.nn.functional.pad(s[:, :-1], (1, 0))
+    wanted = torch.distributions.Normal(before + w[days], 1.0).log_prob(s).sum(-1)
+    torch.testing.assert_close(got, wanted)
+    row = loads(PRICED.format("both")).morphism
+    one = torch.tensor([2, 0])
+    traced = row.trace(one, {"w": w, "h/both/shifted/s": s[:, 0]})
+    wanted = torch.distributions.Normal(w[one] + one, 2.0).log_prob(s[:, 0])
+    torch.testing.assert_close(traced.internal_sites["h/both/shifted/s"].log_prob, wanted)
