@@ -23,6 +23,7 @@ from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.estimators import RunningMean
 from quivers_nb.inference.vi.guide import Guide
@@ -45,6 +46,7 @@ MakeOptimizer = Callable[[list[Parameter]], torch.optim.Optimizer]
 AnyRun = TypeVar("AnyRun", bound=Run[Any])
 
 
+@known_options
 def fit_nuts(
     model: Model,
     x: Tensor | None = None,
@@ -110,6 +112,7 @@ def fit_nuts(
     return _begun(Run(job, until=until), after, block=block)
 
 
+@known_options
 def fit_svi(
     model: Model,
     x: Tensor | None = None,

@@ -12,6 +12,7 @@ from numpy.random import Generator
 
 from quivers_nb.inference.mcmc.integrator import Phase
 from quivers_nb.inference.mcmc.kernel import Stats, Trajectory, check_options
+from quivers_nb.inference.options import known_options
 
 
 class HmcPath(NamedTuple):
@@ -38,6 +39,7 @@ class HmcPath(NamedTuple):
         )
 
 
+@known_options
 @dataclass(frozen=True)
 class HMCKernel:
     """HMC with ``num_steps`` leapfrogs per transition; other options as in `NUTSKernel`."""

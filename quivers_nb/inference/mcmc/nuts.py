@@ -16,6 +16,7 @@ from numpy.random import Generator
 from quivers_nb.inference.mcmc.integrator import Phase
 from quivers_nb.inference.mcmc.kernel import Stats, Trajectory, check_options
 from quivers_nb.inference.mcmc.termination import Subtree, leaf, turns
+from quivers_nb.inference.options import known_options
 
 
 class NutsTrajectory(NamedTuple):
@@ -57,6 +58,7 @@ class NutsTrajectory(NamedTuple):
         )
 
 
+@known_options
 @dataclass(frozen=True)
 class NUTSKernel:
     """Multinomial NUTS. See `MCMC` for running it.

@@ -29,12 +29,14 @@ from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start
 from quivers_nb.inference.mcmc.store import Selection, Store
 from quivers_nb.inference.model import Model, OpenTarget, Values, refuse_nothing
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 
 
+@known_options
 @dataclass(frozen=True)
 class MCMC:
     """Runs a kernel: ``num_chains`` chains of ``num_warmup + num_samples`` transitions.

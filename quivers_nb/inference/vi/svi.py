@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, OpenTarget, Values
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit, unlike_adam
 from quivers_nb.inference.vi.guide import Guide
@@ -42,6 +43,7 @@ Schedule = LRScheduler | ReduceLROnPlateau | Callable[[int], float]
 Progress = Callable[[int, float], object]  # steps made, loss; False stops the run
 
 
+@known_options
 class SVI:
     """Fits ``guide`` (and the model's weights, if ``optim`` has them) to the posterior.
 

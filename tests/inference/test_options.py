@@ -1,0 +1,57 @@
+"""Options that do not exist: what is said, and that real ones still pass."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference import ELBO, MCMC, SVI, AutoNormalGuide, HMCKernel, NUTSKernel
+from quivers_nb.inference.options import UnknownOption
+from quivers_nb.session.fits import fit_nuts, fit_svi
+from tests.inference.vi.conjugate import Conjugate
+
+MODEL = Conjugate(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "option", "meant"),
+    [
+        (lambda **o: fit_nuts(MODEL, **o), "num_samples", "draws"),
+        (lambda **o: fit_nuts(MODEL, **o), "tune", "warmup"),
+        (lambda **o: fit_svi(MODEL, **o), "num_steps", "steps"),
+        (lambda **o: fit_svi(MODEL, **o), "sheduler", "scheduler"),
+        (lambda **o: MCMC(NUTSKernel(), 5, 5, **o), "chains", "num_chains"),
+        (lambda **o: MCMC(NUTSKernel(), **o), "draws", "num_samples"),
+        (NUTSKernel, "adapt_delta", "target_accept"),
+        (HMCKernel, "steps", "num_steps"),
+        (HMCKernel, "nm_steps", "num_steps"),
+        (lambda **o: SVI(MODEL, None, None, None, **o), "total_row", "total_rows"),
+    ],
+)
+def test_the_option_the_one_that_was_meant_and_all_others_are_named(call, option, meant):
+    with pytest.raises(UnknownOption, match=f"has no option `{option}`") as caught:
+        call(**{option: 10})
+    said = str(caught.value)
+    assert f"`{meant}` is what it has for that" in said
+    assert "It takes " in said
+    assert "self" not in said
+    assert "Q0801" in said
+    assert isinstance(caught.value, UserError)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_what_is_near_to_nothing_has_no_proposal():
+    with pytest.raises(UnknownOption, match=r"has no option `zzzzzz`\. It takes step_size, "):
+        NUTSKernel(zzzzzz=1)
+
+
+def test_options_that_exist_pass_by_place_and_by_name():
+    assert NUTSKernel(0.2, mass_matrix="dense") == replace(NUTSKernel(0.2), mass_matrix="dense")
+    mcmc = MCMC(NUTSKernel(), 5, num_samples=6)
+    assert (mcmc.num_warmup, mcmc.num_samples) == (5, 6)
+    guide = AutoNormalGuide(MODEL, {"y"})
+    optim = torch.optim.Adam(guide.parameters())
+    assert SVI(MODEL, guide, optim, objective=ELBO(2)).objective == ELBO(2)
+    with pytest.raises(TypeError, match="missing"):
+        MCMC(NUTSKernel())
