@@ -257,6 +257,11 @@ def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None
         return AutoNormalGuide(model, names) if latents else EmptyGuide(model, names)
     if hasattr(guide, "rsample") and not isinstance(guide, type):
         return cast("Guide", guide)
+    if not callable(guide):
+        raise UserError(
+            f"guide={guide!r}: a guide, or what makes one of (model, observed_names), is wanted, "
+            "such as `AutoNormalGuide` of quivers_nb.inference"
+        )
     return cast("MakeGuide", guide)(model, names)
 
 

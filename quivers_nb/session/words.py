@@ -100,7 +100,10 @@ STEPS: Explained = {
         "observe y : Obs <- Normal(mu, 1.0)",
     ),
     "marginalize": (
-        "sums a finite value out of its block; after a colon, one per element of an object",
+        "sums a finite value out of its block; after a colon, one per element of an object. "
+        "Chains may exchange the classes of a mixture, which a bad R-hat shows: order them, "
+        "`let mu = low + cumsum(gap)` with `sample gap : K <- HalfNormal(5.0)`, or give all chains "
+        "the same `init_values=`",
         "marginalize z : Obs <- Categorical(w)\n    observe y : Obs <- Normal(mu[z], 1.0)",
     ),
     "score": ("adds a number to the log density", "score penalty = -1.0 * w * w"),

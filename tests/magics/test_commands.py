@@ -31,6 +31,18 @@ def full(cells: Cells) -> Cells:
     return cells
 
 
+def test_the_word_marginalize_tells_how_to_keep_classes_apart(cells: Cells) -> None:
+    """And what it says compiles."""
+    assert "`let mu = low + cumsum(gap)`" in cells.show("%qvr_doc marginalize")["text/plain"]
+    cells.run(
+        "%%qvr\nobject Obs : FinSet n\nobject K : FinSet 3\nprogram mixture : Obs -> Obs\n"
+        "    sample w <- Dirichlet(1.0) [over=K]\n    sample low <- Normal(0.0, 5.0)\n"
+        "    sample gap : K <- HalfNormal(5.0)\n    let mu = low + cumsum(gap)\n"
+        "    marginalize z : Obs <- Categorical(w)\n        observe y : Obs <- Normal(mu[z], 1.0)\n"
+        "    return mu\nexport mixture\n"
+    )
+
+
 def test_the_names_are_listed_with_kind_type_and_cell(full: Cells) -> None:
     lines = full.show("%qvr_ls")["text/plain"].splitlines()
     assert lines[0] == "7 names declared by QVR cells."

@@ -113,6 +113,11 @@ def test_a_fit_of_a_guide_is_that_of_svi():
     assert same(fitted(model, run.guide), fitted(other, guide))
 
 
+def test_what_is_no_guide_is_named() -> None:
+    with pytest.raises(UserError, match=r"guide='normal': a guide, .* such as `AutoNormalGuide`"):
+        fit_svi(HandModel(), X, DATA, guide="normal")
+
+
 def test_a_run_in_the_background_leaves_the_global_generator_alone():
     kept = torch.get_rng_state()
     try:
