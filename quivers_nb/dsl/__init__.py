@@ -17,7 +17,7 @@ from quivers_nb.check.term import CheckedModule
 from quivers_nb.diagnostics.errors import CompileError, LanguageError, ParseError, UserError
 from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.spaces.table import as_tables, described
+from quivers_nb.spaces.table_data import as_tables, described
 from quivers_nb.syntax.parser import parse
 
 if TYPE_CHECKING:

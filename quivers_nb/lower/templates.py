@@ -9,7 +9,7 @@ from quivers_nb.check import check_source
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.source import SourceText
-from quivers_nb.spaces.table import described
+from quivers_nb.spaces.table_data import described
 from quivers_nb.syntax import tree
 from quivers_nb.syntax.parser import parse
 

@@ -6,7 +6,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from quivers_nb.spaces.table import Table, as_tables, described
+from quivers_nb.spaces.table import Table
+from quivers_nb.spaces.table_data import as_tables, described
 
 READS = re.compile(r'\bfrom_data\(\s*"([^"]*)"')
 

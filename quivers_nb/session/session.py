@@ -29,7 +29,7 @@ from quivers_nb.session.known import Known, known, type_text
 from quivers_nb.session.namespace import Binding, bind
 from quivers_nb.session.weights import Adopted, adopt, weights
 from quivers_nb.session.workspace import Cell, Workspace, names_of, read_cell
-from quivers_nb.spaces.table import described
+from quivers_nb.spaces.table_data import described
 
 KEPT = 64  # results that are kept alive for reuse beside those of the workspace, the latest ones
 

@@ -19,7 +19,7 @@ from quivers_nb.diagnostics.diagnostic import Diagnostic
 from quivers_nb.diagnostics.errors import LanguageError, UserError
 from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.dsl import loads
-from quivers_nb.spaces.table import described
+from quivers_nb.spaces.table_data import described
 
 CASES = Path(__file__).parents[1] / "cases"
 BLOCK = re.compile(r"^```qvr( prelude)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.spaces.table import TOLERANCE, as_tables, described
+from quivers_nb.spaces.table import TOLERANCE
+from quivers_nb.spaces.table_data import as_tables, described
 
 ROWS = [[0.5, 0.5], [0.25, 0.75]]
 
