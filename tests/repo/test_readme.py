@@ -120,3 +120,9 @@ def test_local_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_the_first_hour_is_as_long_as_it_says() -> None:
+    notebook = json.loads((ROOT / "notebooks" / "03-first-hour.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert f"{sum(map(len, cells))} keystrokes in {len(cells)} cells" in README
