@@ -46,18 +46,19 @@ def clicked(page: Page, comm: str, scenario: str) -> tuple[float, float]:
     code, verb, answers = CELLS[scenario]
     ident = page.begin(code)
     if scenario == "C":
-        page.end(ident)
+        assert page.end(ident)["status"] == "ok"
     until = monotonic() + CLICKED
     while monotonic() < until:
         page.listen(0.05)
     page.heard.clear()
     start = page.click(comm, verb)
+    log.info("%s: clicked", scenario)
     answered = page.wait(lambda message: state_of(message, comm) in answers) - start
     ended = 0.0
     if scenario != "C":
         page.end(ident)
         ended = monotonic() - start
-    page.cell("p.abort()\nif p.run: p.run.wait()")
+    page.cell("p.stop()\np.run.wait()")  # an abort would not wait until the model is free
     return answered, ended
 
 

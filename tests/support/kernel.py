@@ -21,7 +21,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = 120.0  # seconds that nothing takes
+LONG = 60.0  # seconds that nothing takes
 
 
 def of_version(wanted: str, folder: Path) -> list[str]:
