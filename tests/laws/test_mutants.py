@@ -1,15 +1,19 @@
 """The laws have power: a density that breaks one of them fails that law, whatever else it keeps."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from quivers_nb.kernels import DENSITIES, Density
+from quivers_nb.kernels import DENSITIES, Bijector, Density
+from quivers_nb.spaces.support import Above, PositiveDefinite, SimplexSupport, Support
+from tests.laws import test_bijector_laws as bijectors
+from tests.laws import test_cdf_laws as cdfs
 from tests.laws import test_density_laws as densities
 from tests.laws import test_mass_laws as masses
+from tests.laws import test_noise_laws as noises
 
 Change = Callable[[Density], Density]
 
@@ -52,6 +56,11 @@ def in_singles(log_prob: Callable[..., Tensor], y: Tensor, *params: Tensor) -> T
     return log_prob(y.float(), *(p.float() for p in params)).to(y.dtype)
 
 
+def cancelling(log_prob: Callable[..., Tensor], y: Tensor, *params: Tensor) -> Tensor:
+    """Exact in float64; in float32 a hundredth is lost in a large number."""
+    return log_prob(y, *params) + 1e5 - 1e5
+
+
 def undefined(log_prob: Callable[..., Tensor], y: Tensor, *params: Tensor) -> Tensor:
     return log_prob(y, *params) - 0.0 * params[-1] * torch.inf
 
@@ -74,6 +83,13 @@ def fails(law: Callable[..., None], *arguments: object) -> bool:
         (constant_off, densities.test_density_equals_the_oracle, (1,)),
         (in_singles, densities.test_density_equals_the_oracle, (1,)),
         (batch_summed, densities.test_stacked_points_give_stacked_densities, ((4,),)),
+        (batch_summed, densities.test_stacked_points_give_stacked_densities, ((2, 4),)),
+        (
+            batch_summed,
+            densities.test_chains_of_parameters_meet_shared_values_and_the_other_way_round,
+            (),
+        ),
+        (cancelling, densities.test_float32_agrees_with_float64, ()),
         (
             parameters_held,
             densities.test_gradients_in_the_parameters_agree_with_finite_differences,
@@ -102,11 +118,14 @@ def test_a_density_that_is_flat_in_its_value_has_wrong_gradients(
     assert fails(densities.test_gradients_in_the_value_agree_with_finite_differences, name)
 
 
-def test_a_density_that_is_nan_somewhere_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_density_that_is_nan_somewhere_is_caught(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
     law = densities.test_extreme_parameters_and_values_never_give_nan
-    assert not fails(law, "Gamma", torch.float64)
+    assert not fails(law, "Gamma", dtype)
     apply(monkeypatch, densities, of_log_prob(undefined))
-    assert fails(law, "Gamma", torch.float64)
+    assert fails(law, "Gamma", dtype)
 
 
 def test_a_mass_off_by_a_thousandth_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +133,78 @@ def test_a_mass_off_by_a_thousandth_is_caught(monkeypatch: pytest.MonkeyPatch) -
     assert fails(masses.test_a_scalar_density_integrates_to_one, "Gamma", 21)
     assert fails(masses.test_a_vector_density_integrates_to_one, "Dirichlet")
     assert fails(masses.test_a_discrete_density_sums_to_one, "Poisson", 25)
+
+
+# --- bijectors, noise maps, distribution functions ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A bijector with one of its maps changed."""
+
+    honest: Bijector
+    shift: float = 0.0  # of its values, there and back
+    volume: float = 0.0  # of its log determinant
+    back: float = 0.0  # of its inverse
+
+    @property
+    def event_rank(self) -> int:
+        return self.honest.event_rank
+
+    def unconstrained_shape(self, value_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.honest.unconstrained_shape(value_shape)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.honest.forward(u) + self.shift
+
+    def forward_and_log_det(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_det = self.honest.forward_and_log_det(u)
+        return y + self.shift, log_det + self.volume * u.detach().abs().mean()
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return self.honest.inverse(y - self.shift) + self.back
+
+
+@pytest.mark.parametrize("support", [Above(0.0), SimplexSupport(), PositiveDefinite()], ids=str)
+@pytest.mark.parametrize(
+    ("bend", "law", "arguments"),
+    [
+        ({"back": 1e-3}, bijectors.test_there_and_back, ((),)),
+        ({"back": 1e-3}, bijectors.test_there_and_back, ((2, 3),)),
+        ({"volume": 1e-3}, bijectors.test_log_determinant_is_that_of_the_jacobian, (2,)),
+        ({"shift": -2.0}, bijectors.test_values_land_in_the_support, (1.0,)),
+    ],
+)
+def test_a_bent_bijector_fails_its_law(
+    monkeypatch: pytest.MonkeyPatch,
+    support: Support,
+    bend: dict[str, float],
+    law: Callable[..., None],
+    arguments: tuple[object, ...],
+) -> None:
+    assert not fails(law, support, *arguments)
+    honest = bijectors.bijector_for
+    monkeypatch.setattr(bijectors, "bijector_for", lambda *a: Bent(honest(*a), **bend))
+    assert fails(law, support, *arguments)
+
+
+@pytest.mark.parametrize("name", ["Normal", "MultivariateNormal"])
+def test_noise_that_is_stretched_is_caught(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    law = noises.test_the_density_of_mapped_noise_is_the_normal_over_the_stretch
+    assert not fails(law, name)
+
+    def stretched(density: Density) -> Density:
+        honest = density.from_noise
+        assert honest is not None
+        return replace(density, from_noise=lambda e, *p: honest(1.01 * e, *p))
+
+    apply(monkeypatch, noises, stretched)
+    assert fails(law, name)
+
+
+@pytest.mark.parametrize("name", ["Gamma", "Poisson"])
+def test_sides_that_are_exchanged_are_caught(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    honest = cdfs.CDFS[name]
+    exchanged = replace(honest, log_cdf=honest.log_sf, log_sf=honest.log_cdf)
+    monkeypatch.setattr(cdfs, "CDFS", {**cdfs.CDFS, name: exchanged})
+    assert fails(cdfs.test_both_sides_agree_with_scipy, name)
