@@ -24,6 +24,7 @@ from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.effect import Effect
 from quivers_nb.spaces.space import Object, factors, is_finite, width
 from quivers_nb.syntax import tree
+from quivers_nb.syntax.printer_expr import obj
 
 
 def declare_program(decl: tree.ProgramDecl, scope: Scope) -> None:
@@ -136,7 +137,7 @@ def _checked_steps(
         sequence=sequence, effects=frozenset[Effect]().union(*(e for e, _ in effects)),
         variables=tuple(info(name, value) for name, value in variables),
         host_names=tuple(env.host), span=decl.name.span,
-        dom_text=scope.report.text(decl.dom.span), cod_text=scope.report.text(decl.cod.span),
+        dom_text=obj(decl.dom), cod_text=obj(decl.cod),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -26,13 +27,20 @@ def literal(arg: Readable, function: str) -> float:
     return float(arg)
 
 
-def stacked(values: Sequence[Any]) -> Tensor:
-    """Numbers and tensors on a new last axis, broadcast."""
-    tensors = torch.broadcast_tensors(*[torch.as_tensor(v) for v in values])
-    return torch.stack(list(tensors), -1)
+def logsumexp_of(function: str, args: Sequence[Any], scope: Scope) -> Readable:
+    """Of listed values, own axes aligned; whole numbers and literals in the run's dtype (R12)."""
+    values = [
+        v if v.tensor.is_floating_point() else replace(v, tensor=v.tensor.to(scope.run.dtype))
+        for v in _values(function, args, scope)
+    ]
+    return pointwise(_logsumexp, *values)
 
 
-def _values(function: str, args: Args, scope: Scope) -> list[Value]:
+def _logsumexp(*tensors: Tensor) -> Tensor:
+    return torch.logsumexp(torch.stack(torch.broadcast_tensors(*tensors), -1), -1)
+
+
+def _values(function: str, args: Sequence[Any], scope: Scope) -> list[Value]:
     run = scope.run
     out = []
     for arg in args:
@@ -206,10 +214,9 @@ def _truth(value: Any) -> Any:
     return value.tensor if isinstance(value, Value) else value
 
 
-def _logsumexp_over_call(_function: str, args: Args, _scope: Scope) -> Any:
+def _logsumexp_over_call(function: str, args: Args, scope: Scope) -> Any:
     xs, step = args
-    results = [readable(step(x), "logsumexp_over") for x in elements(xs, "logsumexp_over")]
-    return pointwise(lambda *each: torch.logsumexp(stacked(each), -1), *results)
+    return logsumexp_of(function, [step(x) for x in elements(xs, function)], scope)
 
 
 def _length_call(_function: str, args: Args, _scope: Scope) -> float:

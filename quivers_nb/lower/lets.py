@@ -16,7 +16,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower import builtins
-from quivers_nb.lower.let_calls import RANDOM, SPECIAL, literal, stacked
+from quivers_nb.lower.let_calls import RANDOM, SPECIAL, literal, logsumexp_of
 from quivers_nb.lower.scope import Scope, axis_size, check_range, kind, lookup, readable
 from quivers_nb.lower.values import Readable, Value, align, gather, pointwise
 
@@ -90,7 +90,7 @@ def _apply(call: ir.Apply, scope: Scope) -> Any:
         for arg, expr in zip(args, call.args, strict=True)
     ]
     if function == "logsumexp" and len(numbers) > 1:
-        return pointwise(lambda *xs: torch.logsumexp(stacked(xs), -1), *numbers)
+        return logsumexp_of(function, numbers, scope)
     if function in builtins.POINTWISE:
         return pointwise(builtins.POINTWISE[function], *_with_tensor(numbers, scope))
     return _on_last_axis(call, numbers, scope)

@@ -214,7 +214,7 @@ class KernelPlan:
         """The distribution at ``x``, ``(*s, *lead, [lanes,] d)`` or ``(*s, *lead, [lanes])``."""
         tensors, depth = self._tensors(parameters)
         finite = is_finite(self.morphism.dom)
-        at = _index(self.morphism.dom, x) if finite else _vector(x)
+        at = _index(self.morphism.dom, x) if finite else _vector(x, tensors)
         axes = _Axes(depth, len(lead), 0 if finite else 1, self.lanes > 1, self.members > 1)
         special = self._special(tensors, at, lead, axes)
         if special is not None:
@@ -352,11 +352,12 @@ def _index(dom: Object, x: Tensor) -> Tensor:
     return flat
 
 
-def _vector(x: Tensor) -> Tensor:
-    """An index read as a number becomes one column (3.5)."""
+def _vector(x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    """An index read as a number becomes one column (3.5), in the dtype of the weights (R12)."""
     if x.is_floating_point():
         return x
-    return x.to(torch.get_default_dtype()).unsqueeze(-1)
+    dtype = next((w.dtype for w in weights.values()), torch.get_default_dtype())
+    return x.to(dtype).unsqueeze(-1)
 
 
 def tensor_names(morphism: Morphism) -> tuple[str, ...]:

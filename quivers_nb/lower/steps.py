@@ -261,6 +261,8 @@ class ProgramInExpression(ProgramBody):
         pieces = [_column(env[name]) for _, name in program.returns]
         several = len(pieces) > 1
         out = columns(pieces) if several else _one_output(env, program)
+        if not is_finite(program.cod) and not out.is_floating_point():
+            out = out.to(run.dtype)  # a count is a number, and no index
         event = 0 if is_finite(program.cod) and not several else 1
         return _branching(run, nested, out, lead, event, path, x.weights)
 

@@ -238,3 +238,48 @@ export twice
         rows = pair if name == "both" else one.unsqueeze(-1).expand(2, 2)
         expected = table[rows[:, 0], draws[0, :, 0]] + table[rows[:, 1], draws[0, :, 1]]
         torch.testing.assert_close(term, expected)
+
+
+def test_an_index_read_as_a_number_has_the_dtype_of_the_weights() -> None:
+    """A model in doubles under torch's default of singles (R12)."""
+    lines = """morphism f : A -> N [role=kernel] ~ Categorical
+morphism g : C -> A [role=kernel] ~ Normal
+program count(u) : A -> C
+    sample n <- Poisson(2.0)
+    return n
+let h = f >> g
+let k = count >> g
+"""
+    head = "object A : Real 2\nobject N : FinSet 3\nobject C : Real 1\n" + lines
+    body = "program p : A -> A\n    sample z <- {0}\n    return z\nexport p\n"
+    x = torch.randn(4, 2)
+    for name in ("h", "k"):
+        model = loads(head + body.format(name)).morphism.double()
+        seen = model.trace(x)
+        assert seen.sites["z"].value.shape == (4, 2)
+        values = {k: s.value for k, s in {**seen.sites, **seen.internal_sites}.items()}
+        assert model.log_joint(x, values).dtype == torch.float64
+        torch.testing.assert_close(model.log_joint(x, values), seen.log_joint)
+
+
+def test_data_over_the_domain_are_read_at_the_input_of_an_instantiated_template() -> None:
+    model = loads("""
+object X : FinSet 3
+object R : Real 1
+morphism e : X -> R [role=embed]
+data w : X -> Real 1
+program over(G : FinSet, k : Mor[G, R]) : G -> R
+    sample h <- k
+    let m = w * 1.0
+    observe y <- Normal(m, 1.0)
+    return h
+let p = over(X, e)
+export p
+""").morphism
+    assert str(model) == "<program over(X, e) : X -> R>"
+    x, w = torch.tensor([2, 0, 1, 2]), torch.tensor([1.0, 2.0, 3.0])
+    given = {"w": w, "h": torch.zeros(4, 1), "y": torch.zeros(4)}
+    rows = torch.distributions.Normal(w[x], 1.0).log_prob(torch.zeros(4))
+    first = model.log_joint(x, given) - rows
+    other = model.log_joint(x, given | {"w": 0.0 * w}) + 0.5 * torch.log(torch.tensor(2 * torch.pi))
+    torch.testing.assert_close(first, other)
