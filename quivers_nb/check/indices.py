@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
+from quivers_nb.check.draw import Draw
 from quivers_nb.check.environment import Environment
 from quivers_nb.check.inline import SizeHint
 from quivers_nb.check.objects import axes_of, check_object
 from quivers_nb.check.options import NAME, NAMES, Kind, Setting, Settings, names_of
-from quivers_nb.check.term import Axis, Variable
+from quivers_nb.check.term import Axis, FamilyCall, Variable
 from quivers_nb.check.values import own_axes
+from quivers_nb.diagnostics.diagnostic import Because
 from quivers_nb.diagnostics.source import Span
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.space import ProductSpace, Space, is_finite
 from quivers_nb.syntax import tree
 
@@ -155,3 +158,33 @@ def check_one_per_group(step: tree.SampleStep, index: Index, env: Environment) -
         hint=f"write `sample {name} : {groups} <- …`, or draw it before the block",
     )
     return False
+
+
+def check_event_axes(call: tree.Call, options: Settings, draw: Draw, env: Environment) -> bool:
+    """`over` sizes the vector or matrix that a family draws, and agrees with its arguments."""
+    setting = options.get("over")
+    if setting is None:
+        return True
+    source, name, report = draw.source, call.name.text, env.scope.report
+    rank = FAMILIES[source.family].event_rank if isinstance(source, FamilyCall) else 0
+    if rank == 0:
+        numbers = "single numbers" if isinstance(source, FamilyCall) else "what it says itself"
+        report.error(
+            "Q0312",
+            f"`over` sizes a vector, and `{name}` draws {numbers}",
+            setting.key_span,
+            hint="drop it; a plate stands behind the name, as in `sample v : A <- …`",
+        )
+        return False
+    sizes = [check_object(tree.ObjName(each, span=each.span), env.scope) for each in setting.names]
+    counts = [size.size if size is not None and is_finite(size) else None for size in sizes]
+    for count, length, each in zip(counts, draw.event or (), setting.names, strict=False):
+        if isinstance(count, int) and count != length:
+            report.error(
+                "Q0609",
+                f"`{name}` has {length} components by its arguments, and `{each.text}` has {count}",
+                each.span,
+                because=[Because("the arguments are here", call.span)],
+            )
+            return False
+    return True

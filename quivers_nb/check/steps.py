@@ -12,6 +12,7 @@ from quivers_nb.check.indices import (
     OBSERVE_OPTIONS,
     SAMPLE_OPTIONS,
     Index,
+    check_event_axes,
     check_index,
     check_one_per_group,
     group_index,
@@ -127,7 +128,10 @@ def _index_and_draw(
 ) -> tuple[Index | None, Draw | None]:
     index = check_index(step.index, env)
     hint = size_hint(options, index, env)
-    return index, _draw(step, hint, env)
+    draw = _draw(step, hint, env)
+    if draw is not None and not check_event_axes(step.call, options, draw, env):
+        return index, None
+    return index, draw
 
 
 def _draw(step: RandomStep, hint: SizeHint, env: Environment) -> Draw | None:
