@@ -35,16 +35,23 @@ def check_plate(
 def _row_wise(left: Remainder, env: Environment) -> None:
     report = env.scope.report
     name = report.text(left.span)
-    span = env.bound[name].span if name in env.bound else None
+    data = env.used_data.get(name)
+    at = data if data is not None else env.bound.get(name)
+    why = "the program reads its input, so an un-indexed site has one value per row"
+    hint = f"to share `{name}`, declare it over 1: `sample {name} : 1 <- …`"
+    if data is not None:
+        why = f"data over the domain `{env.dom_name}` are read at the input: `{name}[input]`"
+        hint = "declare them over an object of the plate; one of the same size will do"
+    span = None if at is None else at.span
     report.error(
         "Q0512",
         f"`{name}` has one value per row, and a plate is shared by all rows",
         left.span,
         because=[
             *([Because(f"`{name}` is bound here", span)] if span is not None else []),
-            Because("the program reads its input, so an un-indexed site has one value per row"),
+            Because(why),
         ],
-        hint=f"to share `{name}`, declare it over 1: `sample {name} : 1 <- …`",
+        hint=hint,
     )
 
 
