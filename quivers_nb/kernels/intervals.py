@@ -83,7 +83,8 @@ def draw_between(
     assert cdf.quantile is not None, family
     assert cdf.upper_quantile is not None, family
     with torch.no_grad():
-        u = draw_uniform(params, shape, generator)
+        uniform = draw_uniform(params, shape, generator)
+        u = uniform.double()  # a probability of 1e-40 is no zero
         wide = tuple(p.double() for p in params)
         low, high = (_tensor(bound, wide[0]) for bound in interval)
         below, above = cdf.log_cdf(low, *wide).exp(), cdf.log_cdf(high, *wide).exp()
@@ -92,7 +93,7 @@ def draw_between(
         from_below = cdf.quantile(_probability(below + u * (above - below)), *wide)
         from_above = cdf.upper_quantile(_probability(left + u * (right - left)), *wide)
         value = torch.where(upper, from_above, from_below)
-        return torch.minimum(torch.maximum(value, low), high).to(u.dtype)
+        return torch.minimum(torch.maximum(value, low), high).to(uniform.dtype)
 
 
 def draw_counts_between(

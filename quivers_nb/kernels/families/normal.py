@@ -113,15 +113,27 @@ def _truncated_log_prob(y: Tensor, mu: Tensor, sigma: Tensor, low: Tensor, high:
 
 
 def _truncated_draw(params: Params, shape: Shape, generator: Generator | None) -> Tensor:
-    """Inverse distribution function, in float64: Phi underflows beyond 14 sigma in float32."""
+    """Inverse of the log distribution function, in float64: Phi itself is lost in far tails."""
     u = draw_uniform(params, shape, generator)
     mu, sigma, low, high = (p.double() for p in params)
     a, b, mirrored = _left_tail(mu, sigma, low, high)
-    p_a, p_b = torch.special.ndtr(a), torch.special.ndtr(b)
-    p = (p_a + u * (p_b - p_a)).clamp(torch.finfo(torch.float64).tiny, 1.0 - 1e-16)
-    z = torch.special.ndtri(p)
+    log_a, log_b = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
+    share = (log_a - log_b).exp()  # of the mass below b that lies below a
+    z = _quantile_of_log(log_b + torch.log(share + u.double() * (1.0 - share)))
     value = mu + sigma * torch.where(mirrored, -z, z)
     return torch.minimum(torch.maximum(value, low), high).to(u.dtype)
+
+
+def _quantile_of_log(log_p: Tensor) -> Tensor:
+    """The normal quantile of exp(log_p); in the far tail by Newton steps on the concave log Phi."""
+    far = log_p < -15.0
+    near = torch.special.ndtri(torch.where(far, -1.0, log_p).exp().clamp(max=1.0 - 1e-16))
+    z = -(-2.0 * torch.where(far, log_p, -15.0).clamp(min=-1e300)).sqrt()
+    for _ in range(6):
+        level = torch.special.log_ndtr(z)
+        slope = (-0.5 * z * z - HALF_LOG_2PI - level).exp()
+        z = z - (level - torch.where(far, log_p, -15.0)) / slope
+    return torch.where(far, z, near)
 
 
 # --- MixtureNormal -----------------------------------------------------------------------------
