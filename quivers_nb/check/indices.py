@@ -177,7 +177,7 @@ def check_event_axes(call: tree.Call, options: Settings, draw: Draw, env: Enviro
         )
         return False
     sizes = [check_object(tree.ObjName(each, span=each.span), env.scope) for each in setting.names]
-    counts = [size.size if size is not None and is_finite(size) else None for size in sizes]
+    counts = [getattr(size, "size", None) for size in sizes]  # None of a space
     for count, length, each in zip(counts, draw.event or (), setting.names, strict=False):
         if isinstance(count, int) and count != length:
             report.error(
