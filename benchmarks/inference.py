@@ -2,21 +2,21 @@
 
     python -m benchmarks.inference --peers .peers [--pairs 5] [--only nuts,cold,svi,...]
 
-Prints one JSON line per measurement. `README.md` in this folder says how to read them, and how the
-peers are installed. Every side runs in a process of its own that does one job after the other, and
-the sides take turns; a pair of runs counts only if their means and standard deviations agree.
+Prints one JSON line per measurement, as soon as it is made. `README.md` in this folder says how to
+read them, and how the peers are installed. Every side runs in a process of its own that
+does one job after the other, and the sides take turns; a pair of runs counts only if their means
+and standard deviations agree.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,113 +24,22 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.inference.agreement import agreement, least_ess
+from benchmarks.peers.inference.agreement import UNDECIDED, agreement, least_ess
 from benchmarks.peers.inference.models import PROGRAMS
+from benchmarks.peers.inference.sides import ROOT, Facts, Sides, Worker, show, spread
 
-ROOT = Path(__file__).parents[1]
-SIDES = {
-    "ours": "ours", "numpyro": "numpyro_side", "nutpie": "nutpie_side", "pyro": "pyro_side",
-}  # fmt: skip
 # What the study of the peers asks for; ratios of min-ESS per CPU second unless said otherwise.
 WARM = {"eight": 30.0, "logreg": 2.5, "radon": 4.0, "irt": 3.0, "horseshoe": 2.5}
 COLD = {"eight": 2.0, "logreg": 2.0, "radon": 2.5, "irt": 2.5, "horseshoe": 2.5}
 COLD_BARE = {"eight": 10.0, "logreg": 8.0, "radon": 8.0, "irt": 5.0, "horseshoe": 4.0}
+# Its effective sample sizes are too noisy to compare (study, 1.3): gradients per CPU second are.
+GRADIENTS_COUNT = "horseshoe"
+REPEATS = 3
+VAE_PAIRS = 5
+MOST_COLD = 3  # pairs: a cold run of a peer takes ten seconds and more
+PAIRS = {"eight": 9, "logreg": 7, "radon": 5, "irt": 3, "horseshoe": 3}  # dear ones are paired less
 GRADIENT = {"eight": 1.5, "logreg": 1.5, "radon": 2.0}
 SVI_MODELS = ("logreg", "irt")
-Facts = dict[str, Any]
-
-
-def show(**facts: Any) -> None:
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in facts.items()}
-    print(json.dumps(rounded), flush=True)
-
-
-@dataclass
-class Worker:
-    """One side in its own process. ``ready`` is what it said when its imports were done."""
-
-    process: subprocess.Popen[str]
-    ready: Facts
-    draws: Path
-
-    def job(self, name: str, **options: Any) -> Facts:
-        """Do a job and wait for its facts."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"job": name, **options}) + "\n")
-        self.process.stdin.flush()
-        return _line(self.process)
-
-    def sample(self, **options: Any) -> tuple[Facts, dict[str, np.ndarray]]:
-        """A NUTS run: facts, and draws by site ``(chains, draws, *shape)``."""
-        facts = self.job("nuts", file=str(self.draws), **options)
-        with np.load(self.draws) as file:
-            return facts, {name: file[name].astype(np.float64) for name in file.files}
-
-
-def _line(process: subprocess.Popen[str]) -> Facts:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            return dict(json.loads(line))
-    raise RuntimeError(f"a side ended with status {process.wait()}: see its messages above")
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Where the interpreters are, and a folder for caches and draws."""
-
-    peers: Path
-    folder: Path
-    number: Iterator[int]
-
-    def installed(self) -> list[str]:
-        """The peers that are there."""
-        known = {"numpyro": "numpyro", "nutpie": "nutpie"}
-        sites = list((self.peers / "lib").glob("python*/site-packages"))
-        found = [name for name in known if any((site / known[name]).exists() for site in sites)]
-        return found + (["pyro"] if (self.peers / "pyro-site" / "pyro").exists() else [])
-
-    @contextmanager
-    def worker(
-        self, side: str, cache: Path | None = None, *, single: bool = False
-    ) -> Iterator[Worker]:
-        """A process for ``side``, with caches in a folder of its own (new and empty if None).
-
-        ``single``: numbers of the peer are float32 throughout.
-        """
-        cache = cache or self.folder / f"cache{next(self.number)}"
-        cache.mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            [self._python(side), "-m", f"benchmarks.peers.inference.{SIDES[side]}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=self._environment(side, cache, single=single),
-        )  # fmt: skip
-        begun = time.time()
-        try:
-            ready = _line(process) | {"import_wall": time.time() - begun}
-            yield Worker(process, ready, self.folder / f"draws-{side}.npz")
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
-
-    def _python(self, side: str) -> str:
-        inside = side in ("numpyro", "nutpie")
-        return str(self.peers / "bin" / "python") if inside else sys.executable
-
-    def _environment(self, side: str, cache: Path, *, single: bool) -> dict[str, str]:
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "QUIVERS_NB_CACHE": str(cache / "ours")}
-        env |= {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-            "JAX_ENABLE_X64": "0" if single else "1",
-            "JAX_COMPILATION_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }  # fmt: skip
-        env["PYTENSOR_FLAGS"] = f"base_compiledir={cache}"
-        if side == "pyro":
-            env["PYTHONPATH"] += os.pathsep + str(self.peers / "pyro-site")
-        return env
 
 
 @dataclass(frozen=True)
@@ -138,7 +47,7 @@ class Settings:
     """How long everything is."""
 
     models: list[str]
-    pairs: int
+    pairs: dict[str, int]
     warmup: int
     draws: int
     steps: int
@@ -150,13 +59,6 @@ class Settings:
             "model": model, "seed": seed, "warmup": self.warmup, "draws": self.draws, "chains": 4,
             "options": options,
         }  # fmt: skip
-
-
-def spread(ratios: list[float]) -> Facts:
-    """Median and range."""
-    if not ratios:
-        return {"ratio": None}
-    return {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 # --- measurements ---
@@ -172,26 +74,30 @@ def nuts(sides: Sides, settings: Settings) -> None:
 
 def _warm(model: str, workers: dict[str, Worker], peer: str, settings: Settings) -> None:
     cpu, per_ess, per_gradient, refused = [], [], [], []
-    for pair in range(settings.pairs + 1):
+    counted = model == GRADIENTS_COUNT
+    for pair in range(settings.pairs[model] + 1):
         order = list(workers) if pair % 2 == 0 else list(reversed(workers))
         runs = {s: workers[s].sample(**settings.run(model, pair, s)) for s in order}
         if pair == 0:
             continue
         verdict = agreement(runs["ours"][1], runs[peer][1])
+        a, b = runs["ours"][0], runs[peer][0]
+        if not verdict or (counted and verdict.startswith(UNDECIDED)):
+            rate = _rate(_counted(b, workers[peer], model, pair, settings)) if counted else 0.0
+            rate = rate or (_rate(b) if "gradients" in b else 0.0)
+            per_gradient += [_rate(a) / rate] if rate else []
         if verdict:
             refused.append(f"seed {pair}: {verdict}")
             continue
-        a, b = runs["ours"][0], runs[peer][0]
         ess = {side: least_ess(draws) for side, (_, draws) in runs.items()}
         cpu.append(b["cpu"] / a["cpu"])
         per_ess.append((ess["ours"] / a["cpu"]) / (ess[peer] / b["cpu"]))
-        per_gradient.append(_rate(a) / _rate(_counted(b, workers[peer], model, pair, settings)))
     show(
         measurement="nuts, warm", model=model, peer=peer, pairs=len(cpu),
         ess_per_cpu_second=spread(per_ess), cpu_seconds=spread(cpu),
         gradients_per_cpu_second=spread(per_gradient), refused=refused,
         target=WARM[model] if peer == "numpyro" else 1.0,
-        target_of="gradients" if model == "horseshoe" else "ess", last=_last(runs),
+        target_of="gradients" if counted else "ess", last=_last(runs),
     )  # fmt: skip
 
 
@@ -219,7 +125,7 @@ def cold(sides: Sides, settings: Settings) -> None:
     peers = [peer for peer in sides.installed() if peer == "numpyro"]
     for model in settings.models if peers else []:
         whole, bare = [], []
-        for pair in range(settings.pairs):
+        for pair in range(min(settings.pairs[model], MOST_COLD)):
             order = ["ours", *peers] if pair % 2 == 0 else [*reversed(peers), "ours"]
             seen = {side: _cold_run(sides, side, settings, model, pair) for side in order}
             a, b = seen["ours"], seen["numpyro"]
@@ -257,7 +163,7 @@ def _steps(
     model: str, particles: int, workers: dict[str, Worker], peer: str, settings: Settings
 ) -> None:
     ratios, losses = [], []
-    for pair in range(settings.pairs):
+    for pair in range(settings.pairs[model]):
         order = list(workers) if pair % 2 == 0 else list(reversed(workers))
         options = {"model": model, "particles": particles, "steps": settings.steps, "seed": pair}
         facts = {side: workers[side].job("svi", **options) for side in order}
@@ -282,7 +188,7 @@ def vae(sides: Sides, settings: Settings) -> None:
         for particles in (1, 16):
             steps = max(settings.steps // (20 * particles), 50)
             ratios: dict[str, list[float]] = {"loop": [], "scan": []}
-            for pair in range(settings.pairs):
+            for pair in range(VAE_PAIRS):
                 order = list(workers) if pair % 2 == 0 else list(reversed(workers))
                 options = {"particles": particles, "steps": steps, "seed": pair}
                 facts = {side: workers[side].job("vae", **options) for side in order}
@@ -299,46 +205,91 @@ def vae(sides: Sides, settings: Settings) -> None:
             )  # fmt: skip
 
 
-def own(sides: Sides, settings: Settings) -> None:
-    """What needs no peer: own time before the first leapfrog, gradients, growth, memory."""
-    cache = sides.folder / "own"
-    for state in ("cold", "cached"):
-        for model in settings.models:
-            place = sides.folder / f"own-{model}" if state == "cached" else None
-            if place is not None:
-                with sides.worker("ours", place) as worker:
-                    worker.job("first_draw", model=model)
-            with sides.worker("ours", place) as worker:
-                facts = worker.job("first_draw", model=model)
+def before(sides: Sides, settings: Settings) -> None:
+    """Our own time before the first leapfrog, which is inside: one draw of one leapfrog."""
+    for model in settings.models:
+        for state, target in (("cold", 0.6), ("cached", 0.05)):
+            seen = [_first_draw(sides, model, state) for _ in range(REPEATS)]
             show(
-                measurement="before the first leapfrog", state=state, model=model,
-                wall_s=facts["wall"], cpu_s=facts["cpu"], target_s=0.6 if state == "cold" else 0.05,
+                measurement="before the first leapfrog", state=state, model=model, target_s=target,
+                wall_s=statistics.median(f["wall"] for f in seen),
+                cpu_s=statistics.median(f["cpu"] for f in seen), repeats=REPEATS,
             )  # fmt: skip
-    with sides.worker("ours", cache) as worker:
-        for model in PROGRAMS:
+
+
+def _first_draw(sides: Sides, model: str, state: str) -> Facts:
+    place = sides.folder / f"own-{model}" if state == "cached" else None
+    if place is not None and not place.exists():
+        with sides.worker("ours", place) as worker:
+            worker.job("first_draw", model=model)
+    with sides.worker("ours", place) as worker:
+        return worker.job("first_draw", model=model)
+
+
+def gradient(sides: Sides, settings: Settings) -> None:
+    """Our emitted gradient beside one written by hand."""
+    with sides.worker("ours") as worker:
+        for model in settings.models:
             facts = worker.job("gradient", model=model)
             show(measurement="gradient", model=model, target_ratio=GRADIENT.get(model), **facts)
-        _growth(worker)
+
+
+def growth(sides: Sides, _settings: Settings) -> None:
+    """Seconds per gradient by rows, and by the number of sites."""
+    rows = (1_000, 10_000, 100_000, 1_000_000)
+    with sides.worker("ours") as worker:
+        seconds = [worker.job("scaling", rows=n)["seconds"] for n in rows]
+        slope = float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
+        show(measurement="growth", rows=rows, seconds=seconds, slope=slope, target=[0.9, 1.1])
         show(measurement="scalar sites", **worker.job("scalar_sites", sites=20))
-    with sides.worker("ours", cache) as worker:
+
+
+def chains(sides: Sides, _settings: Settings) -> None:
+    """What several chains cost beside one, on all cores; and the memory of a run."""
+    with sides.worker("ours") as worker:
+        facts = worker.job("chains", model="radon")
+        seconds = {int(count): each for count, each in facts["seconds"].items()}
+        for count, each in seconds.items():
+            show(
+                measurement="chains", chains=count, cores=facts["cores"], wall_s=each,
+                ratio=each / seconds[1], target=math.ceil(count / facts["cores"]),
+            )  # fmt: skip
+    with sides.worker("ours") as worker:
         facts = worker.job("memory", model="radon")
         show(measurement="memory", model="radon", rss_mb=facts["rss_mb"], target_mb=500)
 
 
-def _growth(worker: Worker) -> None:
-    rows = (1_000, 10_000, 100_000, 1_000_000)
-    seconds = [worker.job("scaling", rows=n)["seconds"] for n in rows]
-    slope = float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
-    show(measurement="growth", rows=rows, seconds=seconds, slope=slope, target=[0.9, 1.1])
+def imports(_sides: Sides, _settings: Settings) -> None:
+    """What `import quivers_nb.inference` adds to `import torch`, in new processes."""
+    text = (
+        "import time, torch; a = time.process_time(); import quivers_nb.inference;"
+        "print(time.process_time() - a)"
+    )
+    run = [sys.executable, "-c", text]
+    done = [subprocess.run(run, capture_output=True, check=True, cwd=ROOT) for _ in range(REPEATS)]
+    seconds = statistics.median(float(each.stdout) for each in done)
+    show(measurement="import", cpu_s=seconds, target_s=0.3, repeats=REPEATS)
 
 
-MEASUREMENTS = {"own": own, "nuts": nuts, "svi": svi, "vae": vae, "cold": cold}
+MEASUREMENTS = {
+    "imports": imports, "before": before, "gradient": gradient, "growth": growth, "chains": chains,
+    "nuts": nuts, "svi": svi, "vae": vae, "cold": cold,
+}  # fmt: skip
+OWN = ("imports", "before", "gradient", "growth", "chains")  # `--only own`: those without a peer
+
+
+def _pairs(text: str) -> dict[str, int]:
+    """``5`` for all models, or ``eight=9,irt=3`` for some; the others as in `PAIRS`."""
+    if text.isdigit():
+        return dict.fromkeys(PROGRAMS, int(text))
+    given = (each.split("=") for each in text.split(",") if each)
+    return PAIRS | {model: int(count) for model, count in given}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--peers", type=Path, default=ROOT / ".peers")
-    options.add_argument("--pairs", type=int, default=5)
+    options.add_argument("--pairs", type=_pairs, default="", help="5, or eight=9,irt=3")
     options.add_argument("--warmup", type=int, default=1000)
     options.add_argument("--draws", type=int, default=1000)
     options.add_argument("--steps", type=int, default=10_000)
@@ -355,8 +306,10 @@ def main() -> None:
             measurement="machine", cores=os.cpu_count(), load=os.getloadavg()[0],
             peers=sides.installed(), kernel=given.kernel, python=sys.version.split()[0],
         )  # fmt: skip
-        for name in given.only.split(","):
+        for name in given.only.replace("own", ",".join(OWN)).split(","):
+            begun = time.time()
             MEASUREMENTS[name](sides, settings)
+            show(measurement="duration", of=name, seconds=time.time() - begun)
 
 
 if __name__ == "__main__":

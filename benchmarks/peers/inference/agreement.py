@@ -11,6 +11,7 @@ from quivers_nb.inference import diagnose
 LARGEST_Z, TYPICAL_Z = 4.5, 1.3
 TYPICAL_SD, LARGEST_SD = 0.1, 0.5  # of the log ratio of standard deviations
 LEAST_ESS = 100.0  # below it a run says too little to agree or disagree
+UNDECIDED = "a run is worth only"
 
 Draws = dict[str, np.ndarray]  # (chains, draws, *shape) by site
 
@@ -33,7 +34,7 @@ def agreement(a: Draws, b: Draws) -> str:
     x, y = _matrix(a, names), _matrix(b, names)
     sizes = np.minimum(diagnose.ess_mean(x), diagnose.ess_mean(y))
     if sizes.min() < LEAST_ESS:
-        return f"a run is worth only {sizes.min():.0f} independent draws"
+        return f"{UNDECIDED} {sizes.min():.0f} independent draws"
     error = np.hypot(diagnose.mcse(x), diagnose.mcse(y))
     z = (x.mean((0, 1)) - y.mean((0, 1))) / error
     sds = np.log(x.std((0, 1)) / y.std((0, 1)))

@@ -1,6 +1,7 @@
 """This project's side of the inference benchmark. See `protocol`."""
 
 import ctypes
+import os
 import sys
 import time
 from functools import cache
@@ -22,12 +23,13 @@ from quivers_nb.inference import (
     SVI,
     AmortizedNormalGuide,
     AutoNormalGuide,
+    HMCKernel,
     NUTSKernel,
 )
-from quivers_nb.inference.native import NativeTarget, prepare
+from quivers_nb.inference.native import ChainSettings, NativeTarget, chain_settings, prepare
 from quivers_nb.inference.native.build import load
 from quivers_nb.inference.native.emit import header
-from quivers_nb.inference.native.function import toolchain
+from quivers_nb.inference.native.toolchain import compiler
 from quivers_nb.inference.target import flat
 
 FLOOR = Path(__file__).with_name("floor.c")
@@ -106,11 +108,10 @@ def vae(particles: int, steps: int, seed: int) -> tuple[dict[str, Any], Result]:
 @cache
 def hand_written() -> ctypes.CDLL:
     """The same densities written by hand, compiled with the flags of our own code."""
-    compiler, _ = toolchain()
     text = FLOOR.read_text(encoding="utf-8")
     return load(
         "\n".join(("typedef double real;", *map(header, ("scalar.h", "vector.h")), text)),
-        compiler,
+        compiler(),
         FUNCTIONS,
     )
 
@@ -141,14 +142,13 @@ def _per_call(library: Any, name: str, dim: int, data: Any, scratch: int) -> flo
 @cache
 def library_repeat() -> Any:
     """A C loop around a density: calls from Python would cost more than the gradient."""
-    compiler, _ = toolchain()
     text = """#include <stdint.h>
     typedef double (*density_fn)(const double *, double *, const void *const *, double *);
     void repeat(density_fn f, const double *q, double *g, const void *const *d, double *w,
                 int64_t n) { for (int64_t i = 0; i < n; i++) ((double *)q)[0] = 0.1 + 1e-9 *
                 f(q, g, d, w) / (1.0 + 1e9); }
     """
-    function = load(text, compiler, ("repeat",)).repeat
+    function = load(text, compiler(), ("repeat",)).repeat
     function.restype = None
     return function
 
@@ -220,6 +220,26 @@ export p
     return {}, {"sites": sites, "apart_ns": one * 1e9, "joined_ns": other * 1e9}
 
 
+def chains(model: str) -> tuple[dict[str, Any], Result]:
+    """Wall seconds of 1, 2 and 4 chains of one length on all cores, the least of three runs."""
+    native = _native(PROGRAMS[model], host_data(DATA[model]()))
+    kernel = HMCKernel(step_size=0.01, num_steps=10, adapt_step_size=False, adapt_mass_matrix=False)
+    settings = chain_settings(kernel, 0)
+    assert isinstance(settings, ChainSettings), settings
+    cores = len(os.sched_getaffinity(0))
+    seconds = {}
+    for count in (1, 2, 4):
+        times = []
+        for seed in range(3):
+            starts = np.full((count, native.target.dim), 0.1)
+            some = native.chains(settings, starts, seed, range(count), threads=cores)
+            begun = time.time()
+            some.advance(10_000, 10_000)
+            times.append(time.time() - begun)
+        seconds[count] = min(times)
+    return {}, {"cores": cores, "seconds": seconds}
+
+
 def memory(model: str) -> tuple[dict[str, Any], Result]:
     """Nothing but the run, for the peak of the resident set."""
     return nuts(model, 0, 1000, 1000, 4, {})
@@ -227,7 +247,7 @@ def memory(model: str) -> tuple[dict[str, Any], Result]:
 
 JOBS = {
     "nuts": nuts, "first_draw": first_draw, "svi": svi, "vae": vae, "gradient": gradient,
-    "scaling": scaling, "scalar_sites": scalar_sites, "memory": memory,
+    "scaling": scaling, "scalar_sites": scalar_sites, "memory": memory, "chains": chains,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from quivers_nb.inference.mcmc.kernel import Kernel
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.pathfinder import pathfinder
 from quivers_nb.inference.mcmc.starts import Start, find_start
-from quivers_nb.inference.native import prepared
+from quivers_nb.inference.native import begin_building, prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ def begin(
 ) -> Begun:
     """Set out with the chains of these numbers. Raises `UserError` where no start is found."""
     target, reference = start.target, eager(start.target)
-    known = prepared(target) if tier in ("auto", "native") else None
+    known = None
+    if tier in ("auto", "native"):
+        begin_building()
+        known = prepared(target)
     evaluate = reference if known is None else _either(known.evaluate, reference)
     rngs, points = _starts(start, seed, numbers, evaluate)
     if known is not None and difference_at(_stacked(points), known.evaluate, reference):

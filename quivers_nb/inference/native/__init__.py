@@ -47,6 +47,7 @@ from quivers_nb.inference.native.chains import (
 from quivers_nb.inference.native.function import NativeFunction, compile_graph
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.reuse import keep, recall
+from quivers_nb.inference.native.toolchain import begin_building, driver
 from quivers_nb.inference.target import Target
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "NativeTarget",
     "Progress",
     "Unavailable",
+    "begin_building",
     "chain_settings",
     "compile_graph",
     "prepare",
@@ -138,6 +140,10 @@ def chain_settings(kernel: Kernel, num_warmup: int) -> ChainSettings | Unavailab
             depth = 1
         case _:
             return Unavailable(f"{type(kernel).__name__} has no native driver")
+    try:
+        driver()
+    except Refusal as refusal:
+        return Unavailable(str(refusal))
     windows = schedule(num_warmup)
     kind = metric_kind(kernel.mass_matrix, kernel.adapt_from)
     return ChainSettings(

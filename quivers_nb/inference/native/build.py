@@ -255,7 +255,19 @@ def _same_arithmetic() -> Iterator[None]:
         mathematics.fesetenv(environment)
 
 
-def probe(source: str, symbols: tuple[str, ...]) -> tuple[Compiler, ctypes.CDLL]:
+def likeliest() -> Compiler | None:
+    """The compiler that `probe` will probably name: the first one there is, nothing tried."""
+    command = next(_candidates(), None)
+    if command is None:
+        return None
+    flags, libraries = FLAG_SETS[0]
+    try:
+        return Compiler(command, _version(command), flags, libraries)
+    except Refusal:
+        return None
+
+
+def probe(source: str) -> Compiler:
     """The first compiler and flags whose object of ``source`` loads and passes ``self_check``.
 
     Raises `Refusal` with the last reason when none does.
@@ -270,11 +282,11 @@ def probe(source: str, symbols: tuple[str, ...]) -> tuple[Compiler, ctypes.CDLL]
         for flags, libraries in FLAG_SETS:
             compiler = Compiler(command, version, flags, libraries)
             try:
-                library = load(source, compiler, (*symbols, "self_check"))
+                library = load(source, compiler, ("self_check",))
             except Refusal as refusal:
                 reason = refusal
                 continue
             if library.self_check() == 0:
-                return compiler, library
+                return compiler
             reason = Refusal(f"the code of {compiler.name} computes wrong results")
     raise reason

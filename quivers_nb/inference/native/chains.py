@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from quivers_nb.inference.mcmc.adaptation import MetricKind
 from quivers_nb.inference.mcmc.metric import Dense, LowRank, Metric
-from quivers_nb.inference.native.function import NativeFunction, aligned, toolchain
+from quivers_nb.inference.native.function import NativeFunction, aligned
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.toolchain import driver
 
 Floats = NDArray[np.float64]
 RUN, PAUSE, STOP = range(3)
@@ -165,7 +166,7 @@ class NativeChains:
             raise Refusal("native chains run in float64")
         if not 1 <= self.settings.max_tree_depth < 64:
             raise Refusal(f"max_tree_depth={self.settings.max_tree_depth} is not below 64")
-        _, self._driver = toolchain()
+        self._driver = driver()
         self._ends = np.array(sorted(self.settings.window_ends), dtype=np.int64)
         scales = np.ones_like(self.starts) if self.scales is None else self.scales
         each = zip(self.numbers, self.starts, scales, strict=True)

@@ -1,9 +1,7 @@
 """Compiled densities: `compile_graph` turns a recorded graph into a `NativeFunction`."""
 
 import ctypes
-import os
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import Any
 
@@ -14,11 +12,12 @@ from torch import Tensor
 
 import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
 from quivers_nb.inference.graph import Graph
-from quivers_nb.inference.native.build import Compiler, load, open_cache, probe
-from quivers_nb.inference.native.emit import emit, header
+from quivers_nb.inference.native.build import load
+from quivers_nb.inference.native.emit import emit
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.lowering import lower
 from quivers_nb.inference.native.program import Kernel, Program, Refusal
+from quivers_nb.inference.native.toolchain import compiler
 
 REAL = {torch.float64: "double", torch.float32: "float"}
 _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
@@ -26,48 +25,6 @@ GREATEST_SCRATCH = 2**27  # numbers
 GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
 LONG_SOURCE = 60_000  # characters, headers included: beyond, -O3 takes seconds
 LONG_WORK = 2**20  # iterations of all loops: a long source with as many wants vectors nevertheless
-_SAMPLER = (
-    "scalar.h", "vector.h", "probe.h", "random.h", "chain.h", "trajectory.h", "warmup.h",
-    "driver.c",
-)  # fmt: skip
-_DRIVER = (
-    "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
-)  # fmt: skip
-
-
-@cache
-def _toolchain(environment: tuple[str | None, ...]) -> tuple[Compiler, ctypes.CDLL] | Refusal:
-    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
-    del environment  # part of the key: a changed $CC is looked at again
-    try:
-        compiler, driver = probe("".join(map(header, _SAMPLER)), _DRIVER)
-    except Refusal as refusal:
-        return refusal
-    whole, address = ctypes.c_int64, ctypes.c_void_p
-    driver.chain_run.restype = driver.state_bytes.restype = driver.scratch_doubles.restype = whole
-    driver.chain_run.argtypes = [address] * 4 + [whole] + [address] * 4
-    driver.chain_start.argtypes = [address, address, ctypes.c_double]
-    driver.chain_start.restype = None
-    driver.state_bytes.argtypes = [whole]
-    driver.scratch_doubles.argtypes = [whole, whole]
-    driver.window_rows.restype, driver.window_rows.argtypes = whole, [address]
-    driver.window_close.restype, driver.window_close.argtypes = None, [address]
-    return compiler, driver
-
-
-def environment() -> tuple[str | None, ...]:
-    """What decides which compiler is found, and where objects live."""
-    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
-    return tuple(map(os.environ.get, names))
-
-
-def toolchain() -> tuple[Compiler, ctypes.CDLL]:
-    """The compiler that works here and the compiled sampler. Raises `Refusal` if there is none."""
-    open_cache()
-    found = _toolchain(environment())
-    if isinstance(found, Refusal):
-        raise Refusal(str(found))
-    return found
 
 
 def aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:
@@ -135,7 +92,7 @@ def compile_graph(graph: Graph) -> NativeFunction:
     """
     if len(graph.nodes) > GREATEST_GRAPH:
         raise Refusal(f"{len(graph.nodes)} operations would take too long to compile")
-    compiler, _ = toolchain()
+    found = compiler()
     dtype = graph.inputs[0].dtype
     if dtype not in REAL:
         raise Refusal(f"there is no native code for {dtype}")
@@ -144,8 +101,8 @@ def compile_graph(graph: Graph) -> NativeFunction:
     if source.scratch > GREATEST_SCRATCH:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
     if len(source.text) > LONG_SOURCE:
-        compiler = compiler.hasty(vectors=_iterations(program) > LONG_WORK)
-    library = load(source.text, compiler, ("density",))
+        found = found.hasty(vectors=_iterations(program) > LONG_WORK)
+    library = load(source.text, found, ("density",))
     library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
     return NativeFunction(

@@ -15,7 +15,8 @@ from threading import Lock
 import torch
 
 from quivers_nb.inference.identity import GREATEST, Identified, digest
-from quivers_nb.inference.native.function import NativeFunction, environment
+from quivers_nb.inference.native.function import NativeFunction
+from quivers_nb.inference.native.toolchain import environment
 from quivers_nb.inference.target import Target
 
 MOST = 4  # functions of one program

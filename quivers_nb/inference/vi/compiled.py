@@ -20,8 +20,9 @@ from torch.nn import Parameter
 from quivers_nb.inference.graph import RecordingError, record_draws
 from quivers_nb.inference.native.build import load
 from quivers_nb.inference.native.emit import header
-from quivers_nb.inference.native.function import REAL, NativeFunction, compile_graph, toolchain
+from quivers_nb.inference.native.function import REAL, NativeFunction, compile_graph
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.toolchain import compiler
 from quivers_nb.inference.vi.flatten import FlatStep, flattened
 from quivers_nb.inference.vi.traced import (
     Loss,
@@ -45,9 +46,8 @@ class _Adam(ctypes.Structure):
 
 @cache
 def _stepper(real: str) -> Any:
-    compiler, _ = toolchain()
     source = f"typedef {real} real;\n" + header("fit.c")
-    function = load(source, compiler, ("fit",)).fit
+    function = load(source, compiler(), ("fit",)).fit
     address, whole = ctypes.c_void_p, ctypes.c_int64
     function.restype = whole
     function.argtypes = [address] * 8 + [whole, address, whole, address]

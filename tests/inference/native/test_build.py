@@ -13,8 +13,8 @@ import torch
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
 from quivers_nb.inference.native import NativeTarget, Unavailable, build, function, prepare
-from quivers_nb.inference.native.function import toolchain
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.toolchain import compiler
 from quivers_nb.inference.target import Target
 
 POINT = torch.zeros(3, dtype=torch.float64)
@@ -242,8 +242,7 @@ def test_the_ziglang_wheel_serves_where_there_is_no_other_compiler(cache, tmp_pa
     monkeypatch.setattr(build.shutil, "which", lambda _: None)
     found = _prepared()
     assert isinstance(found, NativeTarget), found
-    compiler, _ = toolchain()
-    assert compiler.command[1:3] == ("-m", "ziglang")
+    assert compiler().command[1:3] == ("-m", "ziglang")
 
 
 def test_what_would_take_too_long_or_too_much_is_refused(cache, monkeypatch):

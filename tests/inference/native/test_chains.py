@@ -14,9 +14,7 @@ from quivers_nb.inference.native import (
     NativeChains,
     Unavailable,
     chain_settings,
-)
-from quivers_nb.inference.native import (
-    function as compiled_functions,
+    toolchain,
 )
 from quivers_nb.inference.native.emit import header
 from quivers_nb.inference.native.program import Refusal
@@ -205,9 +203,7 @@ MUTANTS = {
 def test_a_broken_sampler_is_caught_by_its_moments(function, name, tmp_path, monkeypatch):
     right, wrong = MUTANTS[name]
     assert "".join(map(header, SOURCES)).count(right) == 1
-    monkeypatch.setattr(
-        compiled_functions, "header", lambda file: header(file).replace(right, wrong)
-    )
+    monkeypatch.setattr(toolchain, "header", lambda file: header(file).replace(right, wrong))
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(tmp_path))
     assert not _moments_are_right(function)
 

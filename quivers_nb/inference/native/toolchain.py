@@ -1,0 +1,111 @@
+"""The compiler that works here and the compiled sampler: found once, built while a model is read.
+
+Three objects are wanted before the first leapfrog of a new model: a small one that checks the
+compiler's arithmetic, the sampler, and the model's density. The first and the second are built side
+by side, from the moment that `begin_building` is called, and the third beside the second.
+"""
+
+import ctypes
+import os
+from contextlib import suppress
+from functools import cache
+from threading import Lock, Thread
+
+from quivers_nb.inference.native.build import Compiler, likeliest, load, open_cache, probe
+from quivers_nb.inference.native.emit import header
+from quivers_nb.inference.native.program import Refusal
+
+_CHECK = ("scalar.h", "vector.h", "probe.h")
+_SAMPLER = (
+    "scalar.h", "vector.h", "random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c",
+)  # fmt: skip
+_DRIVER = (
+    "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
+)  # fmt: skip
+_Environment = tuple[str | None, ...]
+_COMPILER, _SAMPLER_BUILT = Lock(), Lock()
+
+
+def environment() -> _Environment:
+    """What decides which compiler is found, and where objects live."""
+    names = ("CC", "PATH", "QUIVERS_NB_CACHE", "XDG_CACHE_HOME", "HOME")
+    return tuple(map(os.environ.get, names))
+
+
+def compiler() -> Compiler:
+    """The compiler that works here. Raises `Refusal` if there is none."""
+    open_cache()
+    with _COMPILER:
+        found = _compiler(environment())
+    if isinstance(found, Refusal):
+        raise Refusal(str(found))
+    return found
+
+
+def driver() -> ctypes.CDLL:
+    """The compiled sampler. Raises `Refusal` if there is no compiler."""
+    open_cache()
+    with _SAMPLER_BUILT:
+        found = _driver(environment())
+    if isinstance(found, Refusal):
+        raise Refusal(str(found))
+    return found
+
+
+def begin_building() -> None:
+    """Look for the compiler and build the sampler in the background, if that is not done yet."""
+    if environment() not in _BEGUN:
+        _BEGUN.add(environment())
+        for each in (compiler, driver):
+            Thread(target=_unless_refused, args=(each,), name=f"native {each.__name__}").start()
+
+
+_BEGUN: set[_Environment] = set()
+
+
+def _unless_refused(build: object) -> None:
+    with suppress(Refusal):  # kept, and raised again where the result is wanted
+        build()  # type: ignore[operator]
+
+
+@cache
+def _compiler(_environment: _Environment) -> Compiler | Refusal:
+    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
+    try:
+        return probe("".join(map(header, _CHECK)))
+    except Refusal as refusal:
+        return refusal
+
+
+@cache
+def _driver(_environment: _Environment) -> ctypes.CDLL | Refusal:
+    try:
+        return _declared(_sampler())
+    except Refusal as refusal:
+        return refusal
+
+
+def _sampler() -> ctypes.CDLL:
+    """Built by the compiler that will probably be the one, while that is still being checked."""
+    source, guess = "".join(map(header, _SAMPLER)), likeliest()
+    built: ctypes.CDLL | None = None
+    if guess is not None:
+        with suppress(Refusal):  # it may not know the flags; `compiler` then finds others
+            built = load(source, guess, _DRIVER)
+    found = compiler()
+    if built is not None and found == guess:
+        return built
+    return load(source, found, _DRIVER)
+
+
+def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:
+    whole, address = ctypes.c_int64, ctypes.c_void_p
+    driver.chain_run.restype = driver.state_bytes.restype = driver.scratch_doubles.restype = whole
+    driver.chain_run.argtypes = [address] * 4 + [whole] + [address] * 4
+    driver.chain_start.argtypes = [address, address, ctypes.c_double]
+    driver.chain_start.restype = None
+    driver.state_bytes.argtypes = [whole]
+    driver.scratch_doubles.argtypes = [whole, whole]
+    driver.window_rows.restype, driver.window_rows.argtypes = whole, [address]
+    driver.window_close.restype, driver.window_close.argtypes = None, [address]
+    return driver
