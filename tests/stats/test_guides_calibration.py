@@ -87,11 +87,11 @@ def located(make, parts, factor: float = 1.0):
         low, *_, high = torch.linalg.eigvalsh(precision).tolist()
         optim = torch.optim.SGD([loc], lr=2 * len(x) / (low + high))
         right = log_scale.detach().clone()
+        rng = torch.Generator()
+        svi = SVI(model, guide, optim, ELBO(1, StickingTheLanding()), generator=rng)
 
         def method(model, x, obs, seed):
-            rng = torch.Generator().manual_seed(0)
-            objective = ELBO(1, StickingTheLanding())
-            svi = SVI(model, guide, optim, objective, generator=rng, tier="eager")
+            rng.manual_seed(0)
             for _ in range(STEPS):
                 svi.step(x, obs)
             with torch.no_grad():
