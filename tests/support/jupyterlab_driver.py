@@ -57,8 +57,12 @@ DONE = """() => {
     return idle && cells.every(cell => cell.executionCount !== null);
 }"""
 
-# What Notebook 7.6 raises at its start, with an empty notebook and without our extension.
-THEIRS = {"Cannot read properties of undefined (reading 'schema')"}
+# What Notebook 7.6 says at its start: the first also of an empty notebook without our extension,
+# the second where the notebook is not in the topmost folder.
+THEIRS = {
+    "Cannot read properties of undefined (reading 'schema')",
+    "Command 'filebrowser:open-path' not registered.",
+}
 
 # The settings of a user who has answered the question about news.
 SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}}
