@@ -71,7 +71,21 @@ def check_declared(
             hint=None if near is None else f"did you mean `{near}`?",
         )
         return
+    if Effect.PURE in declared and len(declared) > 1:
+        _not_pure(setting, report)
+        return
     _compare(setting, declared, used, report)
+
+
+def _not_pure(setting: Setting, report: Report) -> None:
+    pure = next(name for name in setting.names if name.text == Effect.PURE.value)
+    others = ", ".join(name.text for name in setting.names if name.text != Effect.PURE.value)
+    report.error(
+        "Q0525",
+        f"the program declares Pure, which admits no effect, together with {others}",
+        pure.span,
+        hint="drop `Pure`, or all the others",
+    )
 
 
 def _compare(

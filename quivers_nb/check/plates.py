@@ -3,8 +3,11 @@
 from quivers_nb.check.axes import Axes, Clash, match, shown, shown_all
 from quivers_nb.check.draw import Draw, Remainder
 from quivers_nb.check.environment import Environment
+from quivers_nb.check.options import Setting
+from quivers_nb.check.term import FamilyCall
 from quivers_nb.check.values import own_axes
-from quivers_nb.diagnostics.diagnostic import Because
+from quivers_nb.diagnostics.diagnostic import Because, Label
+from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.syntax import tree
 
 Plated = tree.SampleStep | tree.ObserveStep | tree.MarginalizeStep
@@ -30,6 +33,40 @@ def check_plate(
             good = False
             _unmatched(left, plate, fault, step, env)
     return good
+
+
+def check_shared(
+    step: tree.SampleStep, per: Setting | None, plate: Axes, draw: Draw, env: Environment
+) -> bool:
+    """A plate is shared by all rows (R1, R11): it cannot be one per row as well."""
+    if per is None:
+        return True
+    name, label = step.names[0].text, []
+    if step.index is not None:
+        label = [Label(step.index.span, f"a plate over {shown_all(plate)}")]
+    env.scope.report.error(
+        "Q0524",
+        f"`{name}` is drawn over a plate, which all rows share, and `per=row` asks for one per row",
+        per.span,
+        labels=label,
+        hint=_one_per_row(name, plate, draw),
+    )
+    return False
+
+
+def _one_per_row(name: str, plate: Axes, draw: Draw) -> str:
+    """How to have as many values in each row, or one for all rows."""
+    total = 1
+    for axis in plate:
+        total = axis.obj.size * total if isinstance(axis.obj.size, int) else 0
+    shared = "drop `[per=row]` if all rows share them"
+    source = draw.source
+    scalar = isinstance(source, FamilyCall) and not FAMILIES[source.family].event_rank
+    if total == 1 and plate:
+        return "drop what follows the name for one per row, or `[per=row]` for one that is shared"
+    if total and scalar and draw.discrete is False:
+        return f"`sample {name} : Real {total} <- … [per=row]` draws them in each row; {shared}"
+    return f"a kernel into a space, `sample {name} <- k(input)`, draws one vector per row; {shared}"
 
 
 def _row_wise(left: Remainder, env: Environment) -> None:

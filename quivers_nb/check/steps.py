@@ -21,7 +21,7 @@ from quivers_nb.check.indices import (
 from quivers_nb.check.inline import SizeHint, inline_draw
 from quivers_nb.check.measures import measure_draw
 from quivers_nb.check.options import Settings, read_options
-from quivers_nb.check.plates import check_plate
+from quivers_nb.check.plates import check_plate, check_shared
 from quivers_nb.check.scope import Group, Template
 from quivers_nb.check.templates import check_template_step
 from quivers_nb.check.tensors import aligned
@@ -70,7 +70,8 @@ def check_sample(step: tree.SampleStep, env: Environment) -> Step | None:
     if len(step.names) > 1:
         return _destructured(step, index, draw, env)
     value = _value(step, index, draw, env)
-    if value is None:
+    shared = index.plate is None or check_shared(step, options.get("per"), index.plate, draw, env)
+    if value is None or not shared:
         _bind_unknown(step.names, env)
         return None
     _warn_one_per_row(step, index, draw, options, env)

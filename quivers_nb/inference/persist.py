@@ -86,8 +86,8 @@ def load(path: Location, into: Any = None, *, other_source: bool = False) -> Any
     """Read a file: draws are returned, weights and parameters are put into ``into``, which is too.
 
     ``into`` is the model, for a guide the guide; draws can be read without one, unchecked. The
-    saved hash must be that of the model; ``other_source=True`` accepts a model whose text has
-    changed, if everything else fits. Nothing is changed unless all of it fits.
+    saved hash must be that of the model; ``other_source=True`` accepts a model whose text, sizes or
+    tables have changed, if everything else fits. Nothing is changed unless all of it fits.
 
     Raises `UserError` if the file is missing, truncated or altered, was not written by `save`, or
     does not fit; every misfit is named.
@@ -249,8 +249,8 @@ def _check_origin(
         differences = _differences(saved.origin, here)
         if differences:
             way_out = (
-                'build the model from the saved text, manifest(path)["model"]["source"], or pass '
-                "other_source=True to accept the change"
+                'build the model from the saved text, manifest(path)["model"]["source"], with the '
+                "tables and sizes of then, or pass other_source=True to accept the change"
             )
         misfits = [*differences, *misfits]
     if any("saved torch.float" in misfit for misfit in misfits):

@@ -73,7 +73,7 @@ class Model(nn.Module):
         self.sizes = dict(sizes)
         self._late: Mapping[str, int] = {}  # sizes that only data give
         self.compiled, work = compile_program(program, storage)
-        self._keys = tuple(work.keys)
+        self._keys, self._tables = tuple(work.keys), storage.digests
         self._owner_paths = dict(work.paths)
         self._slots = {owner: storage.slots[owner] for owner in work.paths}
         self._names: list[tuple[str, str]] = []
@@ -100,9 +100,9 @@ class Model(nn.Module):
 
     @property
     def origin(self) -> Origin:
-        """Name, text and sizes, by which saved files know it again."""
+        """Name, text, sizes and tables, by which saved files know it again."""
         sizes = tuple(sorted(self.sizes.items()))
-        return Origin(self.name, self.checked.source.text, sizes)
+        return Origin(self.name, self.checked.source.text, sizes, self._tables)
 
     @property
     def observed_names(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ per module and cloned into every copy (section 5.4).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import Parameter
 
 from quivers_nb.check.term import Generator, Morphism, Owner
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.origin import table_digest
 from quivers_nb.kernels.finite import KnownTable
 from quivers_nb.lower.parameters import initial_tensors
 
@@ -40,6 +42,11 @@ class Storage:
     births: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     data: Mapping[str, np.ndarray] = field(default_factory=dict)  # what `from_data` reads
     tables: dict[tuple[str | None, int, int], KnownTable] = field(default_factory=dict)
+
+    @cached_property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """The tables that `from_data` reads, by name, each with a hash of its contents."""
+        return tuple((name, table_digest(self.data[name])) for name in sorted(self.data))
 
     def place(self, generators: Sequence[Generator], key: str) -> None:
         """Give the owners a block, stacked when there are several; known owners keep theirs."""

@@ -118,13 +118,15 @@ def saved_seed(path: Path) -> int | None:
 def facts_of(
     model: Model, x: Tensor | None, data: Values | None, **settings: Any
 ) -> dict[str, Any]:
-    """What identifies a run: its settings, the text of its model, and a hash of what it sees."""
+    """What identifies a run: its settings, the text of its model, and hashes of what it sees."""
     origin = origin_of(model)
     given = {"": x, **by_name(data)}
     tensors = {name: torch.as_tensor(v) for name, v in given.items() if v is not None}
     weights = {f"{key}": value for key, value in model.storage().items()}
+    tables = {} if origin is None else dict(origin.tables)
     return {
         **settings,
+        **({"tables": tables} if tables else {}),
         "model": None if origin is None else sha256(origin.source.encode()).hexdigest()[:16],
         "data": digest({n: t.detach().cpu().contiguous() for n, t in tensors.items()})[:16],
         "weights": {key: list(value.shape) for key, value in weights.items()},

@@ -263,6 +263,49 @@ def test_sizes_and_the_name_of_the_program_are_part_of_the_model(tmp_path):
     refuses(tmp_path / "w", renamed, "program: saved `rows`, here `lines`")
 
 
+X2, OBS2 = torch.tensor([0, 1]), {"y": [0.3, 0.1]}
+
+
+def table(rows, other=((0.5, 0.5), (0.5, 0.5))):
+    source = """object X : FinSet 2
+morphism w : X -> X [role=observed] ~ from_data("w")
+morphism v : X -> X [role=observed] ~ from_data("v")
+program p(i) : X -> X
+    sample m : 1 <- Normal(0.0, 1.0)
+    sample a <- v(i)
+    sample b <- w(a)
+    let t = m + b
+    observe y <- Normal(t, 1.0)
+    return m
+export p
+"""
+    return loads(source, {"w": rows, "v": other}).morphism
+
+
+def test_the_contents_of_tables_are_part_of_the_model(tmp_path):
+    rows = [[0.9, 0.1], [0.2, 0.8]]
+    run = MCMC(NUTSKernel(), 10, 8, seed=3, tier="eager").run(table(rows), X2, OBS2)
+    save(tmp_path / "d", run)
+    assert (
+        load(tmp_path / "d", table(torch.tensor(rows, dtype=torch.float64))).origin
+        == table(rows).origin
+    )
+    changed = table([[0.9, 0.1], [0.2, 0.8000001]])
+    refuses(tmp_path / "d", changed, "contents of the table `w`: saved sha256", "other_source=True")
+    with pytest.raises(UserError) as refused:
+        load(tmp_path / "d", changed)
+    assert "`v`" not in str(refused.value)
+    refuses(tmp_path / "d", table(rows, [[0.4, 0.6], [0.5, 0.5]]), "contents of the table `v`")
+    assert same(load(tmp_path / "d", changed, other_source=True).samples, run.samples)
+
+
+def test_a_file_that_notes_no_tables_is_read_and_says_which_it_misses(tmp_path):
+    rows = [[0.9, 0.1], [0.2, 0.8]]
+    run = MCMC(NUTSKernel(), 5, 4, seed=3, tier="eager").run(table(rows), X2, OBS2)
+    save(tmp_path / "d", replace(run, origin=replace(run.origin, tables=())))
+    refuses(tmp_path / "d", table(rows), "the table `v`: saved none is noted, here sha256", "`w`")
+
+
 def test_every_misfit_is_named(tmp_path):
     one = model()
     save(tmp_path / "w", one)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from quivers_nb import UserError, fit_nuts, fit_svi
+from quivers_nb.dsl import loads
 from quivers_nb.inference import ELBO, RunningMean, ScoreFunction
 from quivers_nb.session import checkpoint as module
 from quivers_nb.session.run import State
@@ -274,3 +275,24 @@ def test_what_a_checkpoint_cannot_hold_is_refused_at_once(tmp_path):
     objective = ELBO(num_particles=2, estimator=ScoreFunction(RunningMean()))
     with pytest.raises(UserError, match="remembers earlier steps"):
         fit_svi(HandModel(), X, DATA, objective=objective, checkpoint=tmp_path / "a.qvr")
+
+
+def test_a_run_does_not_go_on_with_another_table(tmp_path):
+    source = """object X : FinSet 2
+morphism w : X -> X [role=observed] ~ from_data("w")
+program p(i) : X -> X
+    sample m : 1 <- Normal(0.0, 1.0)
+    sample a <- w(i)
+    let t = m + a
+    observe y <- Normal(t, 1.0)
+    return m
+export p
+"""
+    rows, path = torch.tensor([0, 1]), tmp_path / "run"
+    options = {"warmup": 5, "chains": 1, "seed": 1, "block": True}
+    for _ in range(2):  # the second goes on from the first
+        model = loads(source, {"w": [[0.5, 0.5], [0.5, 0.5]]}).morphism
+        fit_nuts(model, rows, {"y": [0.3, 0.1]}, draws=6, checkpoint=path, **options)
+    other = loads(source, {"w": [[0.4, 0.6], [0.5, 0.5]]}).morphism
+    with pytest.raises(UserError, match=r"checkpoint of another run .tables: saved {'w'"):
+        fit_nuts(other, rows, {"y": [0.3, 0.1]}, draws=6, checkpoint=path, **options)
