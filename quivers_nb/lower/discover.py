@@ -10,6 +10,7 @@ from quivers_nb.diagnostics.errors import InternalError, UserError
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.lower.answers import Answer, Kind, SiteKey
 from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.latents import endless_message
 from quivers_nb.lower.ranges import finite_size
 from quivers_nb.lower.run import MAX_BRANCHES
 from quivers_nb.spaces.support import Counts
@@ -92,10 +93,7 @@ def _finite_message(site: SiteKey, dist: Dist, proposal: str | None) -> str:
         )
     counts = dist.support
     if isinstance(counts, Counts) and counts.high is None and not counts.labels:
-        return (
-            f"`{site.path}` is a discrete latent ({dist.label}), which has no gradient and no end "
-            "to be summed to: give its value, or observe with a family that has it summed out"
-        )
+        return endless_message(site.path, dist.label)
     if site.kernel:
         return (
             f"`{site.path}` is a discrete latent drawn by a kernel, which has no gradient: compose "

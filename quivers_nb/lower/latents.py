@@ -21,6 +21,7 @@ from quivers_nb.spaces.support import (
     Below,
     Between,
     Bound,
+    Counts,
     RealLine,
     SimplexSupport,
     Support,
@@ -48,9 +49,26 @@ def latent_shapes(
         if prefix + name in observed or all(prefix + n in observed for n in step.names):
             continue
         if step.plate is None and _is_discrete(step):
+            _refuse_endless(step, prefix + name)
             continue  # summed in fits, or refused there
         out.append(_latent(compiled, step, prefix + name, sizes))
     return tuple(out)
+
+
+def endless_message(name: str, family: str) -> str:
+    """Why no fit has a latent count without an end, and what to do."""
+    return (
+        f"`{name}` is a discrete latent ({family}), which has no gradient and no end to be summed "
+        "to: give its value, or observe with a family that has it summed out"
+    )
+
+
+def _refuse_endless(step: ir.SampleStep, name: str) -> None:
+    if not isinstance(step.source, ir.FamilyCall):
+        return
+    support = FAMILIES[step.source.family].support
+    if isinstance(support, Counts) and support.high is None and not support.labels:
+        raise UserError(endless_message(name, step.source.family))
 
 
 def _is_discrete(step: ir.SampleStep) -> bool:

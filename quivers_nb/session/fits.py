@@ -135,9 +135,10 @@ def fit_svi(
 ) -> "SviRun":
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
 
-    ``guide`` is one, or makes one of the model and the observed names (as a class of guides does);
-    None is `AutoNormalGuide`, or `EmptyGuide` where only weights are fitted. ``optimizer`` is one,
-    or makes one of the parameters of guide and model; None is Adam with learning rate ``lr``.
+    ``guide`` is one, or makes one of the model and the observed names (as a class of guides does;
+    a class that reads the input, `AmortizedNormalGuide` or a ``partial`` of it, sees it too); None
+    is `AutoNormalGuide`, or `EmptyGuide` where only weights are fitted. ``optimizer`` is one, or
+    makes one of the parameters of guide and model; None is Adam with learning rate ``lr``.
     ``objective`` None is `ELBO`. ``minibatch`` is the number of rows that a step sees, in an order
     that depends on ``seed`` alone. ``threads`` is torch's number of them. ``checkpoint`` is as in
     `fit_nuts`; a run that goes on may have more steps. See `SVI` for the other options;
@@ -149,7 +150,9 @@ def fit_svi(
     if steps < 1 or not lr > 0.0:
         raise UserError(f"steps={steps}, lr={lr}: must be positive")
     data = by_name(data)
-    made = _guide(_sized(model, x, data), frozenset(data), guide)
+    made = _guide(_sized(model, x, data), x, data, guide)
+    if optimizer is None:
+        _refuse_no_parameters(model, made)
     seeded = _seed(seed, checkpoint)
     generator = Generator().manual_seed(seeded)
     some = None if minibatch is None else batches(model, x, data, minibatch, seeded)
@@ -251,9 +254,10 @@ def _hand_over(before: Run[Any], run: Run[Any]) -> None:
         run.refuse(error)
 
 
-def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None) -> Guide:
+def _guide(model: Model, x: Tensor | None, data: Values, guide: Guide | MakeGuide | None) -> Guide:
+    names = frozenset(data)
     if guide is None:
-        latents = model.declared_latents(frozenset(names))
+        latents = model.declared_latents(names)
         return AutoNormalGuide(model, names) if latents else EmptyGuide(model, names)
     if hasattr(guide, "rsample") and not isinstance(guide, type):
         return cast("Guide", guide)
@@ -262,7 +266,20 @@ def _guide(model: Model, names: Collection[str], guide: Guide | MakeGuide | None
             f"guide={guide!r}: a guide, or what makes one of (model, observed_names), is wanted, "
             "such as `AutoNormalGuide` of quivers_nb.inference"
         )
+    # A class that reads the input, or a partial of it that leaves its width open, sees it.
+    for_input = getattr(getattr(guide, "func", guide), "for_input", None)
+    options = getattr(guide, "keywords", {})
+    if for_input is not None and "in_features" not in options:
+        return cast("Guide", for_input(model, names, x, data, **options))
     return cast("MakeGuide", guide)(model, names)
+
+
+def _refuse_no_parameters(model: Model, guide: Guide) -> None:
+    if next(_parameters(guide), None) is None and next(iter(model.parameters()), None) is None:
+        raise UserError(
+            "there is nothing to fit: the model has no weights, and its guide no parameters. Sites "
+            "with finitely many values are summed exactly, and need no fit"
+        )
 
 
 def _sized(model: Model, x: Tensor | None, data: Values) -> Model:

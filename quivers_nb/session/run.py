@@ -21,7 +21,7 @@ from quivers_nb.session.live import claim, release
 from quivers_nb.session.log import Progress
 from quivers_nb.session.publisher import GREATEST_ROWS, Publisher, Subscriber
 from quivers_nb.session.rules import StopRule
-from quivers_nb.session.state import Event, Job, State
+from quivers_nb.session.state import Event, Job, State, Waited
 
 SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
 
@@ -127,8 +127,8 @@ class Run(Generic[R]):
 
     # --- waiting -----------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Whether the run is over, after at most ``timeout`` seconds. Never raises its error."""
+    def wait(self, timeout: float | None = None) -> Waited:
+        """True if the run is over, after at most ``timeout`` seconds; says how. Never raises."""
         over: SimpleQueue[None] = SimpleQueue()
         wake = lambda: over.put(None)  # noqa: E731
         end = None if timeout is None else monotonic() + timeout
@@ -138,9 +138,9 @@ class Run(Generic[R]):
                 left = SLICE if end is None else min(SLICE, max(end - monotonic(), 0.0))
                 with suppress(Empty):
                     over.get(timeout=left)
-                    return True
+                    return Waited(self._state)
                 if end is not None and monotonic() >= end:
-                    return self._state.over
+                    return Waited(self._state)
         finally:
             with suppress(ValueError):
                 self._at_end.remove(wake)

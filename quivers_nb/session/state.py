@@ -33,6 +33,21 @@ class Event:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What a wait came to: true if the run is over, however it ended; as text, where it stands."""
+
+    state: State
+
+    def __bool__(self) -> bool:
+        return self.state.over
+
+    def __repr__(self) -> str:
+        if self.state is State.FAILED:
+            return "failed: .result raises what went wrong"
+        return f"{self.state}" if self else f"{self.state}, not over yet"
+
+
 class Control(Protocol):
     """What a job sees of its run."""
 

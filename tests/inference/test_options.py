@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import ELBO, MCMC, SVI, AutoNormalGuide, HMCKernel, NUTSKernel
-from quivers_nb.inference.options import UnknownOption
+from quivers_nb.inference.options import UnknownOption, WrongOption
 from quivers_nb.session.fits import fit_nuts, fit_svi
 from tests.inference.vi.conjugate import Conjugate
 
@@ -55,3 +56,46 @@ def test_options_that_exist_pass_by_place_and_by_name():
     assert SVI(MODEL, guide, optim, objective=ELBO(2)).objective == ELBO(2)
     with pytest.raises(TypeError, match="missing"):
         MCMC(NUTSKernel())
+
+
+@pytest.mark.parametrize(
+    ("call", "option", "value", "wanted"),
+    [
+        (
+            lambda **o: fit_nuts(MODEL, **o),
+            "draws",
+            "many",
+            "a whole number is wanted, such as 1000",
+        ),
+        (lambda **o: fit_nuts(MODEL, **o), "warmup", 5.5, "a whole number is wanted"),
+        (lambda **o: fit_nuts(MODEL, **o), "chains", True, "a whole number is wanted, such as 4"),
+        (lambda **o: fit_nuts(MODEL, **o), "draws", None, "a whole number is wanted"),
+        (lambda **o: fit_nuts(MODEL, **o), "seed", "x", "a whole number or None is wanted"),
+        (lambda **o: fit_nuts(MODEL, **o), "target_accept", "0.9", "a number is wanted, such as"),
+        (lambda **o: fit_nuts(MODEL, **o), "tier", 2, "a text is wanted, such as 'auto'"),
+        (lambda **o: fit_svi(MODEL, **o), "lr", torch.ones(2), "a number is wanted, such as 0.01"),
+        (lambda **o: fit_svi(MODEL, **o), "block", "yes", "True or False is wanted"),
+        (lambda **o: MCMC(NUTSKernel(), 5, **o), "num_samples", "5", "a whole number is wanted"),
+        (NUTSKernel, "max_tree_depth", [10], "a whole number is wanted"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_with_what_is_wanted(call, option, value, wanted):
+    with pytest.raises(WrongOption, match=rf"`{option}` of `\w+` is ") as caught:
+        call(**{option: value})
+    said = str(caught.value)
+    assert wanted in said
+    assert "Q0802" in said
+    assert isinstance(caught.value, UserError)
+
+
+def test_numbers_of_numpy_and_tensors_of_one_number_are_numbers():
+    kernel = NUTSKernel(np.float32(0.25), max_tree_depth=np.int64(4))
+    assert kernel.step_size == 0.25
+    assert MCMC(kernel, torch.tensor(5), np.int32(6), num_chains=1)
+    with pytest.raises(WrongOption, match="num_warmup"):
+        MCMC(kernel, torch.tensor(5.5), 6)
+
+
+def test_arguments_that_do_not_fit_are_named_by_the_call_itself():
+    with pytest.raises(TypeError, match="multiple values for argument 'step_size'"):
+        NUTSKernel(0.1, step_size=0.2)

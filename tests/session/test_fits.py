@@ -1,6 +1,7 @@
 """Fits as runs: the same numbers as without a run, whatever happens on the way; faults."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from quivers_nb.inference import (
     ELBO,
     MCMC,
     SVI,
+    AmortizedNormalGuide,
     AutoMultivariateNormal,
     AutoNormalGuide,
+    EmptyGuide,
     NUTSKernel,
     Predictive,
 )
@@ -35,6 +38,13 @@ program plain : R3 -> R3
     observe y <- Normal(m, s)
     return y
 export plain
+"""
+
+ONLY = """program p : 1 -> 1
+    sample z <- {}
+    observe y <- Normal(z, 1.0)
+    return z
+export p
 """
 
 
@@ -116,6 +126,49 @@ def test_a_fit_of_a_guide_is_that_of_svi():
 def test_what_is_no_guide_is_named() -> None:
     with pytest.raises(UserError, match=r"guide='normal': a guide, .* such as `AutoNormalGuide`"):
         fit_svi(HandModel(), X, DATA, guide="normal")
+
+
+def test_an_amortized_guide_is_made_in_one_line():
+    run = fit_svi(HandModel(), X, DATA, guide=AmortizedNormalGuide, steps=5, seed=0, block=True)
+    assert sorted(run.guide.networks["moments_z"].layers[0].weight.shape) == [1, 32]
+    wide = torch.cat([X, X * X, X**3], -1)
+    run = fit_svi(HandModel(), wide, DATA, guide=AmortizedNormalGuide, steps=2, seed=0, block=True)
+    assert 3 in run.guide.networks["moments_z"].layers[0].weight.shape
+    of_y = partial(AmortizedNormalGuide, hidden=(3,), features=lambda x, obs: obs["y"][:, None])
+    run = fit_svi(HandModel(), X, DATA, guide=of_y, steps=5, seed=0, block=True)
+    assert sorted(run.guide.networks["moments_z"].layers[0].weight.shape) == [1, 3]
+    given = partial(AmortizedNormalGuide, in_features=X.shape[-1])
+    assert fit_svi(HandModel(), X, DATA, guide=given, steps=5, seed=0, block=True).result
+    alone = AmortizedNormalGuide(HandModel(), {"y"}, in_features=X.shape[-1])
+    assert fit_svi(HandModel(), X, DATA, guide=alone, steps=5, seed=0, block=True).guide is alone
+    with pytest.raises(UserError, match=r"in_features=x.shape\[-1\]. fit_svi"):
+        AmortizedNormalGuide(HandModel(), {"y"})
+    flat = partial(AmortizedNormalGuide, features=lambda x, obs: obs["y"])
+    with pytest.raises(UserError, match=r"shape \(8,\).*\(8, 'in_features'\).* are wanted: give"):
+        fit_svi(HandModel(), X, DATA, guide=flat)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda model, data: fit_svi(model, None, data),
+        lambda model, data: fit_svi(model, None, data, guide=AutoMultivariateNormal),
+        lambda model, data: fit_nuts(model, None, data, block=True),
+    ],
+)
+def test_a_count_without_an_end_is_refused_by_name_in_every_fit(fit):
+    model = loads(ONLY.format("Poisson(2.0)")).morphism
+    with pytest.raises(UserError, match=r"`z` is a discrete latent .Poisson.*no end to be summed"):
+        fit(model, {"y": 1.0})
+    assert EmptyGuide(model, {"y", "z"}).covered.latents == ()
+
+
+def test_a_model_of_summed_sites_alone_has_nothing_to_fit():
+    model = loads(ONLY.format("Bernoulli(0.3)")).morphism
+    with pytest.raises(UserError, match=r"there is nothing to fit: .* summed exactly, and need no"):
+        fit_svi(model, None, {"y": 1.0})
+    with pytest.raises(UserError, match="no other site but those that are summed"):
+        fit_svi(model, None, {"y": 1.0}, guide=AutoNormalGuide)
 
 
 def test_a_run_in_the_background_leaves_the_global_generator_alone():

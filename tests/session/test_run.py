@@ -218,6 +218,21 @@ def test_a_run_stopped_before_its_start_never_works():
     assert live_runs() == ()
 
 
+def test_what_a_wait_comes_to_reads_as_what_became_of_the_run():
+    job = Stepped(total=2, fails_at=1)
+    run = Run(job).start()
+    assert repr(run.wait(0.0)) == "warming, not over yet"
+    job.let(2)
+    seen = run.wait(LONG)
+    assert seen
+    assert repr(seen) == "failed: .result raises what went wrong"
+    job = Stepped(total=1)
+    run = Run(job).start()
+    job.let()
+    assert repr(run.wait()) == "done"
+    assert repr(Run(Stepped()).stop().wait()) == "stopped"
+
+
 def test_the_result_of_a_live_run_is_a_clear_error():
     job = Stepped(total=1)
     run = Run(job).start()

@@ -22,7 +22,9 @@ from quivers_nb.inference.native.toolchain import compiler
 REAL = {torch.float64: "double", torch.float32: "float"}
 _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
 GREATEST_SCRATCH = 2**27  # numbers
-GREATEST_GRAPH = 30_000  # operations; some ten seconds of compiling
+# Operations. A recurrent network, unrolled: 1.5 s of a core at -O1 for 1,900, 14 for 15,000, 51 for
+# 30,000. Others were three times dearer each, and `build.COMPILE_SECONDS` is the end of all.
+GREATEST_GRAPH = 20_000
 LONG_SOURCE = 60_000  # characters, headers included: beyond, -O3 takes seconds
 LONG_WORK = 2**20  # iterations of all loops: a long source with as many wants vectors nevertheless
 

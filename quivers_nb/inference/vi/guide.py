@@ -154,8 +154,8 @@ class GuideModule(nn.Module):
         if not self.covered.latents:
             names = ", ".join(sorted(observed_names)) or "nothing"
             raise UserError(
-                f"nothing is left to guide: {names} observed, and no other stochastic site; to fit "
-                "the weights alone use EmptyGuide"
+                f"nothing is left to guide: {names} observed, and no other site but those that are "
+                "summed over finitely many values; to fit the weights alone use EmptyGuide"
             )
 
     def sample(

@@ -7,6 +7,7 @@ Kingma & Welling (2014), "Auto-encoding variational Bayes", section 3; Gershman 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import log, prod
+from typing import Any, Self
 
 from torch import Generator, Tensor, nn
 
@@ -37,11 +38,13 @@ class AmortizedNormalGuide(AutoNormalGuide):
     starts at location 0 and scale ``init_scale`` in every row. Other sites have parameters as in
     `AutoNormalGuide`.
 
+    ``fit_svi(..., guide=AmortizedNormalGuide)`` takes ``in_features`` from the input (`for_input`).
+
     The guide must be bound to its input, ``guide.at(x, obs)``, before it can draw; `SVI` does so.
     `rsample` and `log_prob` bind themselves to the ``x`` that they are given, so only features that
     read observations need ``guide.at(x, obs)`` before `MCMC` or `Predictive`.
 
-    Raises `UserError` if no site is row-wise, or an option is out of its range.
+    Raises `UserError` if no site is row-wise, or an option is missing or out of its range.
     """
 
     features: Tensor | None = None  # (*b, in_features), once bound
@@ -51,12 +54,17 @@ class AmortizedNormalGuide(AutoNormalGuide):
         model: Model,
         observed_names: Collection[str] = (),
         *,
-        in_features: int,
+        in_features: int | None = None,
         hidden: Sequence[int] = (32,),
         features: Features = input_itself,
         init_scale: float = 0.1,
         generator: Generator | None = None,
     ) -> None:
+        if in_features is None:
+            raise UserError(
+                "in_features is not given: the width of what the networks read for a row, "
+                "in_features=x.shape[-1]. fit_svi(..., guide=AmortizedNormalGuide) finds it itself"
+            )
         if in_features < 1 or any(width < 1 for width in hidden):
             raise UserError(f"in_features={in_features}, hidden={tuple(hidden)}: at least 1 each")
         super().__init__(model, observed_names, init_scale)
@@ -75,6 +83,29 @@ class AmortizedNormalGuide(AutoNormalGuide):
                 for latent in row_wise
             }
         )
+
+    @classmethod
+    def for_input(
+        cls,
+        model: Model,
+        observed_names: Collection[str],
+        x: Tensor | None,
+        obs: Values,
+        **options: Any,
+    ) -> Self:
+        """The guide whose ``in_features`` is the width of the features of ``x`` and ``obs``.
+
+        Raises `UserError` as the class does, and if the features are no rows of real numbers.
+        """
+        features = options.get("features", input_itself)(x, obs)
+        batch = model.batch_shape(x)
+        if tuple(features.shape[:-1]) != batch or not features.is_floating_point():
+            raise UserError(
+                f"what the amortized guide reads has shape {tuple(features.shape)} and type "
+                f"{features.dtype}; real numbers {(*batch, 'in_features')} are wanted: give "
+                "partial(AmortizedNormalGuide, features=lambda x, obs: ...)"
+            )
+        return cls(model, observed_names, in_features=int(features.shape[-1]), **options)
 
     def _has_own_parameters(self, latent: DeclaredLatent) -> bool:
         return not latent.row_wise
