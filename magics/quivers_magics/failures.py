@@ -29,7 +29,7 @@ class Failures:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._lock = RLock()
-        self._untold: list[tuple[Run[Any], Mapping[str, Any]]] = []
+        self._begun_in: list[tuple[Run[Any], Mapping[str, Any]]] = []  # and not told of
         self._busy = False
         self._stop = listen(self._begun)
         shell.events.register("pre_run_cell", self._before)
@@ -43,13 +43,15 @@ class Failures:
 
     def _begun(self, run: Run[Any]) -> None:
         cell = getattr(self._shell.display_pub, "parent_header", None) or {}
-        run.call_at_end(partial(self._ended, run, cell))
-
-    def _ended(self, run: Run[Any], cell: Mapping[str, Any]) -> None:
-        if run.state is not State.FAILED:
-            return
         with self._lock:
-            self._untold.append((run, cell))
+            self._begun_in.append((run, cell))
+        run.call_at_end(partial(self._ended, run))
+
+    def _ended(self, run: Run[Any]) -> None:
+        if run.state is not State.FAILED:
+            with self._lock:
+                self._begun_in = [each for each in self._begun_in if each[0] is not run]
+            return
         later = Timer(PATIENCE, self._at_rest)
         later.daemon = True
         later.start()
@@ -72,9 +74,13 @@ class Failures:
             _show(self._shell, notice(run), cell)
 
     def _taken(self) -> list[tuple[Run[Any], Mapping[str, Any]]]:
-        """The runs to tell of; nobody else will."""
+        """The runs to tell of; nobody else will.
+
+        It is their state that counts: a cell that waits may go on before `_ended` is called.
+        """
         with self._lock:
-            taken, self._untold = self._untold, []
+            taken = [each for each in self._begun_in if each[0].state is State.FAILED]
+            self._begun_in = [each for each in self._begun_in if each not in taken]
         return [(run, cell) for run, cell in taken if run.unheard is not None]
 
 

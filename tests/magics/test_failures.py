@@ -55,6 +55,15 @@ def test_a_failure_inside_the_cell_that_waits_is_told_when_it_has_ended(cells: C
     assert "after 2 iterations" in words
 
 
+def test_a_cell_that_goes_on_before_the_listener_was_called_is_told_too(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures.Failures, "_ended", lambda *_: None)  # as late as can be
+    cells.names["run"] = failing()
+    (words,) = shown(cells, "run.start().wait(); print(1)")
+    assert "after 2 iterations" in words
+
+
 class Publisher:
     """Stands for a kernel's, which knows the cell that is at work."""
 
