@@ -24,6 +24,9 @@ const VERBS = [
   ["nuts", "Go on with NUTS", "draw from the posterior, starting at the fitted guide"],
 ];
 const LIVE = ["warming", "running", "paused", "stopping"];
+const GONE = "The kernel of this panel has ended. What is shown is what it said last. " +
+  "Run the cell of the panel again for a new one; a fit that was written with checkpoint=\"FILE\" goes on " +
+  "from its file when its line is run again.";
 const GREATEST = 8000; // points of a curve; beyond it, each pair of neighbours keeps its extremes
 
 const make = (tag, options = {}, ...children) => {
@@ -324,6 +327,19 @@ const recover = (model, root, tries = 60) => {
   else if (tries) setTimeout(() => recover(model, root, tries - 1), 50);
 };
 
+// --- the end of the kernel ------------------------------------------------------------------------
+
+const ENDS = ["restarting", "autorestarting", "terminating", "dead"];
+
+// Calls back when the kernel ends or is begun anew, where the front end says so; how to leave.
+const hearEnd = (manager, call) => {
+  const source = (manager && manager.context && manager.context.sessionContext) || (manager && manager.kernel);
+  if (!source || !source.statusChanged) return () => {};
+  const slot = (_, status) => { if (ENDS.includes(status)) call(); };
+  source.statusChanged.connect(slot);
+  return () => source.statusChanged.disconnect(slot);
+};
+
 // --- one view -----------------------------------------------------------------------------------
 
 class View {
@@ -342,6 +358,10 @@ class View {
     this.onChange = () => this.refresh();
     model.on("msg:custom", this.onMessage);
     model.on("change", this.onChange);
+    this.gone = false;
+    this.onEnd = () => { this.gone = true; this.refresh(); };
+    model.on("comm_live_update", this.onChange);
+    this.leaveKernel = hearEnd(model.widget_manager, this.onEnd);
     this.watch = new MutationObserver(() => this.later());
     this.watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
     this.size = new ResizeObserver(() => this.later());
@@ -349,13 +369,15 @@ class View {
     this.refresh();
     recover(model, this.root);
     follow(model, this.root);
-    model.send({ need: true });
+    this.tell({ need: true });
   }
 
   close() {
     this.closed = true;
     this.model.off("msg:custom", this.onMessage);
     this.model.off("change", this.onChange);
+    this.model.off("comm_live_update", this.onChange);
+    this.leaveKernel();
     this.watch.disconnect();
     this.size.disconnect();
   }
@@ -371,7 +393,7 @@ class View {
     const verbs = make("div", { class: "qvr-verbs", role: "toolbar", "aria-label": "Run" });
     for (const [verb, label, title] of VERBS) {
       const button = make("button", { type: "button", class: `qvr-verb qvr-${verb}`, title, text: label });
-      button.addEventListener("click", () => this.model.send({ verb }));
+      button.addEventListener("click", () => this.tell({ verb }));
       this.buttons[verb] = button;
       verbs.append(button);
     }
@@ -427,7 +449,7 @@ class View {
     this.parameter = make("select", { class: "qvr-parameter" });
     this.parameter.addEventListener("change", () => {
       this.set("parameter", this.parameter.value);
-      this.model.send({ look: true });
+      this.tell({ look: true });
     });
     this.smoothing = make("input", { type: "range", min: "0", max: "0.99", step: "0.01" });
     this.smoothing.addEventListener("input", () => this.set("smoothing", Number(this.smoothing.value)));
@@ -446,18 +468,28 @@ class View {
 
   set(name, value) {
     this.model.set(name, value);
-    this.model.save_changes();
+    if (!this.gone) this.model.save_changes();
+  }
+
+  tell(content) {
+    try {
+      this.model.send(content);
+    } catch (error) { // the way to the kernel is closed for good
+      console.warn("quivers-nb:", error);
+      if (!this.gone) this.onEnd();
+    }
   }
 
   choose(tab) {
     this.look = null;
     this.set("tab", tab);
-    this.model.send({ look: true });
+    this.tell({ look: true });
   }
 
   // --- what arrives ---
 
   receive(content, buffers) {
+    this.gone = false;
     if (content.kind === "kept") {
       this.keep(content.data);
       return;
@@ -482,7 +514,7 @@ class View {
       this.look = null;
     } else if (header.sequence !== this.expected) {
       this.expected = null;
-      this.model.send({ need: true });
+      this.tell({ need: true });
       return;
     }
     this.expected = header.sequence + 1;
@@ -513,13 +545,16 @@ class View {
       this.waiting = false;
       if (!this.canvas.isConnected) return;
       this.refresh();
-      if (this.header) this.model.send({ seen: this.header.sequence + 1 });
+      if (this.header) this.tell({ seen: this.header.sequence + 1 });
     });
   }
 
   refresh() {
     const info = this.model.get("info");
-    const state = this.header && info.run === this.header.run ? this.header.state : info.state;
+    const told = this.header && info.run === this.header.run ? this.header.state : info.state;
+    // ipywidgets marks the view of a model whose kernel was restarted
+    const gone = this.gone || this.root.closest(".jupyter-widgets-disconnected") !== null;
+    const state = gone && LIVE.includes(told) ? "lost" : told;
     const live = LIVE.includes(state);
     this.root.dataset.state = state;
     this.title.textContent = info.title;
@@ -533,21 +568,22 @@ class View {
       abort: live,
       nuts: info.hands_over && state !== "failed" && info.run_method === "svi" && state !== "created",
     };
-    for (const [verb, button] of Object.entries(this.buttons)) button.disabled = !can[verb];
+    for (const [verb, button] of Object.entries(this.buttons)) button.disabled = gone || !can[verb];
     this.code.setAttribute("aria-expanded", String(this.model.get("show_code")));
     this.listing.hidden = !this.model.get("show_code");
     this.listing.textContent = info.code;
-    this.message.textContent = info.message;
-    this.message.hidden = !info.message;
-    this.message.classList.toggle("qvr-bad", state === "failed" || info.bad);
-    this.progress();
+    const words = [info.message, gone ? GONE : ""].filter(Boolean).join("\n");
+    if (words !== this.message.textContent) this.message.textContent = words;
+    this.message.hidden = !words;
+    this.message.classList.toggle("qvr-bad", state === "failed" || state === "lost" || info.bad);
+    this.progress(live);
     this.controlsFor(this.model.get("tab"), info);
     this.picture(info);
     this.tablesBelow(info);
     this.speak(info, state);
   }
 
-  progress() {
+  progress(live) {
     const h = this.header;
     if (h === null) {
       this.bar.value = 0;
@@ -556,7 +592,7 @@ class View {
     }
     if (h.total) this.bar.value = h.iteration / h.total;
     else this.bar.removeAttribute("value");
-    const left = LIVE.includes(h.state) && h.eta ? `, ${time(h.eta)} to go` : "";
+    const left = live && h.eta ? `, ${time(h.eta)} to go` : "";
     const of = h.total ? ` of ${h.total}` : "";
     this.clock.textContent = `${h.iteration}${of} in ${time(h.elapsed)}${left}`;
   }

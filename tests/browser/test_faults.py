@@ -1,9 +1,22 @@
 """What happens to a run whose view is closed, whose variable is deleted, or whose model fails."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.browser.panel_page import FIRST, SOON, opened, output, press, quiet, run_first, state
-from tests.support.jupyterlab_driver import execute, run_cell
+from tests.browser.panel_page import (
+    FIRST,
+    INK,
+    SOON,
+    opened,
+    output,
+    press,
+    quiet,
+    run_first,
+    state,
+)
+from tests.support.jupyterlab_driver import READY, execute, run_cell
 
 pytestmark = pytest.mark.browser
 
@@ -57,3 +70,56 @@ def test_a_run_that_fails_says_so_below_its_cell_while_the_notebook_rests(empty,
         run_cell(page, FIRST + 2)
         assert page.locator(".jp-OutputArea-output", has_text=words).count() == 1
     quiet(watch)
+
+
+END = {
+    "restart": "() => window.jupyterapp.shell.currentWidget.context.sessionContext"
+    ".session.kernel.restart()",
+    "crash": "() => { window.jupyterapp.shell.currentWidget.context.sessionContext"
+    ".session.kernel.requestExecute({ code: 'import os; os._exit(1)' }); }",
+}
+
+
+@pytest.mark.parametrize("front", ["lab", pytest.param("notebook", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", END)
+def test_a_kernel_that_ends_in_the_middle_is_told_and_the_run_goes_on_from_its_file(
+    empty, browser, front, how, shots: Path
+) -> None:
+    fit = (
+        "from copy import deepcopy\nfrom quivers_nb import fit_svi\n"
+        "run = fit_svi(deepcopy(line), None, {'x': x, 'y': y}, steps=10**8, seed=1, "
+        "checkpoint='run.qvr', checkpoint_every=0.2)\n"
+    )
+    at = "print('at', run.progress.iteration)"
+    cells = [
+        "p = %qvr_fit line steps=100000000\np",
+        f"{fit}run.wait(2)\n{at}",
+        f"{fit}while run.progress.iteration == 0: run.wait(0.05)\n{at}",
+    ]
+    with opened(empty, browser, cells, front=front) as (page, watch):
+        run_first(page, FIRST + 2)
+        written = _number(output(page, FIRST + 1, "at "))
+        press(page, "start")
+        state(page, ["running"])
+        page.wait_for_function(f"() => ({INK})() > 1000", timeout=SOON)
+        page.evaluate(END[how])
+        state(page, ["lost"])
+        words = page.locator(".qvr-message", has_text="The kernel of this panel has ended")
+        words.wait_for(timeout=SOON)
+        assert "Run the cell of the panel again" in words.text_content()
+        assert page.evaluate(INK) > 1000  # the curve is still there
+        assert page.locator(".qvr-verbs button:not(.qvr-code):enabled").count() == 0
+        page.locator(".qvr-panel").screenshot(path=shots / f"lost-{how}-{front}.png")
+        page.evaluate(READY)
+        run_first(page)  # the way out that the words name
+        press(page, "start")
+        state(page, ["running"])
+        press(page, "stop")
+        state(page, ["stopped"])
+        run_cell(page, FIRST + 2)
+        assert _number(output(page, FIRST + 2, "at ")) >= written > 0
+    assert watch.foreign == []
+
+
+def _number(shown) -> int:
+    return int(re.findall(r"at (\d+)", shown.text_content(timeout=SOON))[0])

@@ -1,7 +1,9 @@
 """Cells in a real kernel: what ends up in the saved file and in its conversions."""
 
 import os
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -21,6 +23,11 @@ program line : Obs -> Obs
     return slope
 export line
 """
+PANEL = """import torch
+y = torch.linspace(0, 1, 5)
+p = %qvr_fit line -m nuts chains=2 warmup=100 draws=100 seed=1
+p"""
+DONE = "2 chains of 100 draws"
 WRONG = MODEL.replace("Normal(slope, 1.0)", "Nornal(slop, 1.0)")
 
 
@@ -34,7 +41,8 @@ def _notebook(*sources: str, failing: tuple[int, ...] = ()) -> NotebookNode:
 def _run(notebook: NotebookNode, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
     path = [str(REPOSITORY), str(REPOSITORY / "magics"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    # as JupyterLab saves it, without the state of widgets
+    NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
     return notebook
 
 
@@ -87,3 +95,46 @@ def test_a_conversion_to_markdown_keeps_the_card_and_the_error(ran: NotebookNode
     text, _ = MarkdownExporter().from_notebook_node(ran)
     assert "slope" in text
     assert "did you mean `Normal`?" in text
+
+
+@pytest.fixture(scope="module")
+def fitted() -> NotebookNode:
+    with pytest.MonkeyPatch.context() as patch:
+        run = "p.start().wait()\np.run.flush()"
+        return _run(
+            _notebook("%load_ext quivers_nb", MODEL, "%qvr_diagram line", PANEL, run), patch
+        )
+
+
+def test_a_panel_that_is_finished_after_its_cell_is_saved_with_its_end(
+    fitted: NotebookNode,
+) -> None:
+    (shown,) = fitted.cells[3].outputs
+    assert {"text/plain", "text/html", "image/svg+xml"} <= set(shown.data)
+    assert all(DONE in shown.data[kind] for kind in ("text/plain", "text/html"))
+    assert "widgets" not in fitted.metadata
+
+
+def test_a_conversion_to_html_shows_card_diagram_and_finished_panel_without_a_widget(
+    fitted: NotebookNode,
+) -> None:
+    page, _ = HTMLExporter().from_notebook_node(fitted)
+    assert "widget-view+json" not in page
+    saved = [cell.outputs[0].data["text/html"] for cell in fitted.cells[1:4]]
+    for ours in ('class="quivers"', "<svg", "<th", "fit_nuts("):
+        assert page.count(ours) == sum(text.count(ours) for text in saved) > 0
+    assert len(re.findall(r'<img alt="diagram of line"', page)) == 2
+    assert re.search(rf'<img alt="line: {DONE}[^"]*" src="data:image/svg', page)
+
+
+def test_what_is_saved_is_static_for_viewers_that_run_and_load_nothing(
+    fitted: NotebookNode,
+) -> None:
+    """GitHub and nbviewer show saved HTML or SVG, and drop scripts and what would be fetched."""
+    for cell in fitted.cells[1:4]:
+        (shown,) = cell.outputs
+        for kind in ("text/html", "image/svg+xml"):
+            text = shown.data[kind].replace("http://www.w3.org/", "")
+            assert not re.search(r"<(script|link|iframe|object|embed)\b|\son\w+\s*=", text)
+            assert not re.search(r"https?:|url\((?!#)|@import", text)
+        ElementTree.fromstring(shown.data["image/svg+xml"])

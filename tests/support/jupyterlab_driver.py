@@ -71,7 +71,7 @@ SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"
 @contextmanager
 def server(root: Path, home: Path) -> Iterator[str]:
     """A server that shows ``root``; its address without a final slash."""
-    port = _free_port()
+    port = free_port()
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--expose-app-in-browser", "--LabApp.news_url=", "--ServerApp.ip=127.0.0.1"),
@@ -87,13 +87,24 @@ def server(root: Path, home: Path) -> Iterator[str]:
         file = home / "config" / "lab" / "user-settings" / f"{plugin}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(settings), encoding="utf-8")
-    with (home / "server.log").open("w") as log:
+    address = f"http://127.0.0.1:{port}"
+    log = home / "server.log"
+    with answering(command, root, environment(home), log, f"{address}/api/status"):
+        yield address
+
+
+@contextmanager
+def answering(
+    command: list[str], folder: Path, surroundings: dict[str, str], log: Path, url: str
+) -> Iterator[None]:
+    """A process in ``folder`` from the moment on when it answers at ``url``; then it is ended."""
+    with log.open("w") as lines:
         process = subprocess.Popen(
-            command, cwd=root, env=_environment(home), stdout=log, stderr=subprocess.STDOUT
+            command, cwd=folder, env=surroundings, stdout=lines, stderr=subprocess.STDOUT
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/api/status", process, home / "server.log")
-            yield f"http://127.0.0.1:{port}"
+            _wait_for(url, process, log)
+            yield
         finally:
             process.terminate()
             try:
@@ -207,7 +218,8 @@ def saved_outputs(path: Path) -> list[list[dict[str, object]]]:
     return [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
+    """That of a server and its kernels, with nothing of the user's."""
     folders = {
         "HOME": home,
         "IPYTHONDIR": home / "ipython",
@@ -222,7 +234,8 @@ def _environment(home: Path) -> dict[str, str]:
     return {**os.environ, **{k: str(v) for k, v in folders.items()}, "PYTHONPATH": path}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
