@@ -1,4 +1,4 @@
-"""A Voila server of the tests' own. A registry gives Voila, which is no dependency, or the test skips.
+"""A Voila server of the tests' own. Voila is no dependency: a registry has it, or tests skip.
 
 It is put in a folder of its own beside our environment, without what it depends on: all of that is
 here already, but for ``websockets``.
@@ -42,5 +42,7 @@ def voila(site: Path, notebook: Path, home: Path) -> Iterator[str]:
     ours["PYTHONPATH"] = os.pathsep.join([ours["PYTHONPATH"], str(site)])
     ours["JUPYTER_PATH"] = str(site / "share" / "jupyter")
     home.mkdir(exist_ok=True)
-    with answering(command, notebook.parent, ours, home / "server.log", f"http://127.0.0.1:{port}"):
-        yield f"http://127.0.0.1:{port}"
+    address, log = f"http://127.0.0.1:{port}", home / "server.log"
+    script = f"{address}/voila/static/voila.js"  # to ask for the page would run the notebook
+    with answering(command, notebook.parent, ours, log, script):
+        yield address
