@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+from quivers_nb.inference.native.blocks import Blocked, block
 from quivers_nb.inference.native.expression import Buffer, Expression
 from quivers_nb.inference.native.fuse import Nest, Step, stored
 from quivers_nb.inference.native.program import START, Call, Kernel, Program
@@ -195,11 +196,51 @@ class _Printer:
 
     def nest(self, nest: Nest) -> None:
         """One loop nest."""
+        for kernel in nest.kernels:
+            self.begin(kernel)
+        self.loops(nest, nest.extent[0] if nest.extent else 1)
+        self.settle(nest)
+
+    def blocked(self, blocked: Blocked) -> None:
+        """A nest and the products around it, for some rows at a time."""
+        nest = blocked.nest
+        for kernel in nest.kernels:
+            self.begin(kernel)
+        for call in blocked.after:
+            self.begun.add(call.writes)
+            sums, size = pointer(call.writes), call.writes.size
+            self.lines.append(f"memset({sums}, 0, sizeof(real) * {size});")
+        m = nest.extent[0]
+        self.lines += [
+            f"for (int64_t row = 0; row < {m}; row += {blocked.rows}) {{",
+            f"const int64_t end = row + {blocked.rows} < {m} ? row + {blocked.rows} : {m};",
+        ]
+        for call in blocked.before:
+            self.begun.add(call.writes)
+            y, a, x, (_, k, stride) = _product(call)
+            self.lines.append(
+                f"{call.routine}({y} + row, {a} + row, {x}, end - row, {k}, {stride});"
+            )
+        self.loops(nest, "end", "row")
+        for call in blocked.after:
+            y, a, x, (n, _, stride) = _product(call)
+            self.lines.append(
+                f"{call.routine}_add({y}, {a} + row, {x} + row, {n}, end - row, {stride});"
+            )
+        self.lines.append("}")
+        self.settle(nest)
+
+    def settle(self, nest: Nest) -> None:
+        """What comes after a nest is not drawn into its loops."""
+        sums = {k.writes: None for k in nest.kernels if k.store.fold != "set" and nest.extent}
+        self.lines.extend(f"SETTLED({b.name})" for b in sums if b.is_variable and b.kind == "real")
+
+    def loops(self, nest: Nest, end: int | str, start: int | str = 0) -> None:
+        """The loops, the outer one from ``start`` to ``end``."""
         roots = [e for k in nest.kernels for e in (k.store.value, k.store.index)]
         depth = len(nest.extent)
         block = _Block(depth, self.real, self.in_memory, _count_uses(roots), self.temporaries)
         for kernel in nest.kernels:
-            self.begin(kernel)
             block.store(kernel)
         self.temporaries += block.count
         self.lines.append("{")
@@ -207,15 +248,13 @@ class _Printer:
             self.lines.extend(block.before[level])
             if level == depth - 1 and not nest.in_order:
                 self.lines.append("INDEPENDENT")
-            n, i = nest.extent[level], f"i{level}"
-            self.lines.append(f"for (int64_t {i} = 0; {i} < {n}; {i}++) {{")
+            first, n, i = (0, nest.extent[level], f"i{level}") if level else (start, end, "i0")
+            self.lines.append(f"for (int64_t {i} = {first}; {i} < {n}; {i}++) {{")
         self.lines.extend(block.before[depth])
         for level in reversed(range(depth)):
             self.lines.append("}")
             self.lines.extend(block.after[level])
         self.lines.append("}")
-        sums = {k.writes: None for k in nest.kernels if k.store.fold != "set" and depth}
-        self.lines.extend(f"SETTLED({b.name})" for b in sums if b.is_variable and b.kind == "real")
 
     def begin(self, kernel: Kernel) -> None:
         """The start value of a buffer that is folded into before it is set."""
@@ -260,12 +299,20 @@ class _Printer:
         return lines, offset
 
 
+def _product(call: Call) -> tuple[str, str, str, tuple[int, ...]]:
+    """The arguments of a product as C: result, matrix, vector, and its three numbers."""
+    y, a, x = (pointer(*argument) for argument in call.arguments if isinstance(argument, tuple))
+    return y, a, x, tuple(argument for argument in call.arguments if isinstance(argument, int))
+
+
 def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
     """The C source of a program; ``real`` is double or float."""
     printer = _Printer(program, steps, real, in_memory=stored(steps, program))
-    for step in steps:
+    for step in block(steps):
         if isinstance(step, Nest):
             printer.nest(step)
+        elif isinstance(step, Blocked):
+            printer.blocked(step)
         else:
             printer.call(step)
     tail = _Block(0, real, printer.in_memory, _count_uses([program.value]), printer.temporaries)

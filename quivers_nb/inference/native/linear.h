@@ -31,8 +31,9 @@ static inline void q_mv_columns(real *restrict y, const real *restrict a, const 
     }
 }
 
-static inline void q_mv_rows(real *restrict y, const real *restrict a, const real *restrict x,
-                             int64_t m, int64_t k, int64_t stride) {
+/* y += a x */
+static inline void q_mv_rows_add(real *restrict y, const real *restrict a, const real *restrict x,
+                                 int64_t m, int64_t k, int64_t stride) {
     int64_t i = 0;
     for (; i + 4 <= m; i += 4) {
         const real *restrict r = a + i * stride;
@@ -44,17 +45,23 @@ static inline void q_mv_rows(real *restrict y, const real *restrict a, const rea
             s2 += xj * r[2 * stride + j];
             s3 += xj * r[3 * stride + j];
         }
-        y[i] = s0;
-        y[i + 1] = s1;
-        y[i + 2] = s2;
-        y[i + 3] = s3;
+        y[i] += s0;
+        y[i + 1] += s1;
+        y[i + 2] += s2;
+        y[i + 3] += s3;
     }
     for (; i < m; i++) {
         const real *restrict r = a + i * stride;
         real s = 0;
         for (int64_t j = 0; j < k; j++) s += x[j] * r[j];
-        y[i] = s;
+        y[i] += s;
     }
+}
+
+static inline void q_mv_rows(real *restrict y, const real *restrict a, const real *restrict x,
+                             int64_t m, int64_t k, int64_t stride) {
+    for (int64_t i = 0; i < m; i++) y[i] = 0;
+    q_mv_rows_add(y, a, x, m, k, stride);
 }
 
 /* c[b, i, :] = sum over j of a[b, i, j] * b[b, j, :] */

@@ -106,12 +106,16 @@ class Lowering:
         """Data as an argument of the compiled function."""
         kind = kind_of(tensor.dtype)
         dtype = {"real": self.dtype, "int": torch.int64, "bool": torch.int32}[kind]
-        buffer = Buffer(f"c{len(self.data)}", tensor.numel(), kind, "data")
-        self.data.append(buffer)
         shape = tuple(tensor.shape)
         strides = loop_strides(shape)
         laid_out = torch.empty_strided(shape, strides, dtype=dtype).copy_(tensor.detach())
-        self.arrays.append(laid_out.as_strided((tensor.numel(),), (1,)).numpy())
+        numbers = laid_out.as_strided((tensor.numel(),), (1,)).numpy()
+        for buffer, known in zip(self.data, self.arrays, strict=True):
+            if buffer.kind == kind and _same(known, numbers):  # a matrix and its transpose, say
+                return Strided(shape, buffer, strides)
+        buffer = Buffer(f"c{len(self.data)}", tensor.numel(), kind, "data")
+        self.data.append(buffer)
+        self.arrays.append(numbers)
         return Strided(shape, buffer, strides)
 
     def constant(self, tensor: Tensor) -> Dense:
@@ -296,6 +300,13 @@ class Lowering:
         several = results if isinstance(results, tuple) else (results,)
         for number, value in zip(node.results, several, strict=True):
             self.values[number] = self.settle(value, self.uses[number])
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays are bit for bit the same, in the same order."""
+    if one.size != other.size or one.dtype != other.dtype or one.size == 0:
+        return False
+    return bool(one[-1] == other[-1]) and np.array_equal(one.view(np.uint8), other.view(np.uint8))
 
 
 def lower(graph: Graph) -> Program:

@@ -1,0 +1,132 @@
+"""Row blocking: a matrix that two products read is read once.
+
+The gradient of a regression multiplies by X, does something to every row, and multiplies by X'.
+Where X is larger than a cache, the three are done block by block: the rows of a block are still
+there when the second product wants them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from quivers_nb.inference.native.expression import Buffer
+from quivers_nb.inference.native.fuse import Nest, Step
+from quivers_nb.inference.native.program import Call
+
+BLOCK = 32_768  # numbers of the matrix in a block: 256 KiB of doubles, a part of the second cache
+LEAST_ROWS = 64
+FORWARD, BACK = "q_mv_columns", "q_mv_rows"  # (y, a, x, m, k, stride): y = a x
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """``before``, ``nest`` and ``after`` for ``rows`` iterations of the nest at a time.
+
+    Products in ``before`` make rows that the nest reads, those in ``after`` sum what it writes.
+    """
+
+    nest: Nest
+    before: tuple[Call, ...]
+    after: tuple[Call, ...]
+    rows: int
+
+
+def block(steps: Sequence[Step]) -> tuple[Step | Blocked, ...]:
+    """The same steps, with those joined that share a large matrix."""
+    out: list[Step | Blocked] = list(steps)
+    for nest in (step for step in steps if isinstance(step, Nest)):
+        place = _place(out, nest)
+        before = [c for c in _calls(out[:place]) if _leads_to(c, nest, out[_place(out, c) : place])]
+        made = frozenset(call.writes for call in before) | _writes(nest)
+        after = [
+            c
+            for c in _calls(out[place:])
+            if _matrix_is_there(c, made) and _follows(c, nest, out, _place(out, c), place)
+        ]
+        shared = {_matrix(call) for call in before} & {_matrix(call) for call in after}
+        if not shared or nest.in_order:
+            continue
+        columns = max(int(_numbers(call)[1]) for call in before)
+        rows = max(LEAST_ROWS, BLOCK // columns // LEAST_ROWS * LEAST_ROWS)
+        if nest.extent[0] > rows:
+            out[place] = Blocked(nest, tuple(before), tuple(after), rows)
+            moved = {id(call) for call in (*before, *after)}
+            out = [step for step in out if id(step) not in moved]
+    return tuple(out)
+
+
+def _place(steps: Sequence[Step | Blocked], wanted: Step) -> int:
+    return next(i for i, step in enumerate(steps) if step is wanted)
+
+
+def _calls(steps: Iterable[Step | Blocked]) -> list[Call]:
+    return [step for step in steps if isinstance(step, Call)]
+
+
+def _buffer(call: Call, place: int) -> Buffer:
+    argument = call.arguments[place]
+    assert isinstance(argument, tuple)
+    return argument[0]
+
+
+def _matrix(call: Call) -> Buffer:
+    return _buffer(call, 1)
+
+
+def _numbers(call: Call) -> tuple[int, ...]:  # m, k, stride
+    return tuple(argument for argument in call.arguments if isinstance(argument, int))
+
+
+def _leads_to(call: Call, nest: Nest, between: Sequence[Step | Blocked]) -> bool:
+    """Whether each iteration of the nest needs one row of the product, and all can wait for it."""
+    if call.routine != FORWARD or nest.extent != (_numbers(call)[0],):
+        return False
+    loads = [load for k in nest.kernels for load in k.loads if load.detail == call.writes]
+    by_row = bool(loads) and all(load.args[0].op == "variable" for load in loads)
+    kept = {*call.reads, call.writes}
+    return by_row and not any(
+        call.writes in _reads(step) or _writes(step) & kept for step in between[1:]
+    )
+
+
+def _matrix_is_there(call: Call, made: frozenset[Buffer]) -> bool:
+    """Whether no row of the product's matrix is yet to come: overlapping views read ahead."""
+    return call.routine == BACK and _matrix(call) not in made
+
+
+def _follows(call: Call, nest: Nest, steps: Sequence[Step | Blocked], at: int, place: int) -> bool:
+    """Whether the product sums what each iteration writes, and nobody minds it being earlier."""
+    if nest.extent != (_numbers(call)[1],):
+        return False
+    vector = _buffer(call, 2)
+    made = [k for k in nest.kernels if k.writes == vector]
+    by_row = bool(made) and all(
+        k.store.fold == "set" and k.store.index.op == "variable" for k in made
+    )
+    alone = sum(vector in _writes(step) for step in steps) == 1
+    between = steps[place + 1 : at]
+    return (
+        by_row
+        and alone
+        and not any(
+            call.writes in _reads(step) or _writes(step) & {*call.reads, call.writes}
+            for step in between
+        )
+    )
+
+
+def _reads(step: Step | Blocked) -> frozenset[Buffer]:
+    if isinstance(step, Blocked):
+        parts: tuple[Step, ...] = (*step.before, step.nest, *step.after)
+        return frozenset().union(*(_reads(part) for part in parts))
+    if isinstance(step, Call):
+        return step.reads
+    return frozenset().union(*(kernel.reads for kernel in step.kernels))
+
+
+def _writes(step: Step | Blocked) -> frozenset[Buffer]:
+    if isinstance(step, Blocked):
+        parts: tuple[Step, ...] = (*step.before, step.nest, *step.after)
+        return frozenset().union(*(_writes(part) for part in parts))
+    if isinstance(step, Call):
+        return frozenset({step.writes})
+    return frozenset(kernel.writes for kernel in step.kernels)
