@@ -4,6 +4,9 @@
 const MOVING = 250; // milliseconds
 const PATIENCE = 2500; // before it is said that the kernel does not answer
 const SVG = "http://www.w3.org/2000/svg";
+// Keys are ours while the focus is here. Shortcuts of the page stop at the attribute on their way up
+// from the focus, and at the first match: those of Notebook 7 match the focus itself.
+const KEYS = "data-lm-suppress-shortcuts";
 
 export default {
   // The page shows the static picture; the live one takes its place there as long as there is a
@@ -70,7 +73,6 @@ class View {
     this.root = make("div", "quivers-live", el, {
       role: "group",
       "aria-label": "live diagram",
-      "data-lm-suppress-shortcuts": "true", // Enter, arrows and / are ours while the focus is here
     });
     this.bar = make("div", "ql-bar", this.root);
     this.stage = make("div", "ql-stage", this.root);
@@ -144,6 +146,7 @@ class View {
     cancelAnimationFrame(this.frame);
     this.stage.innerHTML = this.model.get("svg");
     this.svg = this.stage.firstElementChild;
+    for (const node of this.stage.querySelectorAll("[tabindex]")) node.setAttribute(KEYS, "true");
     this.index();
     this.badges();
     this.stay(before);
@@ -411,6 +414,7 @@ class View {
 function make(tag, name, parent, attributes = {}) {
   const node = document.createElement(tag);
   if (name) node.className = name;
+  if (["button", "select", "input"].includes(tag)) node.setAttribute(KEYS, "true");
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   parent.append(node);
   return node;

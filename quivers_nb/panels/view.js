@@ -29,8 +29,13 @@ const GONE = "The kernel of this panel has ended. What is shown is what it said 
   "from its file when its line is run again.";
 const GREATEST = 8000; // points of a curve; beyond it, each pair of neighbours keeps its extremes
 
+// Shortcuts of the page look for the attribute on their way up from the focus, and stop at the first
+// match: those of Notebook 7 match the focus itself, so that our keys are ours only if it is there.
+const KEYS = "data-lm-suppress-shortcuts";
+
 const make = (tag, options = {}, ...children) => {
   const node = document.createElement(tag);
+  if (["button", "select", "input"].includes(tag) || "tabindex" in options) node.setAttribute(KEYS, "true");
   for (const [key, value] of Object.entries(options)) {
     if (key === "class") node.className = value;
     else if (key === "text") node.textContent = value;

@@ -94,24 +94,26 @@ def node(page: Any, ident: str) -> Any:
     return page.locator(f'.quivers-live .b[data-id="{ident}"]')
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "dark"), [("lab", False), ("lab", True), ("notebook", False)], ids=str
+)
 def test_groups_fold_by_click_and_by_key_and_paths_are_lit(
-    lab: tuple[str, Path], browser: object, dark: bool, shots: Path
+    lab: tuple[str, Path], browser: object, front: str, dark: bool, shots: Path
 ) -> None:
     address, root = lab
     notebook(root, f"%%qvr\n{SEED}", "%qvr_diagram backbone")
-    with notebook_page(browser, address, NAME, dark=dark) as (page, watch):
+    with notebook_page(browser, address, NAME, front=front, dark=dark) as (page, watch):
         run_all(page)
         page.wait_for_selector(".quivers-live svg")
         page.locator(".quivers-live").scroll_into_view_if_needed()
-        shoot(page, shots, f"live-{'dark' if dark else 'light'}")
+        shoot(page, shots, f"live-{front}-{'dark' if dark else 'light'}")
         embed = "backbone/@[1]/decoder/tgt_embed"
         node(page, embed).hover()
         lit = page.evaluate(LIT)
         assert {embed, "backbone/cross"} <= set(lit)
         assert not any("encoder" in ident for ident in lit)
         assert any("dec_residual_ff" in ident for ident in lit)
-        shoot(page, shots, f"hover-{'dark' if dark else 'light'}")
+        shoot(page, shots, f"hover-{front}-{'dark' if dark else 'light'}")
         _fold_by_click(page)
         _fold_by_key(page)
         _pin_and_search(page, embed)
