@@ -51,6 +51,8 @@ def test_every_button_works_while_a_later_cell_awaits(empty, browser, front, sho
         state(page, ["stopped"])
         # the later cell is still at it: nobody waited for it
         assert page.locator(".jp-OutputArea-output", has_text="waited").count() == 0
+        page.locator(".qvr-canvas").hover()
+        assert re.match(r"at \d+: loss.* \d", page.locator(".qvr-readout").text_content())
         page.locator(".qvr-panel").screenshot(path=shots / f"panel-{front}.png")
         execute(page, "notebook:interrupt-kernel")
         page.wait_for_timeout(1000)
