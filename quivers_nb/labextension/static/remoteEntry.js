@@ -162,8 +162,9 @@
       id: `${NAME}:saved`,
       description: "Pictures that notebooks keep of runs.",
       autoStart: true,
-      requires: [INotebookTracker],
+      optional: [INotebookTracker],
       activate: (app, tracker) => {
+        if (!tracker) return; // a page of Voila has no notebook to keep anything in
         document.addEventListener("qvr-kept", event => {
           tracker.forEach(panel => {
             try {
