@@ -48,13 +48,10 @@ class Failures:
         run.call_at_end(partial(self._ended, run))
 
     def _ended(self, run: Run[Any]) -> None:
-        if run.state is not State.FAILED:
-            with self._lock:
-                self._begun_in = [each for each in self._begun_in if each[0] is not run]
-            return
-        later = Timer(PATIENCE, self._at_rest)
-        later.daemon = True
-        later.start()
+        if run.state is State.FAILED:
+            later = Timer(PATIENCE, self._at_rest)
+            later.daemon = True
+            later.start()
 
     def _before(self, _info: object) -> None:
         with self._lock:
@@ -74,14 +71,14 @@ class Failures:
             _show(self._shell, notice(run), cell)
 
     def _taken(self) -> list[tuple[Run[Any], Mapping[str, Any]]]:
-        """The runs to tell of; nobody else will.
+        """The runs to tell of; nobody else will. Those that are over are not looked at again.
 
         It is their state that counts: a cell that waits may go on before `_ended` is called.
         """
         with self._lock:
-            taken = [each for each in self._begun_in if each[0].state is State.FAILED]
-            self._begun_in = [each for each in self._begun_in if each not in taken]
-        return [(run, cell) for run, cell in taken if run.unheard is not None]
+            over = [each for each in self._begun_in if each[0].state.over]
+            self._begun_in = [each for each in self._begun_in if each not in over]
+        return [(run, cell) for run, cell in over if run.unheard is not None]
 
 
 def notice(run: Run[Any]) -> Card:
