@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from hashlib import blake2b
 
 import numpy as np
 
+from quivers_nb.inference.origin import table_digest
 from quivers_nb.spaces.table import Table
 from quivers_nb.spaces.table_data import as_tables, described
 
@@ -17,7 +17,7 @@ class Given:
 
     def __init__(self, variables: Mapping[str, object] | None = None) -> None:
         self._variables: Mapping[str, object] = {} if variables is None else variables
-        self._used: dict[str, bytes] = {}  # by the text that stands alone
+        self._used: dict[str, dict[str, str]] = {}  # digests by key, by the text that stands alone
 
     def arrays(self, text: str) -> dict[str, np.ndarray]:
         """The variables that a text reads, those that are there.
@@ -33,22 +33,17 @@ class Given:
 
     def changed(self, text: str) -> bool:
         """Whether a text was compiled with other contents than its variables have now."""
-        return text in self._used and self._used[text] != _digest(self.arrays(text))
+        return text in self._used and self._used[text] != self._digests(text)
 
     def used(self, text: str) -> None:
         """Remember the contents with which a text has been compiled."""
         if READS.search(text):
-            self._used[text] = _digest(self.arrays(text))
+            self._used[text] = self._digests(text)
 
     @property
     def any(self) -> bool:
         """Whether any text was compiled with tables."""
         return bool(self._used)
 
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
-    made = blake2b()
-    for key, array in arrays.items():
-        made.update(f"{key}{array.shape}".encode())
-        made.update(np.ascontiguousarray(array).data)
-    return made.digest()
+    def _digests(self, text: str) -> dict[str, str]:
+        return {key: table_digest(array) for key, array in self.arrays(text).items()}
