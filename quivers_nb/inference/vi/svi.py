@@ -229,11 +229,13 @@ class SVI:
 
     def _streamed(self, x: Tensor | None, obs: Values | None) -> Tensor | None:
         """The loss on data that are new, by replay of a step on others like them, if it works."""
-        data, values = _Data.of(x, by_name(obs)), by_name(obs)
+        values = by_name(obs)
+        data = _Data.of(x, values)
         if self.tier == "eager" or (self._opened is not None and self._opened[0] == data):
             return None
-        if getattr(self.objective, "eager_reason", ""):
-            self.eager_reason = getattr(self.objective, "eager_reason", "")
+        reason: str = getattr(self.objective, "eager_reason", "")
+        if reason:
+            self.eager_reason = reason
             return None
         loss = self._streams.step(x, values)
         self.eager_reason = self._streams.reason
