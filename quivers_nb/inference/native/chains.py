@@ -4,7 +4,6 @@ They can be advanced in pieces, and a chain's draws do not depend on the pieces.
 """
 
 import ctypes
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from quivers_nb.inference.mcmc.metric import Dense, LowRank, Metric
 from quivers_nb.inference.native.function import NativeFunction, aligned
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.toolchain import driver
+from quivers_nb.inference.threads import chain_threads, step_back
 
 Floats = NDArray[np.float64]
 RUN, PAUSE, STOP = range(3)
@@ -198,8 +198,8 @@ class NativeChains:
         about ten times a second from this thread and stops the chains by returning True. An
         interrupt stops the chains and is raised again once they have stopped; their rows remain.
         """
-        threads = self.threads or default_threads()
-        pool = ThreadPoolExecutor(min(threads, len(self._chains)), "nuts")
+        threads = min(self.threads or chain_threads(), len(self._chains))
+        pool = ThreadPoolExecutor(threads, "nuts", initializer=step_back)
         try:
             jobs = [pool.submit(self._run, chain, until, first) for chain in self._chains]
             self._watch(jobs, on_poll)
@@ -344,10 +344,3 @@ def _vectors(state: NDArray[np.uint8], dim: int) -> Floats:  # -> (STATE_VECTORS
     """Position, scales, and the moments of a window."""
     size = STATE_VECTORS * dim * 8
     return state[len(state) - size :].view(np.float64).reshape(STATE_VECTORS, dim)
-
-
-def default_threads() -> int:
-    """One core less than there are: that one serves the notebook."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, cores - 1)
