@@ -1,10 +1,9 @@
 """Ten published posteriors, from program text to moments.
 
-In the gate each once, in the tier that is chosen for it. With the slow tests five runs each in the
-native and in the traced tier, and of three posteriors in the eager one. Native runs have five
-seeds; in the other tiers, where a gradient costs about the same for twenty chains as for four, the
-five runs are the fours of one run of twenty chains: each chain has a random stream of its own and
-draws the same alone and with others (``test_run.py``), so that these are five runs of four.
+In the gate each once, in the tier that is chosen for it. With the slow tests from five seeds each,
+all of them in the native and in the traced tier and three in the eager one. In the latter two, where
+a gradient of twenty chains costs little more than one of four, the chains of all five seeds move
+together: each has a stream of its own, so that they draw what they draw in runs apart (below).
 
 Size: means may be off by 4 Monte Carlo errors, about 65 of them, so one run of all ten fails by
 chance in 1 of 250, and the matrix of slow tests with one set of seeds in 20. Power: a missing
@@ -12,18 +11,26 @@ log-Jacobian, a mean off by a third of a standard deviation and a spread off by 
 seen (below).
 """
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from quivers_nb.dsl import loads
 from quivers_nb.inference import MCMC, NUTSKernel
 from tests.stats.budget import SHARES
-from tests.support.posteriordb import CHAINS, DRAWS, NAMES, WARMUP, Z, disagreements, posterior
+from tests.support.posteriordb import (
+    CHAINS,
+    DRAWS,
+    NAMES,
+    WARMUP,
+    Z,
+    disagreements,
+    posterior,
+    sample_seeds,
+)
 from tests.support.posteriordb import sample as sample_posterior
 from tests.support.targets import eight_schools
 
-RUNS = 5
+SEEDS = range(5)
 SCHOOLS = "eight_schools-eight_schools_noncentered"
 EAGER = ("arK-arK", SCHOOLS, "mesquite-logmesquite_logvas")
 
@@ -37,7 +44,7 @@ def test_nuts_reproduces_the_reference(name):
 
 @pytest.mark.slow
 @pytest.mark.stats
-@pytest.mark.parametrize("seed", range(RUNS))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_native_chains_reproduce_the_reference(name, seed):
     case = posterior(name)
@@ -53,19 +60,23 @@ def test_native_chains_reproduce_the_reference(name, seed):
 )
 def test_chains_in_python_reproduce_the_reference(name, tier):
     case = posterior(name)
-    result = sample_posterior(case, 0, tier=tier, num_chains=RUNS * CHAINS)
-    assert result.tier == tier
-    fours = [four(result, k) for k in range(RUNS)]
-    assert [disagreements(case, run) for run in fours] == [[]] * RUNS
+    found = sample_seeds(case, SEEDS, tier)
+    assert [draws.tier for draws in found] == [tier] * len(SEEDS)
+    assert [disagreements(case, draws) for draws in found] == [[]] * len(SEEDS)
 
 
-def four(result, k):
-    """What is compared of the k-th four chains."""
-    chains = slice(k * CHAINS, (k + 1) * CHAINS)
-    return SimpleNamespace(
-        samples={name: draws[chains] for name, draws in result.samples.items()},
-        divergence_counts=result.divergence_counts[chains],
-    )
+@pytest.mark.parametrize("tier", ["traced", "eager"])
+def test_chains_of_several_seeds_draw_together_what_they_draw_apart(tier):
+    """Short runs: later, rounding would part even chains that are the same."""
+    case = posterior(SCHOOLS)
+    model = loads(case.program).morphism
+    for seed, together in zip((3, 8), sample_seeds(case, (3, 8), tier, 20, 10), strict=True):
+        mcmc = MCMC(NUTSKernel(), 20, 10, num_chains=CHAINS, seed=seed, tier=tier)
+        apart = mcmc.run(model, None, case.data)
+        assert (together.tier, apart.tier) == (tier, tier)
+        assert together.divergence_counts.equal(apart.divergence_counts)
+        for name, draws in apart.samples.items():
+            torch.testing.assert_close(together.samples[name], draws, rtol=0, atol=1e-8)
 
 
 def test_the_tolerances_are_in_the_budget():

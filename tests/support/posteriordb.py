@@ -4,14 +4,24 @@ The tolerances are those of ``tests/data/posteriordb/README.md``.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from quivers_nb.inference import MCMC, NUTSKernel, diagnose
+from quivers_nb.inference.gradient import eager, gradient_of
+from quivers_nb.inference.mcmc.begin import chain_generator
+from quivers_nb.inference.mcmc.engine import PythonEngine, Task
+from quivers_nb.inference.mcmc.starts import Start, find_start
+from quivers_nb.inference.mcmc.store import Selection, Store
+from quivers_nb.inference.target import flat
 
 FOLDER = Path(__file__).parents[1] / "data" / "posteriordb"
 
@@ -65,6 +75,53 @@ def sample(case: Posterior, seed: int, **options: Any) -> Any:
     settings = {"num_chains": CHAINS, "seed": seed, **options}
     mcmc = MCMC(NUTSKernel(), WARMUP, DRAWS, **settings)
     return mcmc.run(model, None, case.data)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is compared of the chains of one seed."""
+
+    tier: str
+    samples: dict[str, Tensor]
+    divergence_counts: Tensor
+
+
+def sample_seeds(
+    case: Posterior, seeds: Sequence[int], tier: str, warmup: int = WARMUP, draws: int = DRAWS
+) -> list[Draws]:
+    """The draws of `sample` with each of these seeds, in a tier whose chains run in Python.
+
+    There a gradient of many chains costs little more than one of four, and each chain has a stream
+    of its own, made of its seed and number: so the chains of all seeds move together.
+    """
+    from quivers_nb.dsl import loads
+
+    opened = loads(case.program).morphism.target(
+        None, case.data, latents="all", dtype=torch.float64
+    )
+    target = flat(opened)
+    chains = list(product(seeds, range(CHAINS)))
+    rngs = tuple(chain_generator(*chain) for chain in chains)
+    starts = [
+        find_start(Start(target), eager(target), rng, number)
+        for rng, (_, number) in zip(rngs, chains, strict=True)
+    ]
+    engine = PythonEngine(
+        gradient_of(target, torch.from_numpy(np.stack([start.q for start in starts])), tier)
+    )
+    store = Store(target, Selection(), len(chains), draws)
+    # Streams are given, so the task's own seed is never read.
+    task = Task(
+        NUTSKernel(), warmup, draws, -1, range(len(chains)), tuple(starts), rngs, store, None
+    )
+    assert not engine.run(task).stopped
+    store.finish()
+    diverged = torch.from_numpy(store.stats["diverged"]).sum(-1)
+    parts = [slice(k * CHAINS, (k + 1) * CHAINS) for k in range(len(seeds))]
+    return [
+        Draws(engine.tier, {n: v[part] for n, v in store.sites.items()}, diverged[part])
+        for part in parts
+    ]
 
 
 def draws_of(case: Posterior, samples: dict[str, Any]) -> dict[str, np.ndarray]:
