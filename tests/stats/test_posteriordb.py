@@ -1,8 +1,8 @@
 """Ten published posteriors, from program text to moments.
 
-In the gate each once, in the tier that is chosen for it. With the slow tests from five seeds each,
-all of them in the native and in the traced tier and three in the eager one. In the latter two, where
-a gradient of twenty chains costs little more than one of four, the chains of all five seeds move
+In the gate each once, in the tier that is chosen for it. In the slow tests from five seeds each,
+all in the native and in the traced tier and three in the eager one. In the latter two, where a
+gradient of twenty chains costs little more than one of four, the chains of all five seeds move
 together: each has a stream of its own, so that they draw what they draw in runs apart (below).
 
 Size: means may be off by 4 Monte Carlo errors, about 65 of them, so one run of all ten fails by
