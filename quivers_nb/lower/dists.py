@@ -9,9 +9,12 @@ known numbers here; ``*s`` is never inspected. ``log_prob`` reduces the event on
 Three kinds: `Simple`, one family (`Weighted`, a row of a table); `Joint`, independent parts side
 by side on the last axis (``@`` and ``fan``); `Branched`, a distribution that depends on finite
 middles being summed (R3), with one log weight per branch in front of the stack.
+
+What depends on a finite site that is summed has axes of branches in front of those of its value. A
+coordinate is one value for all branches, so its bounds are the widest of them (`widest`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -114,20 +117,22 @@ class Simple:
         assert density.from_noise is not None, self.family.name
         return density.from_noise(noise, *self.params)
 
-    def bijector(self) -> Bijector:
+    def bijector(self, rank: int) -> Bijector:
+        """Onto the support; ``rank``: how many axes the value or its coordinates have."""
         named = dict(zip((p.name for p in self.family.parameters), self.params, strict=False))
-        return bijector_for(self.family.support, named)
+        return bijector_for(self.family.support, widest(self.family.support, named, rank))
 
     def unconstrained_event(self) -> tuple[int, ...]:
-        return self.own_event + tuple(self.bijector().unconstrained_shape(self.family_event))
+        bijector = self.bijector(len(self.lead) + len(self.event))
+        return self.own_event + tuple(bijector.unconstrained_shape(self.family_event))
 
     def constrain(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        bijector = self.bijector()
+        bijector = self.bijector(u.ndim)
         value, log_det = bijector.forward_and_log_det(u)
         return value, _sum_last(log_det, len(self.event) - bijector.event_rank)
 
     def unconstrain(self, value: Tensor) -> Tensor:
-        return self.bijector().inverse(value)
+        return self.bijector(value.ndim).inverse(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +291,20 @@ class Branched:
         return self.inner.unconstrain(value)
 
 
+def widest(support: Support, named: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The bounds of ``support``, by name, for values of ``rank`` axes; other parameters are left.
+
+    Axes beyond these, in front, are branches: the least lower bound, the greatest upper one. Where
+    a branch has no values it has no density, so the sum over all is that of the values themselves.
+    """
+    found = dict(named)
+    for end, widen in (("low", torch.amin), ("high", torch.amax)):
+        name = getattr(support, end, None)
+        if isinstance(name, str) and found[name].ndim > rank:
+            found[name] = widen(found[name], tuple(range(found[name].ndim - rank)))
+    return found
+
+
 def simple(
     name: str, params: Sequence[Tensor], lead: tuple[int, ...], **events: tuple[int, ...]
 ) -> Simple:
@@ -319,4 +338,4 @@ def _sum_last(term: Tensor, count: int) -> Tensor:
     return term.sum(tuple(range(-count, 0))) if count else term
 
 
-__all__ = ["Branched", "Dist", "Joint", "Simple", "side_by_side", "simple"]
+__all__ = ["Branched", "Dist", "Joint", "Simple", "side_by_side", "simple", "widest"]

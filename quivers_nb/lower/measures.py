@@ -34,7 +34,7 @@ from quivers_nb.lower.arguments import (
     number_param,
     place,
 )
-from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.dists import Dist, widest
 from quivers_nb.lower.scope import Scope
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.families import FAMILIES
@@ -86,26 +86,28 @@ class Measured:
     def from_noise(self, noise: Tensor) -> Tensor:
         raise NotImplementedError(f"{self.label} has no noise map")
 
-    def bijector(self) -> Bijector:
+    def bijector(self, rank: int) -> Bijector:
+        """Onto the support; ``rank``: how many axes the value or its coordinates have."""
         low, high = self.measure.bounds
         like = self.params[0]
         named = {
             name: bound if isinstance(bound, Tensor) else like.new_full((), bound)
             for name, bound in (("low", low), ("high", high))
         }
-        return bijector_for(self.support, named)
+        return bijector_for(self.support, widest(self.support, named, rank))
 
     def unconstrained_event(self) -> tuple[int, ...]:
-        return tuple(self.bijector().unconstrained_shape(self.event))
+        bijector = self.bijector(len(self.lead) + len(self.event))
+        return tuple(bijector.unconstrained_shape(self.event))
 
     def constrain(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        bijector = self.bijector()
+        bijector = self.bijector(u.ndim)
         value, log_det = bijector.forward_and_log_det(u)
         axes = len(self.event) - bijector.event_rank
         return value, log_det.sum(tuple(range(-axes, 0))) if axes else log_det
 
     def unconstrain(self, value: Tensor) -> Tensor:
-        return self.bijector().inverse(value)
+        return self.bijector(value.ndim).inverse(value)
 
 
 def _absent(bound: Bound) -> bool:
