@@ -77,6 +77,7 @@ class _Block:
     in_memory: frozenset[Buffer]
     uses: Counter[int]
     first: int  # number of the first temporary
+    local: frozenset[Buffer] = frozenset()  # memory for the rows of one block
     made: set[Buffer] = field(default_factory=set)
     before: list[list[str]] = field(default_factory=list)
     after: list[list[str]] = field(default_factory=list)
@@ -129,7 +130,14 @@ class _Block:
     def _loaded(self, buffer: Buffer, index: str) -> str:
         if buffer in self.made:
             return f"v_{buffer.name}"
-        return buffer.name if buffer.is_variable else f"{buffer.name}[{index}]"
+        return self._place(buffer, index)
+
+    def _place(self, buffer: Buffer, index: str) -> str:
+        if buffer.is_variable:
+            return buffer.name
+        return (
+            f"{buffer.name}[{index} - row]" if buffer in self.local else f"{buffer.name}[{index}]"
+        )
 
     # --- stores ---
 
@@ -140,7 +148,7 @@ class _Block:
         if store.fold != "set":
             self._fold(kernel, value)
             return
-        place = buffer.name if buffer.is_variable else f"{buffer.name}[{self.text(store.index)}]"
+        place = self._place(buffer, self.text(store.index))
         if kernel.in_order:
             inner.append(f"{place} = {value};")
             return
@@ -152,7 +160,7 @@ class _Block:
 
     def _fold(self, kernel: Kernel, value: str) -> None:
         store, buffer = kernel.store, kernel.store.buffer
-        place = buffer.name if buffer.is_variable else f"{buffer.name}[{self.text(store.index)}]"
+        place = self._place(buffer, self.text(store.index))
         level = store.index.level
         if level < self.depth and not buffer.is_variable and not kernel.in_order:
             total = self.fresh()
@@ -192,6 +200,7 @@ class _Printer:
     lines: list[str] = field(default_factory=list)
     in_memory: frozenset[Buffer] = frozenset()
     begun: set[Buffer] = field(default_factory=set)
+    block_rows: dict[Buffer, int] = field(default_factory=dict)  # of buffers for one block
     temporaries: int = 0
 
     def nest(self, nest: Nest) -> None:
@@ -204,6 +213,7 @@ class _Printer:
     def blocked(self, blocked: Blocked) -> None:
         """A nest and the products around it, for some rows at a time."""
         nest = blocked.nest
+        self.block_rows.update(dict.fromkeys(blocked.local, blocked.rows))
         for kernel in nest.kernels:
             self.begin(kernel)
         for call in blocked.after:
@@ -217,15 +227,15 @@ class _Printer:
         ]
         for call in blocked.before:
             self.begun.add(call.writes)
-            y, a, x, (_, k, stride) = _product(call)
-            self.lines.append(
-                f"{call.routine}({y} + row, {a} + row, {x}, end - row, {k}, {stride});"
-            )
-        self.loops(nest, "end", "row")
+            (y, a, x), (_, k, stride) = _product(call)
+            rows = f"{_from_row(y, blocked)}, {_from_row(a, blocked)}"
+            self.lines.append(f"{call.routine}({rows}, {pointer(*x)}, end - row, {k}, {stride});")
+        self.loops(nest, "end", "row", blocked.local)
         for call in blocked.after:
-            y, a, x, (n, _, stride) = _product(call)
+            (y, a, x), (n, _, stride) = _product(call)
+            rows = f"{_from_row(a, blocked)}, {_from_row(x, blocked)}"
             self.lines.append(
-                f"{call.routine}_add({y}, {a} + row, {x} + row, {n}, end - row, {stride});"
+                f"{call.routine}_add({pointer(*y)}, {rows}, {n}, end - row, {stride});"
             )
         self.lines.append("}")
         self.settle(nest)
@@ -235,11 +245,16 @@ class _Printer:
         sums = {k.writes: None for k in nest.kernels if k.store.fold != "set" and nest.extent}
         self.lines.extend(f"SETTLED({b.name})" for b in sums if b.is_variable and b.kind == "real")
 
-    def loops(self, nest: Nest, end: int | str, start: int | str = 0) -> None:
+    def loops(
+        self, nest: Nest, end: int | str, start: int | str = 0,
+        local: frozenset[Buffer] = frozenset(),
+    ) -> None:  # fmt: skip
         """The loops, the outer one from ``start`` to ``end``."""
         roots = [e for k in nest.kernels for e in (k.store.value, k.store.index)]
         depth = len(nest.extent)
-        block = _Block(depth, self.real, self.in_memory, _count_uses(roots), self.temporaries)
+        block = _Block(
+            depth, self.real, self.in_memory, _count_uses(roots), self.temporaries, local
+        )
         for kernel in nest.kernels:
             block.store(kernel)
         self.temporaries += block.count
@@ -295,20 +310,26 @@ class _Printer:
                 cast = "" if ctype == "real" else f"({ctype} *)"
                 lines.append(f"{ctype} *restrict {buffer.name} = {cast}(w + {offset});")
                 width = 2 if ctype == "int64_t" else 1  # enough for a float32 workspace
-                offset += -(-buffer.size * width // ALIGN) * ALIGN
+                size = self.block_rows.get(buffer, buffer.size)
+                offset += -(-size * width // ALIGN) * ALIGN
         return lines, offset
 
 
-def _product(call: Call) -> tuple[str, str, str, tuple[int, ...]]:
-    """The arguments of a product as C: result, matrix, vector, and its three numbers."""
-    y, a, x = (pointer(*argument) for argument in call.arguments if isinstance(argument, tuple))
-    return y, a, x, tuple(argument for argument in call.arguments if isinstance(argument, int))
+def _product(call: Call) -> tuple[list[tuple[Buffer, int]], tuple[int, ...]]:
+    """Result, matrix and vector of a product, and its three numbers."""
+    buffers = [argument for argument in call.arguments if isinstance(argument, tuple)]
+    return buffers, tuple(argument for argument in call.arguments if isinstance(argument, int))
+
+
+def _from_row(place: tuple[Buffer, int], blocked: Blocked) -> str:
+    """Where the rows of a block begin in a buffer."""
+    return pointer(*place) + ("" if place[0] in blocked.local else " + row")
 
 
 def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
     """The C source of a program; ``real`` is double or float."""
     printer = _Printer(program, steps, real, in_memory=stored(steps, program))
-    for step in block(steps):
+    for step in block(steps, program):
         if isinstance(step, Nest):
             printer.nest(step)
         elif isinstance(step, Blocked):

@@ -63,7 +63,19 @@ def a_weighted_sum(rows, dtype):
     return density, COLUMNS
 
 
-BLOCKED = [logistic, location_and_scale, offsets, a_weighted_sum]
+def read_again(rows, dtype):
+    """The rows are also read outside of the blocks, afterwards."""
+    x, y = _random(rows, COLUMNS, dtype=dtype), _random(rows, seed=1, dtype=dtype)
+
+    def density(q):
+        eta = x @ q
+        r = y - eta
+        return -0.5 * (r * r).sum() + torch.cumsum(eta.detach(), 0)[rows // 2]
+
+    return density, COLUMNS
+
+
+BLOCKED = [logistic, location_and_scale, offsets, a_weighted_sum, read_again]
 
 
 def running_sum(rows, dtype):
@@ -131,6 +143,20 @@ def test_a_regression_is_blocked_and_its_matrix_is_there_once(model, compiled):
     native = compiled(density, 0.3 * _random(dim, seed=2))
     assert _is_blocked(native)
     assert sum(array.size == 300 * COLUMNS for array in native.data) == 1
+
+
+@pytest.mark.parametrize("model", [logistic, location_and_scale])
+def test_what_is_made_for_a_row_has_memory_for_one_block(model, compiled):
+    few, many = (
+        compiled(density, 0.3 * _random(dim, seed=2))
+        for density, dim in (model(rows, DOUBLE) for rows in (130, 1300))
+    )
+    assert few.scratch == many.scratch
+
+
+def test_rows_that_are_read_outside_are_all_kept(compiled):
+    density, dim = read_again(1300, DOUBLE)
+    assert compiled(density, 0.3 * _random(dim, seed=2)).scratch > 2 * 1300  # eta and its sums
 
 
 @pytest.mark.parametrize("model", [running_sum, turned_around])
