@@ -37,7 +37,7 @@ static inline double q_lgamma(double x) {
 
 /* Recurrence up to 10, then the asymptotic series (Abramowitz and Stegun 6.3.18). */
 static double q_digamma(double x) {
-    if (x == 0.0) return copysign(INFINITY, -x);
+    if (x == 0.0) return -INFINITY; /* -0 is 0 here (-fno-signed-zeros) */
     if (x < 0.0) {
         double whole;
         if (x == floor(x)) return NAN;
@@ -61,7 +61,8 @@ static double q_digamma(double x) {
 static double q_trigamma(double x) {
     double sign = 1.0, sum = 0.0;
     if (x < 0.5) {
-        double s = sin(Q_PI * x);
+        if (x == floor(x)) return isinf(x) ? NAN : INFINITY;
+        double s = sin(Q_PI * (x - rint(x)));
         sum -= Q_PI * Q_PI / (s * s);
         sign = -1.0;
         x = 1.0 - x;
@@ -80,10 +81,11 @@ static double q_trigamma(double x) {
 /* exp(x^2) erfc(x); the square is carried in two parts, the tail is its asymptotic series. */
 static double q_erfcx(double x) {
     if (x > 25.0) {
-        double y = 0.5 / (x * x);
-        double series = 1.0 - y * (1.0 - y * (3.0 - y * (15.0 - y * (105.0 - y * 945.0))));
-        return 0.56418958354775628695 * series / x;
+        double r = 1.0 / x, y = 0.5 * r * r;
+        double series = 1.0 - y * (1.0 - y * (3.0 - y * (15.0 - y * (105.0 - y * (945.0 - y * 10395.0)))));
+        return 0.56418958354775628695 * series * r;
     }
+    if (x < -27.0) return INFINITY;
     double square = x * x, rest = fma(x, x, -square);
     return exp(square) * (1.0 + rest) * erfc(x);
 }
@@ -96,9 +98,9 @@ static double q_log_ndtr(double x) {
 
 /* Normal quantiles: Acklam's rational start, then three steps of Halley's method. */
 static double q_lower_quantile(double p) { /* 0 < p <= 1/2 */
-    double x;
+    double x, level = log(p);
     if (p < 0.02425) {
-        double r = sqrt(-2.0 * log(p));
+        double r = sqrt(-2.0 * level);
         x = (((((-7.784894002430293e-3 * r - 3.223964580411365e-1) * r - 2.400758277161838) * r -
                2.549732539343734) * r + 4.374664141464968) * r + 2.938163982698783) /
             ((((7.784695709041462e-3 * r + 3.224671290700398e-1) * r + 2.445134137142996) * r +
@@ -111,16 +113,12 @@ static double q_lower_quantile(double p) { /* 0 < p <= 1/2 */
                6.680131188771972e1) * s - 1.328068155288572e1) * s + 1.0);
     }
     for (int i = 0; i < 3; i++) {
-        double error = 0.5 * erfc(-x * 0.70710678118654752440) - p;
-        double step = error * 2.50662827463100050242 * exp(0.5 * x * x);
+        double error = ldexp(0.5 * erfc(-x * 0.70710678118654752440), 64) / ldexp(p, 64) - 1.0;
+        /* p / density: 1 / density alone is beyond the range at the least p. */
+        double step = error * 2.50662827463100050242 * exp(0.5 * x * x + level);
         x -= step / (1.0 + 0.5 * x * step);
     }
     return x;
-}
-
-static double q_ndtri(double p) {
-    if (!(p > 0.0 && p < 1.0)) return p == 0.0 ? -INFINITY : p == 1.0 ? INFINITY : NAN;
-    return p <= 0.5 ? q_lower_quantile(p) : -q_lower_quantile(1.0 - p);
 }
 
 /* Small arguments keep their relative precision: a series, then Newton on erf. */
@@ -135,6 +133,12 @@ static double q_erfinv(double y) {
         x -= step / (1.0 + x * step);
     }
     return copysign(x, y);
+}
+
+static double q_ndtri(double p) {
+    if (!(p > 0.0 && p < 1.0)) return p == 0.0 ? -INFINITY : p == 1.0 ? INFINITY : NAN;
+    if (p > 0.25 && p < 0.75) return 1.41421356237309504880 * q_erfinv(2.0 * p - 1.0);
+    return p <= 0.5 ? q_lower_quantile(p) : -q_lower_quantile(1.0 - p);
 }
 
 /* Modified Bessel functions of order 0 and 1, scaled by exp(-|x|): the power series, whose terms are
@@ -154,12 +158,19 @@ static double q_bessel(double x, int order) {
             term *= -((order ? 4.0 : 0.0) - (2.0 * k - 1.0) * (2.0 * k - 1.0)) / (8.0 * k * a);
             sum += term;
         }
-        sum /= sqrt(2.0 * Q_PI * a);
+        sum /= sqrt(2.0 * Q_PI) * sqrt(a);
     }
     return order && x < 0.0 ? -sum : sum;
 }
 
 static double q_i0e(double x) { return q_bessel(x, 0); }
 static double q_i1e(double x) { return q_bessel(x, 1); }
-static double q_i0(double x) { return exp(fabs(x)) * q_bessel(x, 0); }
-static double q_i1(double x) { return exp(fabs(x)) * q_bessel(x, 1); }
+
+/* The exponential in two halves: it overflows before the function does. */
+static double q_bessel_grown(double x, int order) {
+    double half = exp(0.5 * fabs(x));
+    return isinf(half) ? (order && x < 0.0 ? -half : half) : q_bessel(x, order) * half * half;
+}
+
+static double q_i0(double x) { return q_bessel_grown(x, 0); }
+static double q_i1(double x) { return q_bessel_grown(x, 1); }

@@ -4,10 +4,18 @@ Logistic functions are written with one exponential, ``exp(-|a|)``, so that valu
 the same loop share it.
 """
 
+import math
+
 from quivers_nb.inference.graph import Node
 from quivers_nb.inference.native.expression import Algebra, Expression
 from quivers_nb.inference.native.lowering import Lowering, rule
-from quivers_nb.inference.native.ops.arithmetic import at_least, at_most, elementwise, pointwise
+from quivers_nb.inference.native.ops.arithmetic import (
+    at_least,
+    at_most,
+    elementwise,
+    normal_below,
+    pointwise,
+)
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.value import Dense, Fill, Value
 
@@ -106,15 +114,17 @@ def _logit(work: Lowering, node: Node) -> Value:
 
 @rule("logit_backward")
 def _logit_backward(work: Lowering, node: Node) -> Value:
+    """Outside the interval NaN, or zero where ``eps`` clamps."""
     eps = node.args[2] if len(node.args) > 2 else None
-    if eps is not None:
-        raise Refusal("the gradient of logit with eps has no native form")
-    return elementwise(
-        work,
-        node,
-        lambda x, g, a: x.div(g, x.mul(a, x.sub(x.number(1.0), a))),
-        *node.args[:2],
-    )
+    low = 0.0 if eps is None else float(eps)
+    outside = math.nan if eps is None else 0.0
+
+    def body(x: Algebra, g: Expression, a: Expression, p: Expression, q: Expression) -> Expression:
+        inside = x.logic("and", x.compare("ge", a, p), x.compare("le", a, q))
+        slope = x.div(g, x.mul(a, x.sub(x.number(1.0), a)))
+        return x.where(inside, slope, x.number(outside))
+
+    return elementwise(work, node, body, *node.args[:2], low, 1.0 - low)
 
 
 @pointwise(1, "relu")
@@ -166,8 +176,7 @@ def _gelu(work: Lowering, node: Node) -> Value:
         raise Refusal("gelu with the tanh approximation has no native form")
 
     def body(x: Algebra, a: Expression) -> Expression:
-        tail = x.call("erf", x.call("q_over_root_two", a))
-        return x.mul(x.mul(x.number(0.5), a), x.add(x.number(1.0), tail))
+        return x.mul(a, normal_below(x, a))
 
     return elementwise(work, node, body, node.args[0])
 
@@ -178,8 +187,7 @@ def _gelu_backward(work: Lowering, node: Node) -> Value:
         raise Refusal("gelu with the tanh approximation has no native form")
 
     def body(x: Algebra, g: Expression, a: Expression, density: Expression) -> Expression:
-        tail = x.call("erf", x.call("q_over_root_two", a))
-        below = x.mul(x.number(0.5), x.add(x.number(1.0), tail))
+        below = normal_below(x, a)
         bell = x.mul(density, x.call("exp", x.mul(x.number(-0.5), x.mul(a, a))))
         return x.mul(g, x.add(below, x.mul(a, bell)))
 

@@ -117,7 +117,10 @@ def _addc(work: Lowering, node: Node) -> Value:
 
 @pointwise(3, "lerp")
 def _lerp(x: Algebra, a: Expression, b: Expression, weight: Expression) -> Expression:
-    return x.add(a, x.mul(weight, x.sub(b, a)))
+    """From the nearer end, so that both ends are reached."""
+    gap, near = x.sub(b, a), x.compare("lt", x.call("fabs", weight), x.number(0.5))
+    far = x.sub(b, x.mul(gap, x.sub(x.number(1.0), weight)))
+    return x.where(near, x.add(a, x.mul(weight, gap)), far)
 
 
 # --- powers ---
@@ -197,18 +200,27 @@ def at_most(x: Algebra, a: Expression, high: Expression) -> Expression:
     return x.where(x.compare("gt", a, high), high, a)
 
 
+def _kept_apart(cut: Body, bound: Any) -> Body:
+    """``cut`` at a bound that may be NaN, which then is the result."""
+    if isinstance(bound, int | float) and not math.isnan(bound):
+        return cut
+    return lambda x, a, b: x.where(x.compare("ne", b, b), b, cut(x, a, b))
+
+
 @rule("clamp", "clamp_min", "clamp_max")
 def _clamp(work: Lowering, node: Node) -> Value:
     name = node.op._schema.name
     bounds = [*node.args[1:3], None, None]
     low, high = (None, bounds[0]) if name == "aten::clamp_max" else (bounds[0], bounds[1])
-    low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
-    if low is None or high is None:
-        body = at_most if low is None else at_least
-        return elementwise(work, node, body, node.args[0], high if low is None else low)
-    return elementwise(
-        work, node, lambda x, a, p, q: at_most(x, at_least(x, a, p), q), node.args[0], low, high
-    )
+    given = ((node.kwargs.get("min", low), at_least), (node.kwargs.get("max", high), at_most))
+    cuts = [(bound, _kept_apart(cut, bound)) for bound, cut in given if bound is not None]
+
+    def body(x: Algebra, a: Expression, *ends: Expression) -> Expression:
+        for (_, cut), end in zip(cuts, ends, strict=True):
+            a = cut(x, a, end)
+        return a
+
+    return elementwise(work, node, body, node.args[0], *(bound for bound, _ in cuts))
 
 
 @pointwise(1, "sign", "sgn")
@@ -247,7 +259,7 @@ _VECTOR = {
     "log2": "log2", "log10": "log10", "sqrt": "sqrt", "abs": "fabs", "sin": "sin", "cos": "cos",
     "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh", "cosh": "cosh",
     "tanh": "tanh", "asinh": "asinh", "acosh": "acosh", "atanh": "atanh", "erf": "erf",
-    "erfc": "erfc", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint",
+    "erfc": "erfc", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round.default": "rint",
 }  # fmt: skip
 _SCALAR = {
     "lgamma": "q_lgamma", "digamma": "q_digamma", "erfinv": "q_erfinv",
@@ -257,6 +269,19 @@ _SCALAR = {
 
 for _name, _c in _VECTOR.items():
     pointwise(1, _name)(lambda x, a, c=_c: x.call(c, a))
+
+
+@rule("round.decimals")
+def _round_decimals(work: Lowering, node: Node) -> Value:
+    decimals = node.kwargs.get("decimals", 0)
+    before, after = (Algebra.mul, Algebra.div) if decimals >= 0 else (Algebra.div, Algebra.mul)
+
+    def body(x: Algebra, a: Expression, ten: Expression) -> Expression:
+        return after(x, x.call("rint", before(x, a, ten)), ten)
+
+    return elementwise(work, node, body, node.args[0], 10.0 ** abs(decimals))
+
+
 for _name in ("atan2", "hypot"):
     pointwise(2, _name)(lambda x, a, b, c=_name: x.call(c, a, b))
 
@@ -310,7 +335,8 @@ def _mvlgamma(work: Lowering, node: Node) -> Value:
 
 
 @pointwise(1, "special_ndtr")
-def _ndtr(x: Algebra, a: Expression) -> Expression:
+def normal_below(x: Algebra, a: Expression) -> Expression:
+    """The normal distribution function, also far below, where 1 + erf has no digits left."""
     half = x.number(0.5)
     return x.mul(half, x.call("erfc", x.call("q_over_root_two", x.neg(a))))
 
@@ -331,4 +357,9 @@ def _times_log(x: Algebra, a: Expression, b: Expression, function: str) -> Expre
 
 pointwise(2, "xlogy")(lambda x, a, b: _times_log(x, a, b, "log"))
 pointwise(2, "special_xlog1py")(lambda x, a, b: _times_log(x, a, b, "log1p"))
-pointwise(1, "special_entr")(lambda x, a: x.neg(_times_log(x, a, a, "log")))
+
+
+@pointwise(1, "special_entr")
+def _entr(x: Algebra, a: Expression) -> Expression:
+    below = x.compare("lt", a, x.number(0.0))
+    return x.where(below, x.number(-math.inf), x.neg(_times_log(x, a, a, "log")))

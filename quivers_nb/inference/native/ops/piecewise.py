@@ -72,7 +72,7 @@ def _hardsigmoid_backward(work: Lowering, node: Node) -> Value:
 def _hardswish_backward(work: Lowering, node: Node) -> Value:
     def body(x: Algebra, g: Expression, a: Expression, three: Expression) -> Expression:
         slope = x.add(x.div(a, three), x.number(0.5))
-        inside = x.where(x.compare("lt", a, three), x.mul(g, slope), g)
+        inside = x.where(x.compare("ge", a, three), g, x.mul(g, slope))
         return x.where(x.compare("le", a, x.neg(three)), x.number(0.0), inside)
 
     return elementwise(work, node, body, *node.args[:2], 3.0)
@@ -92,7 +92,8 @@ def _shrink(work: Lowering, node: Node) -> Value:
 
 @pointwise(3, "hardshrink_backward", "softshrink_backward")
 def _shrink_backward(x: Algebra, g: Expression, a: Expression, by: Expression) -> Expression:
-    return x.where(_between(x, a, x.neg(by), by, ends=True), x.number(0.0), g)
+    outside = x.logic("or", x.compare("gt", a, by), x.compare("lt", a, x.neg(by)))
+    return x.where(outside, g, x.number(0.0))
 
 
 def _halves(work: Lowering, value: Dense, axis: int) -> tuple[Dense, Dense]:

@@ -1,5 +1,6 @@
 """Sums, products, extremes, and what is made of them: means, norms, softmax, running sums."""
 
+import math
 from collections.abc import Sequence
 from math import prod
 
@@ -114,8 +115,10 @@ def _extreme_and_place(work: Lowering, node: Node) -> tuple[Value, ...]:
 
     def place(index: Index) -> Expression:
         here = index[axes[0]] if axes else x.integer(0)
-        same = x.compare("eq", value.at(x, index), wide.at(x, index))
-        return x.where(same, here, x.integer(last))  # the last place if all are NaN
+        a = value.at(x, index)
+        same = x.compare("eq", a, wide.at(x, index))
+        found = x.logic("or", same, x.compare("ne", a, a))  # the extreme of a row with NaN is NaN
+        return x.where(found, here, x.integer(last))
 
     places = reduce(work, Lazy(value.shape, "int", place), axes, "min", kind="int")
     results = zip((top, places), node.metas, strict=True)
@@ -128,10 +131,9 @@ def _spread(work: Lowering, reduced: Dense, shape: Shape, axes: Sequence[int]) -
     return work.broadcast(tall, shape)
 
 
-def log_sum_exp(work: Lowering, value: Dense, axes: Sequence[int]) -> Dense:
-    """log of the sum of exp over ``axes``, which go away; of nothing but -inf it is -inf."""
+def _shift_and_mass(work: Lowering, value: Dense, axes: Sequence[int]) -> tuple[Dense, Dense]:
+    """The greatest element over ``axes`` (0 if it is infinite), and the sum of exp(value - it)."""
     x = work.algebra
-    value = work.cheap(value)
     top = reduce(work, value, axes, "max")
 
     def finite(a: Expression) -> Expression:
@@ -143,43 +145,47 @@ def log_sum_exp(work: Lowering, value: Dense, axes: Sequence[int]) -> Dense:
     shifted = work.pointwise(
         value.shape, "real", lambda a, b: x.call("exp", x.sub(a, b)), value, wide
     )
-    mass = reduce(work, shifted, axes, "add")
-    return work.pointwise(mass.shape, "real", lambda a, b: x.add(x.call("log", a), b), mass, shift)
+    return shift, reduce(work, shifted, axes, "add")
 
 
 @rule("logsumexp")
 def _logsumexp(work: Lowering, node: Node) -> Value:
-    value = work.value(node.args[0])
-    return _shaped(work, log_sum_exp(work, value, axes_of(value.shape, node.args[1])), node)
+    """Of nothing but -inf it is -inf."""
+    value, x = work.cheap(work.value(node.args[0])), work.algebra
+    shift, mass = _shift_and_mass(work, value, axes_of(value.shape, node.args[1]))
+    result = work.pointwise(
+        mass.shape, "real", lambda a, b: x.add(x.call("log", a), b), mass, shift
+    )
+    return _shaped(work, result, node)
 
 
-@rule("_log_softmax", "_softmax")
+@rule("_log_softmax", "_softmax", "_safe_softmax")
 def _softmax(work: Lowering, node: Node) -> Value:
+    """exp(a - top) / sum: a - logsumexp would lose the digits that top has before the point.
+
+    A row that holds inf, or nothing but -inf, is NaN; the safe one gives zeros for the latter
+    (masked attention).
+    """
     value = work.cheap(work.value(node.args[0]))
     x, axes = work.algebra, axes_of(value.shape, node.args[1])
-    mass = work.keep(log_sum_exp(work, value, axes))
-    wide = _spread(work, mass, value.shape, axes)
-    logs = node.op._schema.name == "aten::_log_softmax"
+    shift, mass = _shift_and_mass(work, value, axes)
+    safe, logs = (node.op._schema.name == f"aten::{n}" for n in ("_safe_softmax", "_log_softmax"))
 
-    def body(a: Expression, b: Expression) -> Expression:
-        return x.sub(a, b) if logs else x.call("exp", x.sub(a, b))
+    def scale(m: Expression) -> Expression:
+        endless = x.compare("eq", m, x.number(math.inf))
+        m = x.where(endless, x.number(math.nan), m)
+        if logs:
+            m = x.call("log", m)
+        nothing = x.compare("eq", m, x.number(-math.inf if logs else 0.0))
+        return x.where(nothing, x.number(math.inf if safe else math.nan), m)
 
-    return work.pointwise(value.shape, "real", body, value, wide)
+    def body(a: Expression, t: Expression, m: Expression) -> Expression:
+        apart = x.sub(a, t)
+        return x.sub(apart, m) if logs else x.div(x.call("exp", apart), m)
 
-
-@rule("_safe_softmax")
-def _safe_softmax(work: Lowering, node: Node) -> Value:
-    """Softmax, and zeros where everything is -inf (masked attention)."""
-    value = work.cheap(work.value(node.args[0]))
-    x, axes = work.algebra, axes_of(value.shape, node.args[1])
-    mass = work.keep(log_sum_exp(work, value, axes))
-
-    def body(a: Expression, b: Expression) -> Expression:
-        nothing = x.compare("eq", b, x.number(float("-inf")))
-        return x.where(nothing, x.number(0.0), x.call("exp", x.sub(a, b)))
-
-    wide = _spread(work, mass, value.shape, axes)
-    return work.pointwise(value.shape, "real", body, value, wide)
+    scaled = work.keep(work.pointwise(mass.shape, "real", scale, mass))
+    wide = [_spread(work, part, value.shape, axes) for part in (shift, scaled)]
+    return work.pointwise(value.shape, "real", body, value, *wide)
 
 
 @rule("_log_softmax_backward_data", "_softmax_backward_data")
