@@ -79,6 +79,40 @@ typedef struct {
     int diverging, stopping;
 } chain_t;
 
+/* --- Vectors ---
+ *
+ * Each kind of loop is compiled once: most of the time that a compiler takes for the sampler goes
+ * into the vector forms of loops, and every copy of one in a caller has forms of its own.
+ */
+
+#if defined(__GNUC__)
+#define ONCE static __attribute__((noinline))
+#define RARE static __attribute__((noinline, cold)) /* nothing that a leapfrog waits for */
+#else
+#define ONCE static
+#define RARE static
+#endif
+
+ONCE void copy(double *restrict to, const double *restrict from, int64_t n) {
+    memcpy(to, from, (size_t)n * sizeof(double));
+}
+
+ONCE double dot(const double *a, const double *b, int64_t n) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* y += factor x */
+ONCE void add(double *restrict y, double factor, const double *restrict x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] += factor * x[i];
+}
+
+/* out = a x, element by element; `out` and `x` may be the same */
+ONCE void times(double *out, const double *restrict a, const double *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = a[i] * x[i];
+}
+
 /* --- Memory --- */
 
 static double *take(double **memory, int64_t n) {
@@ -87,27 +121,23 @@ static double *take(double **memory, int64_t n) {
     return block;
 }
 
-static void copy(double *restrict to, const double *restrict from, int64_t n) {
-    memcpy(to, from, (size_t)n * sizeof(double));
-}
-
 static point_t take_point(double **memory, int64_t n) {
     point_t z = {take(memory, n), take(memory, n), take(memory, n), 0.0};
     return z;
 }
 
-static void copy_position(point_t *to, const point_t *from, int64_t n) {
+ONCE void copy_position(point_t *to, const point_t *from, int64_t n) {
     copy(to->q, from->q, n);
     copy(to->gradient, from->gradient, n);
     to->log_density = from->log_density;
 }
 
-static void copy_point(point_t *to, const point_t *from, int64_t n) {
+ONCE void copy_point(point_t *to, const point_t *from, int64_t n) {
     copy_position(to, from, n);
     copy(to->p, from->p, n);
 }
 
-static void lay_out(chain_t *c, double *position, double *scratch) {
+RARE void lay_out(chain_t *c, double *position, double *scratch) {
     int64_t n = c->set->dim;
     double **kept[] = {&c->scale, &c->mean, &c->moment, &c->gradient_mean, &c->gradient_moment};
     for (int i = 0; i < STATE_VECTORS - 1; i++) *kept[i] = position + (i + 1) * n;
@@ -126,59 +156,40 @@ static void lay_out(chain_t *c, double *position, double *scratch) {
 
 /* --- The metric --- */
 
-/* out = (1 + U' W U) x; `out` and `x` may be the same */
-static void stretch(const chain_t *c, const double *x, double *out) {
+/* x = (1 + U' W U) x */
+ONCE void stretch(const chain_t *c, double *x) {
     int64_t n = c->set->dim, rank = c->set->rank;
-    double *restrict along = c->inner;
-    for (int64_t k = 0; k < rank; k++) {
-        const double *restrict u = c->set->factor + k * n;
-        double sum = 0.0;
-        for (int64_t i = 0; i < n; i++) sum += u[i] * x[i];
-        along[k] = sum * c->set->weight[k];
-    }
-    if (out != x) copy(out, x, n);
-    for (int64_t k = 0; k < rank; k++) {
-        const double *restrict u = c->set->factor + k * n;
-        for (int64_t i = 0; i < n; i++) out[i] += along[k] * u[i];
-    }
+    const double *u = c->set->factor;
+    for (int64_t k = 0; k < rank; k++) c->inner[k] = dot(u + k * n, x, n) * c->set->weight[k];
+    for (int64_t k = 0; k < rank; k++) add(x, c->inner[k], u + k * n, n);
 }
 
-static void velocity(const chain_t *c, const double *restrict p, double *restrict out) { /* A p */
+ONCE void velocity(const chain_t *c, const double *p, double *out) { /* A p */
     int64_t n = c->set->dim;
     if (c->set->metric == DENSE) {
-        for (int64_t i = 0; i < n; i++) {
-            const double *restrict row = c->set->factor + i * n;
-            double sum = 0.0;
-            for (int64_t j = 0; j <= i; j++) sum += row[j] * p[j];
-            out[i] = sum;
-        }
+        for (int64_t i = 0; i < n; i++) out[i] = dot(c->set->factor + i * n, p, i + 1);
         return;
     }
-    stretch(c, p, out);
-    for (int64_t i = 0; i < n; i++) out[i] *= c->scale[i];
+    copy(out, p, n);
+    stretch(c, out);
+    times(out, c->scale, out, n);
 }
 
-static void force(const chain_t *c, const double *restrict g, double *restrict out) { /* A' g */
+ONCE void force(const chain_t *c, const double *g, double *out) { /* A' g */
     int64_t n = c->set->dim;
     if (c->set->metric == DENSE) {
         memset(out, 0, (size_t)n * sizeof(double));
-        for (int64_t i = 0; i < n; i++) {
-            const double *restrict row = c->set->factor + i * n;
-            for (int64_t j = 0; j <= i; j++) out[j] += row[j] * g[i];
-        }
+        for (int64_t i = 0; i < n; i++) add(out, g[i], c->set->factor + i * n, i + 1);
         return;
     }
-    for (int64_t i = 0; i < n; i++) out[i] = c->scale[i] * g[i];
-    stretch(c, out, out);
+    times(out, c->scale, g, n);
+    stretch(c, out);
 }
 
 /* --- Motion --- */
 
-static double energy(const chain_t *c) {
-    const double *restrict p = c->here.p;
-    double kinetic = 0.0;
-    for (int64_t i = 0; i < c->set->dim; i++) kinetic += p[i] * p[i];
-    double h = 0.5 * kinetic - c->here.log_density;
+ONCE double energy(const chain_t *c) {
+    double h = 0.5 * dot(c->here.p, c->here.p, c->set->dim) - c->here.log_density;
     return isnan(h) ? INFINITY : h;
 }
 
@@ -187,23 +198,19 @@ static void evaluate(chain_t *c) {
 }
 
 static void kick(chain_t *c, double step) {
-    double *restrict p = c->here.p;
-    const double *restrict f = c->image;
     force(c, c->here.gradient, c->image);
-    for (int64_t i = 0; i < c->set->dim; i++) p[i] += step * f[i];
+    add(c->here.p, step, c->image, c->set->dim);
 }
 
-static void leapfrog_by_products(chain_t *c, double step) {
-    double *restrict q = c->here.q;
-    const double *restrict v = c->image;
+ONCE void leapfrog_by_products(chain_t *c, double step) {
     kick(c, 0.5 * step);
     velocity(c, c->here.p, c->image);
-    for (int64_t i = 0; i < c->set->dim; i++) q[i] += step * v[i];
+    add(c->here.q, step, c->image, c->set->dim);
     evaluate(c);
     kick(c, 0.5 * step);
 }
 
-static void leapfrog(chain_t *c, double step) {
+ONCE void leapfrog(chain_t *c, double step) {
     if (c->set->metric != DIAGONAL) {
         leapfrog_by_products(c, step);
         return;
@@ -245,7 +252,7 @@ static int move(chain_t *c, double step, double *gain) {
     return !c->diverging;
 }
 
-static void draw_momentum(chain_t *c, uint32_t purpose) {
+ONCE void draw_momentum(chain_t *c, uint32_t purpose) {
     stream_t s = stream(c->set->seed, c->set->chain, (uint64_t)c->state->transition, purpose);
     normals(&s, c->here.p, c->set->dim);
 }

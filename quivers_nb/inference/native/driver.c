@@ -22,13 +22,13 @@ int64_t window_rows(const void *memory) { return ((const chain_state *)memory)->
 /* The caller has put a new metric into the settings (and scales). */
 void window_close(void *memory) { ((chain_state *)memory)->window_count = 0; }
 
-static int finite_at(const point_t *z, int64_t n) {
+RARE int finite_at(const point_t *z, int64_t n) {
     int finite = isfinite(z->log_density);
     for (int64_t i = 0; i < n; i++) finite = finite && isfinite(z->gradient[i]);
     return finite;
 }
 
-static void record(const chain_t *c, const outputs_t *out, int64_t depth, double step) {
+RARE void record(const chain_t *c, const outputs_t *out, int64_t depth, double step) {
     int64_t row = c->state->transition - out->first, n = c->set->dim;
     if (row < 0) return;
     copy(out->position + row * n, c->sample.q, n);
@@ -52,7 +52,7 @@ void chain_start(const settings_t *set, void *memory, double step_size) {
     memset(position + 2 * set->dim, 0, (STATE_VECTORS - 2) * (size_t)set->dim * sizeof(double));
 }
 
-static int64_t finish(chain_t *c, double *position) {
+RARE int64_t finish(chain_t *c, double *position) {
     int64_t status = c->state->transition < c->set->warmup ? adapt(c) : DONE;
     if (status == NO_STEP_SIZE || status == FLAT) return status;
     copy(position, c->sample.q, c->set->dim);

@@ -5,6 +5,9 @@ static int is_nan(double x) { /* by its bits: -ffinite-math-only would fold x !=
     return (bits & 0x7fffffffffffffffu) > 0x7ff0000000000000u;
 }
 
+#if defined(__GNUC__)
+__attribute__((noinline, cold)) /* the scalar side: made small, never of vectors itself */
+#endif
 static int differs(double (*volatile scalar)(double), const double *x, const double *y, int n) {
     int bad = 0;
     for (int i = 0; i < n; i++) {

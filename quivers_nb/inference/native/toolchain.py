@@ -16,9 +16,7 @@ from quivers_nb.inference.native.emit import header
 from quivers_nb.inference.native.program import Refusal
 
 _CHECK = ("scalar.h", "vector.h", "probe.h")
-_SAMPLER = (
-    "scalar.h", "vector.h", "random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c",
-)  # fmt: skip
+_SAMPLER = ("random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c")
 _DRIVER = (
     "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
 )  # fmt: skip
@@ -91,11 +89,11 @@ def _sampler() -> ctypes.CDLL:
     built: ctypes.CDLL | None = None
     if guess is not None:
         with suppress(Refusal):  # it may not know the flags; `compiler` then finds others
-            built = load(source, guess, _DRIVER)
+            built = load(source, guess.brisk(), _DRIVER)
     found = compiler()
     if built is not None and found == guess:
         return built
-    return load(source, found, _DRIVER)
+    return load(source, found.brisk(), _DRIVER)
 
 
 def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:

@@ -9,7 +9,7 @@ static double log_add(double a, double b) {
     return high == -INFINITY ? high : high + log1p(exp(low - high));
 }
 
-static int no_u_turn(const chain_t *c, const double *restrict p_begin,
+ONCE int no_u_turn(const chain_t *c, const double *restrict p_begin,
                      const double *restrict p_end, const double *restrict rho_a,
                      const double *restrict rho_b) {
     double begin = 0.0, end = 0.0;
@@ -53,7 +53,7 @@ static int subtree(chain_t *c, int64_t depth, point_t *proposal, double *rho, do
     int going = no_u_turn(c, p_begin, p_end, rho, mine->rho) &&
                 no_u_turn(c, p_begin, mine->p_right_begin, rho, mine->p_right_begin) &&
                 no_u_turn(c, mine->p_left_end, p_end, mine->rho, mine->p_left_end);
-    for (int64_t i = 0; i < n; i++) rho[i] += mine->rho[i];
+    add(rho, 1.0, mine->rho, n);
     return going;
 }
 
@@ -80,7 +80,7 @@ static int64_t no_u_turns(chain_t *c) {
                     no_u_turn(c, far->p, c->p_inner, c->rho, c->p_inner) &&
                     no_u_turn(c, near->p, c->p_outer, c->rho_new, near->p);
         copy_point(near, &c->here, n);
-        for (int64_t i = 0; i < n; i++) c->rho[i] += c->rho_new[i];
+        add(c->rho, 1.0, c->rho_new, n);
         if (!going) break;
     }
     if (c->leapfrogs) c->acceptance = c->accept_sum / (double)c->leapfrogs;

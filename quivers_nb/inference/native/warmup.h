@@ -10,7 +10,7 @@ static int hurried(const settings_t *set) {
     return set->warmup - (set->windows ? set->stop : 0) < 20;
 }
 
-static int start_step_size(chain_t *c) {
+RARE int start_step_size(chain_t *c) {
     int64_t n = c->set->dim;
     int direction = 0;
     double *step = &c->state->step_size;
@@ -36,7 +36,7 @@ static int64_t no_step_size(const chain_t *c) { /* why the search failed */
     return c->state->step_size > 1.0 ? FLAT : NO_STEP_SIZE;
 }
 
-static void adapt_step_size(chain_t *c, double accept) {
+RARE void adapt_step_size(chain_t *c, double accept) {
     chain_state *s = c->state;
     double count = (double)++s->step_count, weight = 1.0 / (count + 10.0);
     s->h_bar = (1.0 - weight) * s->h_bar + weight * (c->set->target_accept - accept);
@@ -45,7 +45,7 @@ static void adapt_step_size(chain_t *c, double accept) {
     s->step_size = exp(log_step);
 }
 
-static void count_moments(double n, const double *restrict x, double *restrict mean,
+RARE void count_moments(double n, const double *restrict x, double *restrict mean,
                           double *restrict moment, int64_t dim) {
     for (int64_t i = 0; i < dim; i++) {
         double delta = x[i] - mean[i];
@@ -54,7 +54,7 @@ static void count_moments(double n, const double *restrict x, double *restrict m
     }
 }
 
-static void learn(chain_t *c) {
+RARE void learn(chain_t *c) {
     int64_t n = c->set->dim, count = c->state->window_count++;
     if (c->set->window) {
         copy(c->set->window + 2 * count * n, c->sample.q, n);
@@ -73,7 +73,7 @@ static double balance(double draws, double gradients) { /* as in mcmc/adaptation
     return variance < 1e-20 ? 1e-20 : variance > 1e20 ? 1e20 : variance;
 }
 
-static void renew_scale(chain_t *c) {
+RARE void renew_scale(chain_t *c) {
     int64_t dim = c->set->dim;
     double n = (double)c->state->window_count;
     for (int64_t i = 0; i < dim; i++) {
@@ -85,14 +85,14 @@ static void renew_scale(chain_t *c) {
     memset(c->mean, 0, 4 * (size_t)dim * sizeof(double)); /* the four moments follow each other */
 }
 
-static int window_closes(const settings_t *set, int64_t finished) {
+RARE int window_closes(const settings_t *set, int64_t finished) {
     for (int64_t i = 0; i < set->windows; i++)
         if (set->window_ends[i] == finished) return 1;
     return 0;
 }
 
 /* Called after each warm-up transition; not DONE when a metric is due, or no step size works. */
-static int adapt(chain_t *c) {
+RARE int adapt(chain_t *c) {
     const settings_t *set = c->set;
     chain_state *s = c->state;
     if (set->adapt_step_size) adapt_step_size(c, c->acceptance);

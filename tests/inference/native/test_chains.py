@@ -192,7 +192,7 @@ SOURCES = ("random.h", "chain.h", "trajectory.h", "warmup.h")
 MUTANTS = {
     "states weigh the same": ("*log_weight = gain;", "*log_weight = 0.0;"),
     "the far half is always taken": ("< exp(new_weight - log_weight)", "< 2.0"),
-    "the energy forgets a part": ("kinetic += p[i] * p[i]", "kinetic += 0.8 * p[i] * p[i]"),
+    "the energy forgets a part": ("0.5 * dot(c->here.p", "0.4 * dot(c->here.p"),
     "subtrees prefer their end": ("< exp(second - *log_weight)", "< 2.0"),
     "momenta are too small": ("radius * cos(angle)", "0.9 * radius * cos(angle)"),
 }

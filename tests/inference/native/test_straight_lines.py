@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quivers_nb.inference.native import function
+from quivers_nb.inference.native import build, function
 from quivers_nb.inference.native.build import processor
+from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.toolchain import compiler
 
 SIZES = [(rows, width, count) for rows, width in ((4, 4), (4, 5), (8, 3)) for count in (1, 2)]
@@ -52,6 +53,19 @@ def gap(compiled, reference, error):
 @pytest.mark.parametrize("size", SIZES)
 def test_layers_of_a_flow_have_the_gradients_of_autograd(size, gap):
     assert gap(size) < 1e-12
+
+
+@pytest.mark.parametrize("number", range(len(build.FLAG_SETS)))
+def test_no_set_of_flags_makes_vectors_of_straight_lines(number, gap, monkeypatch):
+    flags, libraries = build.FLAG_SETS[number]
+    assert NO_STRAIGHT_VECTORS in flags
+    found = compiler()
+    one = replace(found, flags=flags, libraries=libraries)
+    monkeypatch.setattr(function, "compiler", lambda: one)
+    try:
+        assert max(gap(size) for size in SIZES) < 1e-12
+    except Refusal as refusal:
+        pytest.skip(f"{found.name} does not know these flags: {refusal}")
 
 
 def test_these_layers_are_what_a_compiler_got_wrong(gap, monkeypatch):
