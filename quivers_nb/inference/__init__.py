@@ -40,6 +40,7 @@ _HOME = {
     "SVIResult": "vi.result",
     "ScoreFunction": "vi.estimators",
     "StickingTheLanding": "vi.estimators",
+    "VRIWAE": "vi.importance",
     "WarmupThenHMC": "warmup_then_hmc",
     "bayesian_lift_parameters": "lift",
     "calibrate": "calibration",

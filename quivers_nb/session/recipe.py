@@ -193,7 +193,7 @@ def _objective(values: Mapping[str, Value]) -> Expression:
     """None for the default."""
     name, estimator = str(values["objective"]), str(values["estimator"])
     options: list[tuple[str, Expression]] = []
-    if name == "Renyi":
+    if name in ("VRIWAE", "Renyi"):
         options.append(("alpha", 0.5))
     if name != "ELBO" or values["particles"] != 1:
         options.append(("num_particles", values["particles"]))

@@ -23,6 +23,7 @@ GUIDES = (
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {  # that an objective takes
     "ELBO": ("Reparameterized", "StickingTheLanding", "ClosedFormEntropy", "ScoreFunction"),
     "IWAE": ("Reparameterized", "DoublyReparameterized"),
+    "VRIWAE": ("Reparameterized", "DoublyReparameterized"),
     "Renyi": ("Reparameterized",),
 }
 ALL_ESTIMATORS = tuple(dict.fromkeys(name for names in ESTIMATORS.values() for name in names))
@@ -105,7 +106,7 @@ _THREADS = Setting(
 SVI_SETTINGS = (
     Setting("guide", "Guide", GUIDES[0], "the family of densities that is fitted", GUIDES),
     Setting(
-        "objective", "Objective", "ELBO", "the bound that is raised; Renyi: alpha 0.5",
+        "objective", "Objective", "ELBO", "the bound that is raised; VRIWAE, Renyi: alpha 0.5",
         tuple(ESTIMATORS),
     ),
     Setting(

@@ -1,9 +1,10 @@
 """Bounds from importance weights ``w = p / q`` of several particles: tighter than the ELBO.
 
 Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", equation 8; Li & Turner
-(2016), "Rényi divergence variational inference", equation 6; Tucker et al. (2019), "Doubly
-reparameterized gradient estimators", equation 8. Counting is that of `ELBO`; with minibatches the
-weighted row terms stand in for all rows inside the logarithm, as is usual.
+(2016), "Rényi divergence variational inference", equation 6; Daudel, Benton, Shi & Doucet (2023),
+"Alpha-divergence variational inference meets importance weighted auto-encoders"; Tucker et al.
+(2019), "Doubly reparameterized gradient estimators", equation 8. Counting is that of `ELBO`; with
+minibatches the weighted row terms stand in for all rows inside the logarithm, as is usual.
 """
 
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ from quivers_nb.inference.vi.guide import Guide
 
 @dataclass(frozen=True)
 class DoublyReparameterized:
-    """Gradients of `IWAE` without the guide's score, by reparameterising a second time.
+    """Gradients of `IWAE` and `VRIWAE` without the guide's score, reparameterised a second time.
 
-    Its signal does not drown as particles are added (Tucker et al. 2019, equation 8). Leaving the
-    score out as `StickingTheLanding` does would be biased here.
+    Its signal does not drown as particles are added: a particle's path counts ``alpha v + (1 -
+    alpha) v**2`` times, with v its share of the powered weights (Tucker et al. 2019, equation 8,
+    where alpha is 0; Daudel et al. 2023). Leaving the score out as `StickingTheLanding` does would
+    be biased here.
     """
 
 
@@ -46,13 +49,45 @@ class IWAE:
 
     def __post_init__(self) -> None:
         check_particles(self.num_particles)
-        if not isinstance(self.estimator, Reparameterized | DoublyReparameterized):
+        _check_estimator(self.estimator, per_row=self.per_row)
+
+    def loss(
+        self,
+        target: OpenTarget,
+        guide: Guide,
+        *,
+        total_rows: int | None = None,
+        generator: Generator | None = None,
+    ) -> Tensor:  # -> ()
+        """A differentiable estimate of the loss at the current parameters."""
+        bound = VRIWAE(0.0, self.num_particles, self.per_row, self.estimator)
+        return bound.loss(target, guide, total_rows=total_rows, generator=generator)
+
+
+@dataclass(frozen=True)
+class VRIWAE:
+    """The negative bound ``log mean over particles (w**(1 - alpha)) / (1 - alpha)``, per row.
+
+    ``alpha`` from 0, where it is `IWAE`, to below 1, where it nears the ELBO: what is lost in
+    tightness is won in the variance of gradients. For every number of particles it lies below the
+    variational Rényi bound of its alpha, which it reaches in the limit, and so below the log
+    evidence (Daudel et al. 2023). `Renyi` takes any alpha, and only plain gradients.
+    ``per_row`` as in `IWAE`.
+    """
+
+    alpha: float
+    num_particles: int
+    per_row: bool = False
+    estimator: PathEstimator = field(default_factory=Reparameterized)
+
+    def __post_init__(self) -> None:
+        check_particles(self.num_particles)
+        if not 0.0 <= self.alpha < 1.0:
             raise UserError(
-                f"IWAE takes Reparameterized() or DoublyReparameterized(), not {self.estimator}: "
-                "others are biased for it"
+                f"alpha={self.alpha!r} must be from 0 to below 1: ELBO() is alpha 1, and Renyi "
+                "takes any number"
             )
-        if self.per_row and isinstance(self.estimator, DoublyReparameterized):
-            raise UserError("DoublyReparameterized() weights whole particles: use per_row=False")
+        _check_estimator(self.estimator, per_row=self.per_row)
 
     def loss(
         self,
@@ -65,8 +100,18 @@ class IWAE:
         """A differentiable estimate of the loss at the current parameters."""
         problem = Problem.of(target, guide, total_rows, generator)
         if isinstance(self.estimator, DoublyReparameterized):
-            return -_doubly(problem, self.num_particles) / problem.total
-        return -_bound(problem, self.num_particles, 0.0, self.per_row) / problem.total
+            return -_doubly(problem, self.num_particles, self.alpha) / problem.total
+        return -_bound(problem, self.num_particles, self.alpha, self.per_row) / problem.total
+
+
+def _check_estimator(estimator: object, *, per_row: bool) -> None:
+    if not isinstance(estimator, Reparameterized | DoublyReparameterized):
+        raise UserError(
+            f"weights of several particles take Reparameterized() or DoublyReparameterized(), not "
+            f"{estimator}: others are biased for them"
+        )
+    if per_row and isinstance(estimator, DoublyReparameterized):
+        raise UserError("DoublyReparameterized() weights whole particles: use per_row=False")
 
 
 @dataclass(frozen=True)
@@ -74,7 +119,8 @@ class Renyi:
     """The negative variational Rényi bound ``log mean(w**(1 - alpha)) / (1 - alpha)``, per row.
 
     ``alpha`` 0 is `IWAE`, 1 the ELBO, larger ones seek modes; negative ones bound the log evidence
-    from above in the limit of many particles, and cover mass. ``per_row`` as in `IWAE`.
+    from above in the limit of many particles, and cover mass. From 0 to 1 it is the bound of
+    `VRIWAE`. ``per_row`` as in `IWAE`.
     """
 
     alpha: float
@@ -143,24 +189,26 @@ def _depends(shared: Tensor, q: Tensor) -> bool:
     return bool((shared != shared.flatten()[0]).any())
 
 
-def _doubly(problem: Problem, particles: int) -> Tensor:
-    """The bound; towards the guide, paths are weighted by squared normalised weights."""
+def _doubly(problem: Problem, particles: int, alpha: float) -> Tensor:
+    """The bound; towards the guide, paths count as `DoublyReparameterized` says."""
     q, drawn = problem.draw((particles,))
     log_weights = problem.model(q).total(problem.weight) - without_score(problem, q)
-    value = power_mean(log_weights, 0.0).detach()
-    normalised = torch.softmax(log_weights, 0).detach()
+    value = power_mean(log_weights, alpha).detach()
+    normalised = torch.softmax((1.0 - alpha) * log_weights, 0).detach()
     if q.requires_grad:
-        factor = _second_factor(problem, normalised, rows=drawn.row is not None)
+        factor = _second_factor(problem, normalised, alpha, rows=drawn.row is not None)
         q.register_hook(lambda gradient: factor * gradient)
     surrogate = (normalised * log_weights).sum()
     return value + (surrogate - surrogate.detach())
 
 
-def _second_factor(problem: Problem, normalised: Tensor, *, rows: bool) -> Tensor:  # -> (K, dim)
-    """What is left of a path's weight once the score is reparameterised too: the weight again.
+def _second_factor(
+    problem: Problem, normalised: Tensor, alpha: float, *, rows: bool
+) -> Tensor:  # -> (K, dim)
+    """What is left of a path's weight v once the score is reparameterised too.
 
-    A coordinate whose score counts c times, as those of rows in a minibatch do, keeps
-    ``1 - c + c * weight``.
+    The score of a coordinate that counts c times, as those of rows in a minibatch do, takes
+    ``c (1 - alpha) (1 - v)`` of every path: the derivative of v in its own log weight, over v.
     """
     counts = torch.cat(
         [
@@ -168,4 +216,4 @@ def _second_factor(problem: Problem, normalised: Tensor, *, rows: bool) -> Tenso
             for c in problem.layout
         ]
     )
-    return 1.0 - counts + counts * normalised.unsqueeze(-1)
+    return 1.0 - (1.0 - alpha) * counts * (1.0 - normalised.unsqueeze(-1))

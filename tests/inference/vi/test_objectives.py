@@ -14,6 +14,7 @@ from quivers_nb.inference import (
     ELBO,
     IWAE,
     SVI,
+    VRIWAE,
     AutoMultivariateNormal,
     AutoNormalGuide,
     ClosedFormEntropy,
@@ -90,12 +91,36 @@ def ordered(bounds: list[torch.Tensor], evidence: float) -> bool:
 
 
 def test_the_bounds_are_ordered_and_below_the_evidence():
-    """Size: 600 repetitions of ELBO, IWAE-3, IWAE-30; power: the mutant below is seen."""
+    """Size: 600 repetitions of each bound; power: the mutant below is seen."""
     evidence = float(MODEL.log_evidence(X, Y).detach())
-    bounds = [repeated(objective, 600) for objective in (ELBO(), IWAE(3), IWAE(30))]
+    objectives = (ELBO(), IWAE(3), VRIWAE(0.5, 30), IWAE(30))
+    bounds = [repeated(objective, 600) for objective in objectives]
     assert ordered(bounds, evidence)
     assert abs(z_of(bounds[0] - exact_elbo())) < BOUND
-    assert evidence - float(bounds[2].mean()) < 0.5 * (evidence - exact_elbo())
+    assert evidence - float(bounds[3].mean()) < 0.5 * (evidence - exact_elbo())
+
+
+def exact_renyi(power: float) -> float:
+    """The log evidence less the Rényi divergence of two normals (Gil et al. 2013, table 2)."""
+    mean, sd = (part.reshape(-1).detach() for part in moments())
+    centre, covariance = MODEL.posterior(X, Y)
+    mixed = (1.0 - power) * torch.diag(sd**2) + power * covariance
+    quadratic = (mean - centre) @ torch.linalg.solve(mixed, mean - centre)
+    logs = mixed.logdet() - power * covariance.logdet() - 2 * (1.0 - power) * sd.log().sum()
+    divergence = 0.5 * power * quadratic + 0.5 * logs / (1.0 - power)
+    return float(MODEL.log_evidence(X, Y).detach() - divergence)
+
+
+@pytest.mark.parametrize("power", [0.3, 0.7])
+def test_a_vr_iwae_bound_reaches_the_renyi_bound_from_below(power):
+    bounds = repeated(VRIWAE(power, 20_000), 10)
+    assert float(bounds.mean()) == pytest.approx(exact_renyi(power), abs=0.02)
+    assert z_of(repeated(VRIWAE(power, 5), 600) - exact_renyi(power)) < -BOUND
+
+
+def test_a_vr_iwae_bound_is_iwae_at_nought_and_renyi_at_its_alpha():
+    assert torch.equal(repeated(VRIWAE(0.0, 7), 3), repeated(IWAE(7), 3))
+    assert torch.equal(repeated(VRIWAE(0.4, 7), 3), repeated(Renyi(0.4, 7), 3))
 
 
 def test_a_bound_that_forgets_to_divide_by_the_particles_is_seen(monkeypatch):
@@ -208,31 +233,62 @@ def test_baselines_lower_the_variance():
     assert spread["reparameterized"] < spread["score, leave one out"]
 
 
-def test_doubly_reparameterized_gradients_of_iwae_agree_in_the_mean():
-    """Size: 800 rounds of 4 particles each; STL's biased rule is the mutant."""
-    plain = gradients(IWAE(4), 800, seed=1)
-    doubly = gradients(IWAE(4, estimator=DoublyReparameterized()), 800, seed=2)
-    error = ((plain.var(0) + doubly.var(0)) / 800).sqrt()
-    assert float(((plain.mean(0) - doubly.mean(0)) / error).abs().max()) < BOUND
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """How far two means of gradients are apart, at worst, in standard errors."""
+    error = (one.var(0) / len(one) + other.var(0) / len(other)).sqrt()
+    return float(((one.mean(0) - other.mean(0)) / error).abs().max())
+
+
+DOUBLY = DoublyReparameterized()
+POWERS = [0.0, 0.5]
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_doubly_reparameterized_gradients_agree_in_the_mean(power):
+    """Size: 800 rounds of 4 particles each; power: the two mutants below."""
+    plain = gradients(VRIWAE(power, 4), 800, seed=1)
+    doubly = gradients(VRIWAE(power, 4, estimator=DOUBLY), 800, seed=2)
+    assert apart(plain, doubly) < BOUND
     same = [
-        float(IWAE(4, estimator=e).loss(TARGET, GUIDE, generator=rng()).detach())
-        for e in (Reparameterized(), DoublyReparameterized())
+        float(VRIWAE(power, 4, estimator=e).loss(TARGET, GUIDE, generator=rng()).detach())
+        for e in (Reparameterized(), DOUBLY)
     ]
     assert same[0] == pytest.approx(same[1], abs=1e-12)
 
 
-def test_dropping_the_score_of_iwae_would_be_biased(monkeypatch):
-    def once(problem, particles):
-        q, _ = problem.draw((particles,))
-        weight = problem.weight
-        density = importance.without_score(problem, q)
-        return importance.power_mean(problem.model(q).total(weight) - density, 0.0)
+@pytest.mark.parametrize("power", POWERS)
+def test_dropping_the_score_of_several_particles_would_be_biased(power, monkeypatch):
+    def once(problem, normalised, alpha, *, rows):
+        return torch.ones(1, dtype=normalised.dtype)
 
-    monkeypatch.setattr(importance, "_doubly", once)
-    plain = gradients(IWAE(4), 800, seed=1)
-    wrong = gradients(IWAE(4, estimator=DoublyReparameterized()), 800, seed=2)
-    error = ((plain.var(0) + wrong.var(0)) / 800).sqrt()
-    assert float(((plain.mean(0) - wrong.mean(0)) / error).abs().max()) > BOUND
+    monkeypatch.setattr(importance, "_second_factor", once)
+    plain = gradients(VRIWAE(power, 4), 800, seed=1)
+    wrong = gradients(VRIWAE(power, 4, estimator=DOUBLY), 800, seed=2)
+    assert apart(plain, wrong) > BOUND
+
+
+def test_the_rule_of_another_alpha_would_be_biased(monkeypatch):
+    right = importance._second_factor
+    monkeypatch.setattr(
+        importance, "_second_factor", lambda p, v, a, rows: right(p, v, 0.0, rows=rows)
+    )
+    plain = gradients(VRIWAE(0.5, 4), 800, seed=1)
+    wrong = gradients(VRIWAE(0.5, 4, estimator=DOUBLY), 800, seed=2)
+    assert apart(plain, wrong) > BOUND
+
+
+def signal_to_noise(estimator, particles: int) -> float:
+    """Of the guide's gradient: its mean over its standard deviation, on average."""
+    found = gradients(IWAE(particles, estimator=estimator), 400, total_rows=None)[:, :4]
+    return float((found.mean(0).abs() / found.std(0)).mean())
+
+
+@pytest.mark.parametrize(("estimator", "drowns"), [(Reparameterized(), True), (DOUBLY, False)])
+def test_more_particles_drown_the_signal_of_plain_gradients_alone(estimator, drowns):
+    """Rainforth et al. (2018), theorem 1. Size: a ratio is known to 5 %; it falls to a fifth."""
+    few, many = (signal_to_noise(estimator, particles) for particles in (4, 400))
+    assert (many < 0.5 * few) == drowns
+    assert (many > few) == (not drowns)
 
 
 def test_sticking_the_landing_has_no_noise_at_the_posterior():
@@ -257,6 +313,8 @@ def test_sticking_the_landing_has_no_noise_at_the_posterior():
 OBJECTIVES = {
     "iwae": IWAE(3),
     "iwae, doubly": IWAE(3, estimator=DoublyReparameterized()),
+    "vr-iwae": VRIWAE(0.5, 3),
+    "vr-iwae, doubly": VRIWAE(0.5, 3, estimator=DoublyReparameterized()),
     "renyi": Renyi(0.5, 3),
     "closed entropy": ELBO(2, ClosedFormEntropy()),
     "sticking": ELBO(2, StickingTheLanding()),
@@ -289,6 +347,9 @@ def test_traced_steps_are_the_eager_ones(name):
         (lambda: IWAE(0), "num_particles=0"),
         (lambda: Renyi(0.5, 0), "num_particles=0"),
         (lambda: Renyi(float("nan"), 2), "alpha=nan"),
+        (lambda: VRIWAE(1.0, 2), r"alpha=1\.0 must be from 0 to below 1"),
+        (lambda: VRIWAE(-0.1, 2), r"alpha=-0\.1"),
+        (lambda: VRIWAE(0.5, 2, True, DoublyReparameterized()), "per_row=False"),
         (lambda: RunningMean(1.0), r"decay=1\.0"),
         (lambda: IWAE(2, estimator=StickingTheLanding()), "biased"),
         (lambda: IWAE(2, True, DoublyReparameterized()), "per_row=False"),
