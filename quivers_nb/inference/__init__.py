@@ -13,6 +13,7 @@ _HOME = {
     "AutoGuideList": "vi.guides.parts",
     "AutoLaplaceApproximation": "vi.guides.laplace",
     "AutoLowRankMultivariateNormal": "vi.guides.multivariate",
+    "AutoMixture": "vi.guides.mixture",
     "AutoMultivariateNormal": "vi.guides.multivariate",
     "AutoNormalGuide": "vi.guides.normal",
     "AutoNormalizingFlow": "vi.guides.flow",

@@ -103,7 +103,8 @@ class DeclaredLatent:
     ``unconstrained_shape`` and ``value_shape`` are own shapes: no batch axes. The first
     ``plate_rank`` own axes are those of a plate; ``row_wise`` sites are drawn once per row when
     there are rows. A bound of ``support`` that is text names the value that bounds the site: an
-    earlier site, or something that only the model can compute.
+    earlier site, or something that only the model can compute. Sites with ``rows_expected`` False
+    are of a program that never reads its input: the usual run of it has no rows (R1).
     """
 
     name: str
@@ -112,6 +113,7 @@ class DeclaredLatent:
     support: Support
     row_wise: bool
     plate_rank: int = 0
+    rows_expected: bool = True
 
 
 class Model(Parameterized, Protocol):

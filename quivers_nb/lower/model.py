@@ -12,6 +12,7 @@ for sites and host data may be tensors, numpy arrays, pandas columns, lists or n
 
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -305,7 +306,8 @@ class Model(nn.Module):
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
         """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
         known = frozenset(observed_names) | self.observed_names
-        return latent_shapes(self.compiled, known, {**self.sizes, **self._late})
+        found = latent_shapes(self.compiled, known, {**self.sizes, **self._late})
+        return tuple(replace(d, rows_expected=self.program.reads_input) for d in found)
 
     def sized(self, x: Any, observations: Values | None) -> "Model":
         """This model over the same weights, its late sizes those of the data."""

@@ -17,7 +17,12 @@ _PLACES = {
     "Cosine": "quivers_nb.session.schedules",
     "Exponential": "quivers_nb.session.schedules",
 }
-_GENERATED = ("AutoLowRankMultivariateNormal", "AutoNormalizingFlow", "AmortizedNormalGuide")
+_GENERATED = (
+    "AutoLowRankMultivariateNormal",
+    "AutoMixture",
+    "AutoNormalizingFlow",
+    "AmortizedNormalGuide",
+)
 
 
 @dataclass(frozen=True, slots=True)

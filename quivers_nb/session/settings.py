@@ -16,6 +16,7 @@ GUIDES = (
     "AutoNormalGuide",
     "AutoMultivariateNormal",
     "AutoLowRankMultivariateNormal",
+    "AutoMixture",
     "AutoNormalizingFlow",
     "AutoDelta",
     "AmortizedNormalGuide",

@@ -5,7 +5,7 @@ gradients of the same expectation; they differ in variance, and in what they ask
 """
 
 from dataclasses import dataclass, field
-from math import prod
+from math import log, prod
 from typing import Protocol
 
 from torch import Generator, Tensor, nn
@@ -51,9 +51,44 @@ class Problem:
         """Particles ``(*s, dim)`` and what the guide says of their density."""
         return self.guide.draw(self.layout, stack, self.generator)
 
+    def particles(self, stack: Shape) -> "Particles":
+        """As `draw`; as many from every component if the guide is a mixture."""
+        guide = self.guide
+        if not isinstance(guide, GuideModule) or guide.log_shares is None:
+            return Particles(*self.draw(stack))
+        return Particles(*guide.draw_strata(self.layout, stack, self.generator), guide.log_shares)
+
     def model(self, q: Tensor) -> Terms:
         """The log density of the model at particles."""
         return self.target.terms(q, generator=self.generator)
+
+
+@dataclass(frozen=True, slots=True)
+class Particles:
+    """Draws of a guide, and what it says of their density.
+
+    Those of a mixture have its strata as their first axis, of probabilities ``exp(log_shares)``.
+    """
+
+    q: Tensor  # (*s, dim)
+    guide: Terms
+    log_shares: Tensor | None = None  # (C,)
+
+    def mean(self, values: Tensor) -> Tensor:  # (*s,) -> ()
+        """The mean over the guide of a value per particle."""
+        if self.log_shares is None:
+            return _mean(values)
+        within = values.reshape(len(self.log_shares), -1).mean(-1)
+        return (self.log_shares.exp() * within).sum()
+
+    @property
+    def log_counts(self) -> Tensor:  # (*s,)
+        """Log of the part of the guide that each particle stands for; they sum to one."""
+        shape = self.q.shape[:-1]
+        if self.log_shares is None:
+            return self.q.new_full(shape, -log(prod(shape)))
+        each = self.log_shares - log(prod(shape[1:]))
+        return each.reshape((-1, *(1,) * (len(shape) - 1))).expand(shape)
 
 
 def _made_for_rows(guide: Guide) -> bool:
@@ -84,8 +119,9 @@ class Reparameterized:
 
     def bound(self, problem: Problem, stack: Shape) -> Tensor:
         """``log p - log q`` at reparameterised draws."""
-        q, guide = problem.draw(stack)
-        return _mean(problem.model(q).total(problem.weight) - guide.total(problem.weight))
+        drawn = problem.particles(stack)
+        model = problem.model(drawn.q).total(problem.weight)
+        return drawn.mean(model - drawn.guide.total(problem.weight))
 
 
 @dataclass(frozen=True)
@@ -116,9 +152,9 @@ class StickingTheLanding:
 
     def bound(self, problem: Problem, stack: Shape) -> Tensor:
         """As `Reparameterized`, the guide's parameters held fixed in its log density."""
-        q, _ = problem.draw(stack)
-        guide = without_score(problem, q)
-        return _mean(problem.model(q).total(problem.weight) - guide)
+        drawn = problem.particles(stack)
+        guide = without_score(problem, drawn.q)
+        return drawn.mean(problem.model(drawn.q).total(problem.weight) - guide)
 
 
 def without_score(problem: Problem, q: Tensor) -> Tensor:  # (*s, dim) -> (*s,)

@@ -175,6 +175,17 @@ class GuideModule(nn.Module):
             "use the default estimator"
         )
 
+    @property
+    def log_shares(self) -> Tensor | None:  # (C,)
+        """Log probabilities of the strata of a guide that is a mixture, else None."""
+        return None
+
+    def sample_strata(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """As `sample`, as many draws of every stratum: a first axis C in front of ``*s``."""
+        raise NotImplementedError
+
     def at(self, x: Tensor | None, obs: Values | None = None) -> Guide:  # noqa: ARG002
         return self
 
@@ -184,8 +195,16 @@ class GuideModule(nn.Module):
         """Draws ``q`` ``(*s, dim)`` for a target with this layout, and their log density."""
         self.covered.check_layout(layout)
         values, terms = self.sample(self.check_rows(front_of(layout)), stack, generator)
-        pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1), terms
+        return _flat(layout, stack, values), terms
+
+    def draw_strata(
+        self, layout: Layout, stack: Shape, generator: Generator | None = None
+    ) -> tuple[Tensor, Terms]:
+        """Draws ``q`` ``(C, *s, dim)`` of every stratum, and their log density."""
+        assert self.log_shares is not None
+        self.covered.check_layout(layout)
+        values, terms = self.sample_strata(self.check_rows(front_of(layout)), stack, generator)
+        return _flat(layout, (len(self.log_shares), *stack), values), terms
 
     def log_density(self, layout: Layout, q: Tensor) -> Terms:  # (*s, dim) -> (*s, *b), (*s,)
         """The log density of ``q`` in unconstrained space."""
@@ -253,6 +272,12 @@ class GuideModule(nn.Module):
         u = bijector.inverse(shaped)
         log_det = bijector.forward_and_log_det(u)[1]
         return u, own_axes(log_det, log_det.ndim - len(front))
+
+
+def _flat(layout: Layout, stack: Shape, values: Mapping[str, Tensor]) -> Tensor:
+    """Values of sites in their places: ``(*s, dim)``."""
+    pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
 
 
 class Sums:

@@ -145,22 +145,26 @@ class Renyi:
         return -_bound(problem, self.num_particles, self.alpha, self.per_row) / problem.total
 
 
-def power_mean(log_weights: Tensor, alpha: float) -> Tensor:  # (K, *n) -> (*n,)
+def power_mean(
+    log_weights: Tensor, alpha: float, log_counts: Tensor
+) -> Tensor:  # (K, *n), (K,) -> (*n,)
     """``log mean(w**(1 - alpha)) / (1 - alpha)`` over particles; at 1 its limit, the mean."""
+    log_counts = log_counts.reshape((-1, *(1,) * (log_weights.ndim - 1)))
     if alpha == 1.0:
-        return log_weights.mean(0)
-    scaled = (1.0 - alpha) * log_weights
-    return (torch.logsumexp(scaled, 0) - log(len(log_weights))) / (1.0 - alpha)
+        return (log_counts.exp() * log_weights).sum(0)
+    return torch.logsumexp((1.0 - alpha) * log_weights + log_counts, 0) / (1.0 - alpha)
 
 
 def _bound(problem: Problem, particles: int, alpha: float, per_row: bool) -> Tensor:
-    q, guide = problem.draw((particles,))
+    drawn = problem.particles((particles,))
+    q, guide, counts = drawn.q, drawn.guide, drawn.log_counts.flatten()
     model = problem.model(q)
     if not per_row:
         log_weights = model.total(problem.weight) - guide.total(problem.weight)
-        return power_mean(log_weights.expand(particles), alpha)
+        return power_mean(log_weights.expand(q.shape[:-1]).flatten(), alpha, counts)
     row = _rows_alone(problem, q, model, guide)
-    return problem.weight * power_mean(row, alpha).sum() + (model.shared - guide.shared).mean()
+    rest = (model.shared - guide.shared).mean()
+    return problem.weight * power_mean(row, alpha, counts).sum() + rest
 
 
 def _rows_alone(problem: Problem, q: Tensor, model: Terms, guide: Terms) -> Tensor:  # (K, *b)
@@ -193,7 +197,8 @@ def _doubly(problem: Problem, particles: int, alpha: float) -> Tensor:
     """The bound; towards the guide, paths count as `DoublyReparameterized` says."""
     q, drawn = problem.draw((particles,))
     log_weights = problem.model(q).total(problem.weight) - without_score(problem, q)
-    value = power_mean(log_weights, alpha).detach()
+    counts = torch.full_like(log_weights, -log(particles))
+    value = power_mean(log_weights, alpha, counts).detach()
     normalised = torch.softmax((1.0 - alpha) * log_weights, 0).detach()
     if q.requires_grad:
         factor = _second_factor(problem, normalised, alpha, rows=drawn.row is not None)

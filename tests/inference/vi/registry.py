@@ -12,6 +12,7 @@ from quivers_nb.inference import (
     AutoGuideList,
     AutoLaplaceApproximation,
     AutoLowRankMultivariateNormal,
+    AutoMixture,
     AutoMultivariateNormal,
     AutoNormalGuide,
     AutoNormalizingFlow,
@@ -41,6 +42,10 @@ def flow(kind: str, model, names, rows=None, **options) -> AutoNormalizingFlow:
 
 def low_rank(model, names, rows=None) -> AutoLowRankMultivariateNormal:
     return AutoLowRankMultivariateNormal(model, names, rank=2, rows=rows, generator=generator())
+
+
+def mixture(covariance: str, model, names, rows=None) -> AutoMixture:
+    return AutoMixture(model, names, 3, covariance, 0.3, rows=rows, generator=generator())
 
 
 def amortized(model, names, rows=None) -> AmortizedNormalGuide:
@@ -81,6 +86,8 @@ GUIDES: dict[str, Entry] = {
     **both("flow maf", partial(flow, "maf"), entropy=False),
     **both("flow iaf", partial(flow, "iaf"), entropy=False),
     **both("flow spline", partial(flow, "spline"), entropy=False),
+    **both("mixture diagonal", partial(mixture, "diagonal"), entropy=False),
+    **both("mixture full", partial(mixture, "full"), entropy=False),
     "parts": Entry(parts),
     "amortized": Entry(amortized),
     "laplace": Entry(laplace, trained=False),

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
-from quivers_nb.inference import ELBO, SVI, AutoNormalGuide, Predictive
+from quivers_nb.inference import ELBO, SVI, AutoMultivariateNormal, AutoNormalGuide, Predictive
 
 BOUNDS = """object Topic : FinSet 3
 object Doc : FinSet 4
@@ -59,6 +60,37 @@ def test_a_program_is_guided_and_fitted(source):
     svi = SVI(model, guide, torch.optim.Adam(parameters, lr=0.05), ELBO(num_particles=8))
     losses = [svi.step(x, data) for _ in range(60)]
     assert sum(losses[-10:]) < sum(losses[:10])
+
+
+SCHOOLS = """object School : FinSet 8
+data se : School -> Real 1
+program schools : School -> School
+    sample mu <- Normal(0.0, 5.0)
+    sample tau <- HalfCauchy(5.0)
+    sample theta : School <- Normal(mu, tau)
+    observe y : School <- Normal(theta, se)
+    return theta
+export schools
+"""
+
+
+def test_un_indexed_sites_and_plates_of_a_run_without_rows_are_one_vector():
+    """Where the mean moves, the schools do."""
+    model = loads(SCHOOLS).morphism
+    effects = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+    errors = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+    data = {"se": errors, "y": effects}
+    guide = AutoMultivariateNormal(model, {"y"})
+    assert guide.shared_block.loc.shape == (10,)
+    optim = torch.optim.Adam(guide.parameters(), lr=0.03)
+    rng = torch.Generator().manual_seed(0)
+    SVI(model, guide, optim, ELBO(8), generator=rng).run(None, data, 1000)
+    with torch.no_grad():
+        draws = [guide.rsample(None, generator=rng) for _ in range(500)]
+    both = torch.stack([torch.stack([d["mu"], d["theta"].mean()]) for d in draws])
+    assert float(torch.corrcoef(both.T)[0, 1]) > 0.5
+    with pytest.raises(UserError, match=r"mu, tau of a program that never .* rows=3"):
+        guide.rsample(torch.zeros(3, 1))
 
 
 def test_bounds_are_literals_or_earlier_sites():

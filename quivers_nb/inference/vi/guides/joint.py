@@ -2,7 +2,8 @@
 
 Sites that are not row-wise form the shared block, row-wise ones the row block: every row draws from
 the same density, independently of the others and of the shared block. A guide made for a number of
-rows (``rows=n``) has one block of everything instead, rows included.
+rows (``rows=n``) has one block of everything instead, rows included; so has the guide of a program
+that never reads its input, whose runs have no rows.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -11,6 +12,7 @@ from math import prod
 import torch
 from torch import Generator, Tensor, nn
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
 from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype
 
@@ -29,6 +31,15 @@ class Block(nn.Module):
         """None where there is no closed form."""
         return None
 
+    @property
+    def log_shares(self) -> Tensor | None:  # (C,)
+        """Log probabilities of the strata, if the block is made of some."""
+        return None
+
+    def sample_strata(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """Draws ``(C, *n, dim)``, as many of every stratum, and their log density ``(C, *n)``."""
+        raise NotImplementedError
+
 
 MakeBlock = Callable[[int, torch.dtype], Block]
 
@@ -45,11 +56,25 @@ class JointGuide(GuideModule):
     ) -> None:
         super().__init__(model, observed_names, rows)
         latents = self.covered.latents
-        self._row = tuple(d for d in latents if d.row_wise and self.rows is None)
+        self._row = tuple(
+            d for d in latents if d.row_wise and d.rows_expected and self.rows is None
+        )
         self._shared = tuple(d for d in latents if d not in self._row)
         dtype = default_dtype(model)
         self.shared_block = self._made(self._shared, make, dtype)
         self.row_block = self._made(self._row, make, dtype)
+
+    def check_rows(self, front: Shape) -> Shape:
+        """Rows of a program that is not expected to have some need a guide made for them."""
+        if self.rows is None and prod(front) > 1 and self.row_block is None:
+            names = [d.name for d in self._shared if d.row_wise]
+            if names:
+                raise UserError(
+                    f"the data have rows {front}, but {', '.join(names)} of a program that never "
+                    f"reads its input were taken for one value each: run with x=None, or make the "
+                    f"guide with rows={front[0] if len(front) == 1 else front}"
+                )
+        return super().check_rows(front)
 
     def _made(
         self, latents: tuple[DeclaredLatent, ...], make: MakeBlock, dtype: torch.dtype
@@ -72,10 +97,33 @@ class JointGuide(GuideModule):
         terms: dict[str, Tensor] = {}
         for key, block, latents, before in self._blocks(front, stack):
             u, terms[key] = block.sample(before, generator)
-            pieces = u.split([self._size(latent) for latent in latents], -1)
-            for latent, piece in zip(latents, pieces, strict=True):
-                values[latent.name] = piece.reshape((*before, *self._shape(latent)))
+            values.update(self._sites(latents, u))
         return values, self._terms(front, terms)
+
+    @property
+    def log_shares(self) -> Tensor | None:  # (C,)
+        """Those of the shared block: rows draw their strata independently of each other."""
+        return None if self.shared_block is None else self.shared_block.log_shares
+
+    def sample_strata(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """The shared block from every stratum, the row block as `sample` has it."""
+        assert self.shared_block is not None  # it has the strata
+        u, shared = self.shared_block.sample_strata(stack, generator)
+        values, terms = self._sites(self._shared, u), {"shared": shared}
+        if self.row_block is not None:
+            u, terms["row"] = self.row_block.sample((*shared.shape, *front), generator)
+            values.update(self._sites(self._row, u))
+        return values, self._terms(front, terms)
+
+    def _sites(self, latents: tuple[DeclaredLatent, ...], u: Tensor) -> dict[str, Tensor]:
+        """A block's vectors ``(*n, dim)`` cut into sites, each ``(*n, *own)``."""
+        pieces = u.split([self._size(latent) for latent in latents], -1)
+        return {
+            latent.name: piece.reshape((*u.shape[:-1], *self._shape(latent)))
+            for latent, piece in zip(latents, pieces, strict=True)
+        }
 
     def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
         """The blocks' densities of the values put together."""

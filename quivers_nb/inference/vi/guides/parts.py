@@ -77,6 +77,35 @@ class AutoGuideList(GuideModule):
             found.append(terms)
         return values, _sum(found)
 
+    def _mixed(self) -> GuideModule | None:
+        """The first part that is a mixture: its strata are the list's."""
+        return next((part for part in self._guides() if part.log_shares is not None), None)
+
+    @property
+    def log_shares(self) -> Tensor | None:  # (C,)
+        """Those of the first part that is a mixture."""
+        mixed = self._mixed()
+        return None if mixed is None else mixed.log_shares
+
+    def sample_strata(
+        self, front: Shape, stack: Shape, generator: Generator | None
+    ) -> tuple[dict[str, Tensor], Terms]:
+        """That part from every stratum, the others as `sample` has them."""
+        mixed, shares = self._mixed(), self.log_shares
+        assert mixed is not None
+        assert shares is not None
+        values: dict[str, Tensor] = {}
+        found: list[Terms] = []
+        for part in self._guides():
+            drawn, terms = (
+                part.sample_strata(front, stack, generator)
+                if part is mixed
+                else part.sample(front, (len(shares), *stack), generator)
+            )
+            values.update(drawn)
+            found.append(terms)
+        return values, _sum(found)
+
     def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
         """The sum of the parts' densities."""
         return _sum([part.density(front, stack, values) for part in self._guides()])
