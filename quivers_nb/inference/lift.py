@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import InternalError, UserError
+from quivers_nb.inference.centering import Centerings, Located
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import (
     DeclaredLatent,
@@ -152,6 +153,24 @@ class LiftedTarget:
             return {}
         given = {slot.key: _piece(q, slot) for slot in self.slots}
         return self.inner.constrain(rest, internal=internal, parameters=given)
+
+    @property
+    def centerings(self) -> Centerings:
+        inner: Any = self.inner
+        found: Centerings = inner.centerings
+        return found
+
+    def located(self, q: Tensor) -> dict[str, Located]:  # (*s, dim)
+        """The inner target's sites that can be recentred; weights have no latent scale."""
+        inner: Any = self.inner
+        given = {slot.key: _piece(q, slot) for slot in self.slots}
+        found: dict[str, Located] = inner.located(q[..., self.weights.numel() :], parameters=given)
+        return found
+
+    def recentred(self, centerings: Centerings) -> "LiftedTarget":
+        """The same density over other coordinates of these sites of the inner target."""
+        inner: Any = self.inner
+        return replace(self, inner=inner.recentred(centerings))
 
     def pointwise(
         self,

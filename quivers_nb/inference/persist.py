@@ -165,7 +165,9 @@ def _contents(obj: Any) -> Saved:
         tensors |= {f"stats/{name}": value for name, value in obj.stats.items()}
         tensors |= {"start_log_densities": obj.start_log_densities, "stationary": obj.stationary}
         facts = {name: getattr(obj, name) for name in (*_FACTS, *_LATER)}
+        tensors |= {f"centering/{name}": value for name, value in obj.centering.items()}
         facts["order"] = [list(obj.samples), list(obj.stats)]
+        facts["centering"] = list(obj.centering)
         facts["labels"] = obj.labels.as_json()
         return Saved(kind, tensors, facts, origin_of(obj))
     places = _places(obj)
@@ -198,6 +200,9 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
             stats={name: saved.tensors[f"stats/{name}"] for name in stats},
             start_log_densities=saved.tensors["start_log_densities"],
             stationary=saved.tensors["stationary"],
+            centering={
+                n: saved.tensors[f"centering/{n}"] for n in saved.facts.get("centering", ())
+            },
             origin=saved.origin,
             labels=Labels.from_json(saved.facts["labels"]) if "labels" in saved.facts else Labels(),
             **facts,

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.centering import Centerings, Located
 from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
@@ -28,6 +29,7 @@ from quivers_nb.lower.answers import (
     SiteKey,
     noise_density,
 )
+from quivers_nb.lower.centering import Locating, Recentred
 from quivers_nb.lower.classes import classes
 from quivers_nb.lower.discover import Discover
 from quivers_nb.lower.dists import Dist
@@ -36,7 +38,7 @@ from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
-from quivers_nb.lower.timeline import Gathered
+from quivers_nb.lower.watching import Pinned, Watch
 
 if TYPE_CHECKING:
     from quivers_nb.lower.model import Model
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 class Opened:
     """The target of a model at a fixed input and observations.
 
-    ``parts`` says which coordinates hold several sites at once.
+    ``parts`` says which coordinates hold several sites at once, ``centerings`` which are not those
+    of R3 but lie between centred and non-centred.
     """
 
     model: "Model"
@@ -54,6 +57,7 @@ class Opened:
     latents: Literal["all", "declared"]
     layout: Layout
     parts: Mapping[str, Parts]
+    centerings: Centerings = field(default_factory=dict)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -69,7 +73,7 @@ class Opened:
         """
         act = self.act
         facts = (act.entry, act.prepared, act.dtype, act.device, self._weights())
-        return act.compiled, (self.latents, facts)
+        return act.compiled, (self.latents, facts, self.centerings)
 
     def terms(
         self,
@@ -125,12 +129,36 @@ class Opened:
         self, q: Tensor, parameters: Mapping[str, Tensor] | None, steps: tuple[ir.Step, ...]
     ) -> Mapping[str, Tensor]:
         """Every site that ``steps`` come to, by path."""
-        seen = _Watch()
+        seen = Watch()
+        self._draw(q, seen, parameters, steps)
+        return seen.values.whole()
+
+    def _draw(
+        self,
+        q: Tensor,
+        first: Watch | Locating,
+        parameters: Mapping[str, Tensor] | None,
+        steps: tuple[ir.Step, ...],
+    ) -> None:
         with torch.no_grad():
-            run = self._run(q, [seen], parameters, None, fixed=True)
+            run = self._run(q, [first], parameters, None, fixed=True)
             frame = self.act.frame(run)
             execute(replace(frame, compiled=replace(frame.compiled, steps=steps)), self.act.inputs)
-        return seen.values.whole()
+
+    def located(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        parameters: Mapping[str, Tensor] | None = None,  # as in `terms`
+    ) -> dict[str, Located]:
+        """Where the sites that `recentred` takes are, and their locations and scales there."""
+        seen = Locating(self.layout)
+        self._draw(q, seen, parameters, self._drawing)
+        return seen.found
+
+    def recentred(self, centerings: Centerings) -> "Opened":
+        """The same density over other coordinates of these sites; all others are as in R3."""
+        return replace(self, centerings=dict(centerings))
 
     def _split(self, coordinate: Coordinate, value: Tensor) -> list[tuple[str, Tensor]]:
         parts = self.parts.get(coordinate.name)
@@ -139,7 +167,8 @@ class Opened:
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """The ``q`` of given values; coordinates of noise and of sites not given are 0."""
         stack = _stack_of(values, self.layout)
-        pinned = _Pinned(Given(values, len(stack), self.act.entry.one_row), self.layout)
+        given = Given(values, len(stack), self.act.entry.one_row)
+        pinned = Pinned(given, self.layout, self.centerings)
         with torch.no_grad():
             run = self._run(
                 torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device),
@@ -157,7 +186,7 @@ class Opened:
 
     def names_of(self, q: Tensor) -> str:
         """For messages: sites whose terms are not finite at ``q`` ``(dim,)``, with their values."""
-        watch = _Watch()
+        watch = Watch()
         with torch.no_grad():
             run = self._run(q, [watch], None, None, fixed=True)
             execute(self.act.frame(run), self.act.inputs)
@@ -228,17 +257,20 @@ class Opened:
     def _run(
         self,
         q: Tensor,
-        first: list["_Watch | _Pinned"],
+        first: list[Watch | Pinned | Locating],
         parameters: Mapping[str, Tensor] | None,
         generator: Generator | None,
         *,
         fixed: bool = False,
     ) -> Run:
         stack = tuple(q.shape[:-1])
+        pieces = self.layout.split(q) if self.layout.dim else {}
         sources: list[Answerer] = [
             Given(self.act.prepared.sites, 0, self.act.entry.one_row, self.act.entry.advice),
-            Coordinates(self.layout.split(q) if self.layout.dim else {}, self._noise),
+            Coordinates(pieces, self._noise),
         ]
+        if self.centerings:
+            sources.insert(1, Recentred(pieces, self.centerings))
         if fixed:
             sources.append(FixedNoise(self.act.dtype, self.act.device))
         else:
@@ -259,57 +291,6 @@ class Opened:
             generator=generator,
             summing=True,
         )
-
-
-@dataclass
-class _Watch:
-    """Passes every question on and notes the answers."""
-
-    sources: tuple[Answerer, ...] = ()
-    values: Gathered = field(default_factory=Gathered)
-    terms: dict[str, Tensor] = field(default_factory=dict)
-
-    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        for source in self.sources:
-            answer = source.answer(site, dist, stack)
-            if answer is not None:
-                behind = len(dist.lead) + len(dist.event)
-                self.values.add(site.path, site.steps, answer.value, behind)
-                if answer.term is not None:
-                    known = self.terms.get(site.path)  # of a scan: the steps before
-                    self.terms[site.path] = answer.term if known is None else known + answer.term
-                return answer
-        return None
-
-
-@dataclass
-class _Pinned:
-    """Answers sites of the layout with given values, noting their unconstrained coordinates."""
-
-    given: Given
-    layout: Layout
-    sources: tuple[Answerer, ...] = ()
-    found: Gathered = field(default_factory=Gathered)
-
-    def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        coordinate = next((c for c in self.layout if c.name == site.path), None)
-        pinned = self.given.answer(site, dist, stack)
-        if coordinate is not None and pinned is not None and not coordinate.standard_normal:
-            u = dist.unconstrain(pinned.value.to(dist_dtype(pinned.value)))
-            self.found.add(
-                site.path, site.steps, u, len(dist.lead) + len(dist.unconstrained_event())
-            )
-            return pinned
-        for source in self.sources:
-            answer = source.answer(site, dist, stack)
-            if answer is not None:
-                return answer
-        return None
-
-
-def dist_dtype(value: Tensor) -> torch.dtype:
-    """The dtype unconstrained coordinates of a value have."""
-    return value.dtype if value.is_floating_point() else torch.get_default_dtype()
 
 
 def _stack_of(values: Mapping[str, Tensor], layout: Layout) -> tuple[int, ...]:

@@ -62,6 +62,7 @@ def fit_nuts(
     mass_matrix: str = "diagonal",
     init: str = "uniform",
     init_values: Mapping[str, Any] | None = None,
+    recenter: bool = False,
     tier: str = "auto",
     keep: Collection[str] | None = None,
     keep_internal: bool = False,
@@ -76,12 +77,13 @@ def fit_nuts(
     """Draw from the posterior of ``model`` at ``x`` given ``data``: a started run.
 
     ``guide``: chains start at draws of it. ``init`` is "uniform", "prior" or "value" (with
-    ``init_values``). ``until`` is a stop rule, looked at between transitions. ``after``: the run
-    begins when that one is over, and fails if it has no result. ``threads`` is torch's number of
-    them while the chains move (native chains take every core, one each, and let other work go
-    first). ``checkpoint`` is a file that the run is kept in, every so many seconds and at its end;
-    if it is there, the run goes on from it, bit for bit. See `MCMC` and `NUTSKernel` for the other
-    options.
+    ``init_values``). ``recenter`` chooses coordinates between centred and non-centred for the
+    effects of hierarchical models, by a pilot run. ``until`` is a stop rule, looked at between
+    transitions. ``after``: the run begins when that one is over, and fails if it has no result.
+    ``threads`` is torch's number of them while the chains move (native chains take every core, one
+    each, and let other work go first). ``checkpoint`` is a file that the run is kept in, every so
+    many seconds and at its end; if it is there, the run goes on from it, bit for bit. See `MCMC`
+    and `NUTSKernel` for the other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
@@ -100,12 +102,14 @@ def fit_nuts(
         seed=seed,
         tier=tier,
         init_values=init_values,
+        recenter=recenter,
     )
     kept = None
     if checkpoint is not None:
         facts = facts_of(
             model, x, data, fit="nuts", kernel=repr(kernel), warmup=warmup, draws=draws,
             chains=chains, init=init, seed=seed, guide=type(guide).__name__,
+            **({"recenter": True} if recenter else {}),  # older files lack it
         )  # fmt: skip
         kept = Checkpoint(Path(checkpoint), facts, checkpoint_every)
     selection = Selection(keep, keep_internal, thin)

@@ -41,6 +41,9 @@ class _Watching:
             self.control.warmed_up()
         return self.control.checkpoint()
 
+    def moves_on(self, target: Target) -> None:
+        self.log.moves_on(target)
+
     def asked(self) -> bool:
         return self.control.asked()
 
@@ -120,11 +123,11 @@ class NutsJob:
                 "draws of this size are kept once only: stop the run and take its result"
             )
         kept = torch.from_numpy(positions[:, self.selection.thin - 1 :: self.selection.thin])
-        return Samples(self.selection.values(self.target, kept))
+        return Samples(self.selection.values(self.log.target or self.target, kept))
 
     @cached_property
     def target(self) -> Target:
-        """What the chains move on."""
+        """What the chains move on, unless the log knows another one."""
         return flat(self.model.target(self.x, self.data, latents="all", dtype=self.mcmc.dtype))
 
 

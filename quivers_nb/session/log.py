@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.mcmc.engine import Progress as Transition
 from quivers_nb.inference.mcmc.kernel import Stats
+from quivers_nb.inference.target import Target
 
 Counts = tuple[int, ...]  # rows per chain; of a log of losses, steps
 Floats = NDArray[np.floating[Any]]
@@ -151,6 +152,11 @@ class DrawLog:
             self._columns[f"log_density[{chain}]"] = self._density[chain]
             self._columns[f"divergent[{chain}]"] = self._divergent[chain]
         self.complete = True  # whether all coordinates are kept
+        self.target: Target | None = None  # what positions are of, once that is known
+
+    def moves_on(self, target: Target) -> None:
+        """Note what the positions of all transitions to come are of."""
+        self.target = target
 
     def add(self, transition: Transition) -> None:
         chain, stats, position = transition.chain, transition.stats, transition.position

@@ -59,6 +59,7 @@ def centering(result: "MCMCResult") -> Finding | None:
         (abs(r), r, scale, effect)
         for scale, log_scale in _scales(result.samples)
         for effect, log_spread in _spreads(result.samples)
+        if effect not in result.centering  # its coordinates are chosen already
         if abs(r := _correlation(log_scale, log_spread)) > _TIED
     ]
     if not ties:
@@ -70,7 +71,8 @@ def centering(result: "MCMCResult") -> Finding | None:
     if r > 0:
         advice = (
             f"Write `{effect}` non-centred: draw a standard normal over the plate, and make "
-            f"`{effect}` of it in a let, location plus `{scale}` times the draw"
+            f"`{effect}` of it in a let, location plus `{scale}` times the draw; or leave it as it "
+            "is and run with recenter=True"
         )
     else:
         advice = (

@@ -30,8 +30,10 @@ class MCMCResult:
     ``samples`` maps sites to ``(chains, draws, *value_shape)``; ``stats`` has one ``(chains,
     draws)`` tensor per entry of `Stats` (acceptance, leapfrogs, depth, diverged, log_density,
     energy, step_size). ``num_samples`` counts kept draws per chain; an interrupted run has fewer
-    than were asked for. ``tier`` says what ran the gradient and ``tier_reason`` why nothing faster
-    did. Diagnostics are computed when first asked for.
+    than were asked for. ``centering`` says how far the coordinates of each element of a site were
+    centred, from 0 to 1, where the run has chosen that (``recenter=True``). ``tier`` says what ran
+    the gradient and ``tier_reason`` why nothing faster did. Diagnostics are computed when first
+    asked for.
     """
 
     samples: Mapping[str, Tensor]
@@ -48,6 +50,7 @@ class MCMCResult:
     gradients: int = 0  # made by all chains, in warm-up too
     origin: Origin | None = None  # of the model; None for a density written by hand
     labels: Labels = field(default_factory=Labels)  # of the axes of sites
+    centering: Mapping[str, Tensor] = field(default_factory=dict)  # of recentred sites, (*shape)
     problem: Problem | None = None  # the model and its data; None if written by hand, or loaded
 
     @property
@@ -181,6 +184,7 @@ class MCMCResult:
         ]
         if total > max_rows:
             lines.append(f"... and {total - max_rows} more")
+        lines += [_recentred(name, share) for name, share in self.centering.items()]
         return "\n".join([*lines, *(f"! {finding}" for finding in self.warnings)])
 
     def _row(self, name: str, place: int) -> tuple[str, ...]:
@@ -202,3 +206,9 @@ class MCMCResult:
         if self.interrupted:
             parts.append("interrupted")
         return f"MCMCResult({', '.join(parts)})"
+
+
+def _recentred(name: str, share: Tensor) -> str:
+    low, high = float(share.min()), float(share.max())
+    shown = f"{low:.1f}" if low == high else f"{low:.1f} to {high:.1f}"
+    return f"{name} was recentred: {shown} (1 is centred, 0 non-centred)"

@@ -25,6 +25,16 @@ from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
+from quivers_nb.inference.mcmc.pilot import (
+    DRAWS,
+    WARMUP,
+    Draw,
+    Follower,
+    Piloted,
+    Positions,
+    pilot,
+    unseen,
+)
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start
 from quivers_nb.inference.mcmc.store import Selection, Store
@@ -49,6 +59,10 @@ class MCMC:
     ``seed`` None takes one from torch's global generator. ``tier``
     forces what computes the gradient ("eager", "traced", "native"; "auto" takes the fastest that
     works). ``executor`` runs every chain as a job of its own. ``dtype`` is that of the target.
+    ``recenter`` makes a pilot run first, of two times 200 transitions, and chooses for every
+    element of every site with a latent location or scale a coordinate between centred and
+    non-centred: hierarchical models move without being written the other way, and the sites and
+    their draws stay as they are (`quivers_nb.inference.centering`).
     """
 
     kernel: Kernel
@@ -63,6 +77,7 @@ class MCMC:
     init_values: Mapping[str, Any] | None = None
     jitter: float = 0.0
     init_scales: Mapping[str, Any] | None = None
+    recenter: bool = False
 
     def __post_init__(self) -> None:
         if self.num_chains < 1 or self.num_warmup < 0 or self.num_samples < 1:
@@ -152,18 +167,53 @@ class MCMC:
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
             values = _Fixed(self.init_values)
+        scales = None if self.init_scales is None else _scales(target, self.init_scales)
         start = Start(target, values, exact, self.jitter)
-        job = Job(replace(self, executor=None), target, start, selection, seed)
+        begun = Piloted(target, start, scales)
+        if self.recenter:
+            begun = pilot(begun, seed, self._piloting(watch))
+        if isinstance(watch, Follower):
+            watch.moves_on(begun.target)
+        job = Job(replace(self, executor=None), begun, selection, seed)
+        result = self._made(job, watch, begun.stopped)
+        more = result.gradients + begun.gradients
+        return replace(result, gradients=more, centering=begun.shares)
+
+    def _made(self, job: "Job", watch: Watch | None, stopped: Sequence["Part"]) -> MCMCResult:
+        """The draws; none, if the pilot was ``stopped`` already."""
+        if stopped:
+            return _result(
+                self, job.target, job.seed, [job.without_draws(part) for part in stopped]
+            )
         if self.executor is None:
-            return _result(self, target, seed, [job.run(range(self.num_chains), watch)])
+            return _result(self, job.target, job.seed, [job.run(range(self.num_chains), watch)])
         return self._apart(self.executor, job)
+
+    def _piloting(self, watch: Watch | None) -> Draw:
+        """How `pilot` runs: with this kernel and executor, and transitions that nobody sees."""
+        short = replace(
+            self, num_warmup=WARMUP, num_samples=DRAWS, recenter=False, executor=None
+        )  # fmt: skip
+
+        def draw(begun: Piloted, seed: int) -> list[Part]:
+            job = Job(short, begun, Positions(), seed)
+            try:
+                if self.executor is None:
+                    return [job.run(range(self.num_chains), unseen(watch))]
+                return spread(self.executor, job.run, self._jobs())
+            except RunFailed as failed:
+                raise UserError(f"in the pilot run of recenter=True, {failed.fact}") from failed
+
+        return draw
+
+    def _jobs(self) -> list[tuple[tuple[int, ...], None]]:
+        return [((number,), None) for number in range(self.num_chains)]
 
     def _apart(self, executor: Executor, job: "Job") -> MCMCResult:
         """Every chain as a job; chains that have finished are kept, whatever becomes of others."""
         finished: list[Part] = []
-        jobs = [((number,), None) for number in range(self.num_chains)]
         try:
-            parts = spread(executor, job.run, jobs, finished)
+            parts = spread(executor, job.run, self._jobs(), finished)
         except KeyboardInterrupt:
             if not finished:
                 raise
@@ -194,10 +244,22 @@ class Job:
     """Some chains of a run; independent of the others."""
 
     mcmc: MCMC
-    target: Target
-    start: Start
+    begun: Piloted
     selection: Selection
     seed: int
+
+    @property
+    def target(self) -> Target:
+        return self.begun.target
+
+    def without_draws(self, part: Part) -> Part:
+        """A stopped pilot's part as one of the run, which has come to no draw."""
+        kept = self.mcmc.num_samples // self.selection.thin
+        store = Store(self.target, self.selection, len(part.starts), kept)
+        outcome = replace(part.outcome, stopped=True, gradients=0)
+        return replace(
+            part, sites=store.sites, stats=store.stats, counts=store.counts, outcome=outcome
+        )
 
     def run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
         """Run the chains with these numbers together."""
@@ -205,12 +267,11 @@ class Job:
             return self._run(numbers, watch)
 
     def _run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
-        mcmc = self.mcmc
-        begun = begin(self.start, self.seed, numbers, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
-        if mcmc.init_strategy == "pathfinder":
+        mcmc, start, scales = self.mcmc, self.begun.start, self.begun.scales
+        begun = begin(start, self.seed, numbers, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
+        if mcmc.init_strategy == "pathfinder" and not start.known:
             begun = begun.nearer()
         rngs, points, engine = begun.rngs, begun.points, begun.engine
-        scales = None if mcmc.init_scales is None else _scales(self.target, mcmc.init_scales)
         kept = mcmc.num_samples // self.selection.thin
         store = Store(self.target, self.selection, len(points), kept)
         counts = (mcmc.num_warmup, mcmc.num_samples)

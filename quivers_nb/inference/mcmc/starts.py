@@ -44,6 +44,7 @@ class Start:
     values: DrawValues | None = None
     exact: bool = False  # no noise around an anchor
     jitter: float = 0.0  # half the width of uniform noise on every coordinate
+    known: tuple[Vector, ...] = ()  # a first candidate (dim,) of every chain
 
     def draw(self, rng: Generator) -> Vector:  # -> (dim,)
         """A candidate."""
@@ -95,7 +96,7 @@ def find_start(start: Start, evaluate: ValueAndGrad, rng: Generator, chain: int)
 
     Raises `UserError` naming the sites that are not finite at the last candidate.
     """
-    q = start.draw(rng)
+    q = start.known[chain] if start.known else start.draw(rng)
     for attempt in range(TRIES):
         value, grad = evaluate(torch.from_numpy(q)[None])
         if bool(torch.isfinite(value).all()) and bool(torch.isfinite(grad).all()):
