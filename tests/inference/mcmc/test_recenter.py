@@ -134,7 +134,7 @@ def test_every_tier_has_the_same_density(brief):
     native = prepare(target, q[0])
     assert not isinstance(native, Unavailable), native
     assert difference_at(q, native.evaluate, eager(target)) is None
-    run = replace(SMALL, num_warmup=10, num_samples=5)
+    run = replace(SMALL, kernel=NUTSKernel(max_tree_depth=3), num_warmup=10, num_samples=5)
     tiers = {tier: replace(run, tier=tier).run(model(), None, RATED) for tier in TIERS}
     assert {tier: result.tier for tier, result in tiers.items()} == {t: t for t in TIERS}
     assert all(set(result.centering) == {"theta"} for result in tiers.values())
@@ -281,7 +281,7 @@ export mixed
 """
     x, y = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(6)
     lifted, x, data = bayesian_lift_parameters(model(source), x, {"y": y})
-    result = SMALL.run(lifted, x, data)
+    result = replace(SMALL, kernel=NUTSKernel(max_tree_depth=3)).run(lifted, x, data)
     assert set(result.centering) == {"u"}
     assert any(name.startswith("theta__") for name in result.samples)
 
@@ -346,7 +346,7 @@ class After:
 @pytest.mark.parametrize("tier", ["native", "traced"])
 def test_a_checkpoint_is_gone_on_with_in_the_same_coordinates(tmp_path, brief, tier):
     path, schools = tmp_path / "run", model()
-    options = {**OPTIONS, "tier": tier, "block": True}
+    options = {**OPTIONS, "tier": tier, "max_tree_depth": 3, "block": True}
     whole = fit_nuts(schools, None, RATED, **options).result
     for stop in (20, 55):
         fit_nuts(schools, None, RATED, checkpoint=path, until=After(stop), **options)
