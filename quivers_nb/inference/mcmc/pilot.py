@@ -188,6 +188,12 @@ class _Patient:
         return self.watch.hold()
 
 
-def unseen(watch: Watch | None) -> Watch | None:
+def follow(watch: object, target: Target) -> None:
+    """Tell a `Follower` what the positions to come are of."""
+    if isinstance(watch, Follower):
+        watch.moves_on(target)
+
+
+def unseen(watch: object) -> Watch | None:
     """What of ``watch`` a pilot run needs."""
     return _Patient(watch) if isinstance(watch, Attentive) else None

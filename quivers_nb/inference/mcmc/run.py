@@ -29,9 +29,9 @@ from quivers_nb.inference.mcmc.pilot import (
     DRAWS,
     WARMUP,
     Draw,
-    Follower,
     Piloted,
     Positions,
+    follow,
     pilot,
     unseen,
 )
@@ -172,8 +172,7 @@ class MCMC:
         begun = Piloted(target, start, scales)
         if self.recenter:
             begun = pilot(begun, seed, self._piloting(watch))
-        if isinstance(watch, Follower):
-            watch.moves_on(begun.target)
+        follow(watch, begun.target)
         job = Job(replace(self, executor=None), begun, selection, seed)
         result = self._made(job, watch, begun.stopped)
         more = result.gradients + begun.gradients
