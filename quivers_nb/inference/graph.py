@@ -202,6 +202,8 @@ _FUNCTIONAL = {
     aten.fill_.Scalar: aten.fill.Scalar,
     aten.fill_.Tensor: aten.fill.Tensor,
     aten.copy_.default: aten.copy.default,
+    aten.normal_.default: aten.normal_functional.default,
+    aten.bernoulli_.float: aten.bernoulli.p,
 }
 
 
@@ -279,10 +281,11 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in _ALIASES:
             return self._alias(func, args, kwargs)
+        if not self.draws and is_draw(func):
+            raise RecordingError(f"{func} draws random numbers")
         if func._schema.is_mutable:
             return self._write(func, args, kwargs)
-        draw = self.draws and is_draw(func)
-        if not draw:
+        if not is_draw(func):
             if not self._varies((args, kwargs)) or func._schema.name in _SHAPE_ONLY:
                 return func(*args, **kwargs)
             looks = self.looks
@@ -317,7 +320,7 @@ class _Recorder(TorchDispatchMode):
     def _write(self, func: Any, args: Any, kwargs: Any) -> Any:
         """An in-place operation: recorded as its functional twin, whose result takes the name."""
         target = args[0]
-        if not self._varies((args, kwargs)):
+        if not is_draw(func) and not self._varies((args, kwargs)):
             self._keep_before_write(target)
             return func(*args, **kwargs)
         twin = _functional_twin(func)
@@ -337,11 +340,12 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def _keep_before_write(self, target: Tensor) -> None:
-        """Earlier uses of a constant must go on seeing the value that it had."""
-        number = self.tape.number.get(id(target))
-        if number in self.tape.constants:
-            self.tape.constants[number] = target.detach().clone()
-            del self.tape.number[id(target)]
+        """Earlier uses of a constant, or of a view of it, must go on seeing the value it had."""
+        tape, memory = self.tape, _storage(target)
+        stale = {n for n, tensor in tape.constants.items() if _storage(tensor) == memory}
+        if stale:
+            tape.constants.update({n: tape.constants[n].detach().clone() for n in stale})
+            tape.number = {key: n for key, n in tape.number.items() if n not in stale}
 
     def _varies(self, argument: Any) -> bool:
         if isinstance(argument, Tensor):
@@ -375,10 +379,8 @@ class _Recorder(TorchDispatchMode):
 
 
 def _refuse_values(func: Any) -> None:
-    """Operations that leave the world of tensors, or roll dice."""
+    """Operations that leave the world of tensors."""
     tags = func.tags
-    if is_draw(func):
-        raise RecordingError(f"{func} draws random numbers")
     if torch.Tag.data_dependent_output in tags:
         raise RecordingError(f"{func} reads a number out of a tensor: control flow on values")
     if torch.Tag.dynamic_output_shape in tags and func._schema.name != "aten::index":

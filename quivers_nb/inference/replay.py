@@ -1,5 +1,6 @@
 """Replay: a graph as straight-line Python over raw operations, no compiler needed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,8 @@ def vectorized(graph: Graph) -> Graph:
     """Slopes of lower clamps by an operation that is vectorized.
 
     Autograd selects with a mask, ``where(x >= c, g, 0)``, which takes thirty times as long as
-    ``threshold_backward(g, x, before c)``, the same for every number.
+    ``threshold_backward(g, x, before c)``, the same for every number. At NaN it is g, not zero:
+    the value is NaN there, too.
     """
     makers = {node.result: node for node in graph.nodes if len(node.results) == 1}
     nodes = tuple(_clamped(node, makers, graph) for node in graph.nodes)
@@ -61,7 +63,7 @@ def _clamped(node: Node, makers: dict[int, Node], graph: Graph) -> Node:
         return node
     x, edge = test.args
     same = graph.meta(x) == graph.meta(slope) == node.meta and node.meta.dtype in _BEFORE
-    if not same or not isinstance(edge, float):
+    if not same or not isinstance(edge, float) or not math.isfinite(edge):
         return node
     before = _BEFORE[node.meta.dtype](edge)
     return replace(node, op=aten.threshold_backward.default, args=(slope, x, before), kwargs={})

@@ -1,7 +1,8 @@
 """Graphs made smaller: operations that do nothing, repeated work, unused work.
 
-Each pass maps a graph to an equal graph. They run in one sweep, because folding an operation makes
-others equal, and end with consecutive value numbers.
+Each pass maps a graph to an equal graph: NaN and infinity stay where they were, only the sign of a
+zero may change (-0 + 0 is 0, and is folded to -0). They run in one sweep, because folding an
+operation makes others equal, and end with consecutive value numbers.
 """
 
 from collections.abc import Callable
@@ -86,12 +87,12 @@ def renumber(graph: Graph) -> Graph:
 
 
 def _freeze(argument: Any) -> Any:
-    """A hashable form; 1, 1.0 and True stay apart."""
+    """A hashable form; 1, 1.0 and True stay apart, and so do 0.0 and -0.0."""
     if isinstance(argument, list | tuple):
         return tuple(_freeze(part) for part in argument)
     if isinstance(argument, dict):
         return tuple(sorted((key, _freeze(value)) for key, value in argument.items()))
-    return (type(argument).__name__, argument)
+    return (type(argument).__name__, repr(argument) if isinstance(argument, float) else argument)
 
 
 # ---- operations that return their argument ---------------------------------------------------

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
+from quivers_nb.inference.gradient import LinAlgError
 from quivers_nb.inference.graph import RecordingError, record_draws
 from quivers_nb.inference.native.build import load
 from quivers_nb.inference.native.emit import header
@@ -33,6 +35,9 @@ from quivers_nb.inference.vi.traced import (
 
 NATIVE_STEPS = 1000  # fewer do not pay for compiling
 NATIVE_SIZE = 20_000  # more numbers are moved faster by torch's matrix products
+# Relative jitters of the weights at which a compiled loss is compared with the eager one.
+CHECK_SPREADS = (0.3, 1.0, 0.1)
+CHECK_SECONDS = 0.005
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to the largest entry
 
 
@@ -193,8 +198,46 @@ def _compiled(
     dense = [g.detach() for g in gradients if g is not None]
     if not fit.agrees(noise, value.detach(), dense):
         return "the compiled loss differs from the eager one"
+    if not agrees_nearby(fit, loss):
+        return "the compiled loss differs from the eager one away from the start"
     _stepper(REAL[function.dtype])
     return fit
+
+
+def agrees_nearby(fit: CompiledFit, loss: Loss) -> bool:
+    """Whether the compiled loss is the eager one at weights and noise around the present ones.
+
+    At `CHECK_SPREADS` in turn, as many as `CHECK_SECONDS` allow and one at least; a point where the
+    eager loss is not finite says nothing. Weights are left as they were, the generator is not.
+    """
+    began, jitter = perf_counter(), torch.Generator().manual_seed(0)
+    starts = [parameter.detach().clone() for parameter in fit.fitted]
+    try:
+        for spread in CHECK_SPREADS:
+            for parameter, start in zip(fit.fitted, starts, strict=True):
+                noise = torch.randn(start.shape, generator=jitter, dtype=start.dtype)
+                parameter.detach().copy_(start + spread * (1.0 + start.abs()) * noise)
+            if not _agrees_here(fit, loss):
+                return False
+            if perf_counter() - began > CHECK_SECONDS:
+                break
+    finally:
+        for parameter, start in zip(fit.fitted, starts, strict=True):
+            parameter.detach().copy_(start)
+    return True
+
+
+def _agrees_here(fit: CompiledFit, loss: Loss) -> bool:
+    before = generator_state(fit.generator)
+    try:
+        value, gradients = eager_step(loss, fit.fitted)
+    except LinAlgError:
+        return True  # not positive definite here: a loss that is not finite
+    restore_generator(fit.generator, before)
+    noise = fit.step.draw(fit.generator, fit.function.dtype)
+    dense = [g.detach() for g in gradients if g is not None]
+    finite = all(bool(part.isfinite().all()) for part in (value, *dense))
+    return not finite or fit.agrees(noise, value.detach(), dense)
 
 
 def unlike_adam(optim: torch.optim.Optimizer) -> str:

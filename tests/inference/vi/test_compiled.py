@@ -18,6 +18,7 @@ from quivers_nb.inference import (
     RunningMean,
     ScoreFunction,
 )
+from quivers_nb.inference.native.lowering import RULES
 from quivers_nb.inference.vi.compiled import CompiledFit
 from tests.inference.vi.conjugate import F64, Conjugate
 
@@ -182,3 +183,37 @@ def test_a_run_that_goes_on_is_compiled_once_and_a_changed_weight_compiles_anew(
     assert second is not first
     fit.objective = ELBO(4)
     assert fit._compiled(X, OBS, 10) is not second
+
+
+def _wrong_beyond(threshold: float, rule):
+    """``rule``, off by half where its first argument is beyond a threshold."""
+
+    def mutant(work, node):
+        x = work.algebra
+        value, argument = rule(work, node), work.value(node.args[0])
+
+        def body(right, a):
+            far = x.compare("gt", x.call("fabs", a), x.number(threshold))
+            return x.mul(right, x.where(far, x.number(1.5), x.number(1.0)))
+
+        return work.pointwise(value.shape, "real", body, value, argument)
+
+    return mutant
+
+
+def test_a_loss_that_is_wrong_only_away_from_the_start_is_refused(monkeypatch):
+    """The wrong exponential is not met at the start, which alone was looked at once."""
+    fits = {"right": svi(), "mutant": svi(), "unseen": svi()}
+    assert fits["right"].run(X, OBS, 20).tier == "native"
+    start = [p.detach().clone() for p in fits["mutant"].guide.parameters()]
+    beyond = 1.0 + max(float(p.abs().max()) for p in start)
+    monkeypatch.setitem(RULES, "aten::exp", _wrong_beyond(beyond, RULES["aten::exp"]))
+    with monkeypatch.context() as patch:
+        patch.setattr("quivers_nb.inference.vi.compiled.CHECK_SPREADS", ())
+        assert fits["unseen"].run(X, OBS, 1).tier == "native"  # invisible at the start
+    refused = fits["mutant"]._compiled(X, OBS, 10)
+    assert refused == "not native: the compiled loss differs from the eager one away from the start"
+    assert all(map(torch.equal, start, fits["mutant"].guide.parameters()))
+    result = fits["mutant"].run(X, OBS, 5)
+    assert result.tier == "traced"
+    assert "away from the start" in result.tier_reason
