@@ -2,8 +2,8 @@
 
     real density(const real *q, real *g, const void *const *data, real *w)
 
-``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays, and ``w`` is
-scratch. Everything a loop does not change is computed outside it.
+``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays and then the
+arguments, and ``w`` is scratch. Everything a loop does not change is computed outside it.
 """
 
 import math
@@ -298,7 +298,8 @@ class _Printer:
     def declare(self, scratch: Sequence[Buffer]) -> tuple[list[str], int]:
         """Local names for everything the statements mention."""
         lines = ["const real *restrict k = data[0];"]
-        for number, buffer in enumerate(self.program.data, start=1):
+        given = (*self.program.data, *self.program.arguments)
+        for number, buffer in enumerate(given, start=1):
             ctype = _DATA_TYPE[buffer.kind]
             lines.append(f"const {ctype} *restrict {buffer.name} = data[{number}];")
         offset = 0
@@ -347,6 +348,7 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             header("scalar.h"),
             header("vector.h"),
             header("linear.h"),
+            *([header("gemm.h")] if program.calls_library else ()),
             _PREFACE,
             "real density(const real *restrict q, real *restrict g,",
             "             const void *const *restrict data, real *restrict w) {",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["real", "int", "bool"]
-Role = Literal["input", "data", "literals", "scratch", "gradient"]
+Role = Literal["input", "argument", "data", "literals", "scratch", "gradient"]
 
 RANK: dict[Kind, int] = {"bool": 0, "int": 1, "real": 2}
 CALL_COST = 20

@@ -15,6 +15,7 @@ from quivers_nb.inference.graph import Graph
 from quivers_nb.inference.native.build import load
 from quivers_nb.inference.native.emit import emit
 from quivers_nb.inference.native.fuse import fuse
+from quivers_nb.inference.native.library import gemm
 from quivers_nb.inference.native.lowering import lower
 from quivers_nb.inference.native.program import Kernel, Program, Refusal
 from quivers_nb.inference.native.toolchain import compiler
@@ -53,6 +54,7 @@ class NativeFunction:
     source: str
     library: ctypes.CDLL
     data: tuple[NDArray[Any], ...]  # literals first
+    arguments: int = 0  # further inputs, given by address behind the data
 
     @property
     def address(self) -> int:
@@ -87,8 +89,10 @@ class NativeFunction:
         return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
 
 
-def compile_graph(graph: Graph) -> NativeFunction:
+def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     """Compile a graph of ``q (dim,) -> log density (), gradient (dim,)``, or find it in the cache.
+
+    ``library``: large matrix products are made by the library that torch links.
 
     Raises `Refusal` where an operation has no native form, or no compiler works here.
     """
@@ -98,18 +102,20 @@ def compile_graph(graph: Graph) -> NativeFunction:
     dtype = graph.inputs[0].dtype
     if dtype not in REAL:
         raise Refusal(f"there is no native code for {dtype}")
-    program = lower(graph)
+    program = lower(graph, library=library)
     source = emit(program, fuse(program), real=REAL[dtype])
     if source.scratch > GREATEST_SCRATCH:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
     if len(source.text) > LONG_SOURCE:
         found = found.hasty(vectors=_iterations(program) > LONG_WORK)
-    library = load(source.text, found, ("density",))
-    library.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
+    loaded = load(source.text, found, ("density",))
+    loaded.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
+    if program.calls_library:
+        loaded.use_library(ctypes.c_void_p(gemm(dtype)))
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
     return NativeFunction(
-        graph.inputs[0].shape[0], dtype, source.scratch, source.text, library,
-        (literals, *program.arrays),
+        prod(graph.inputs[0].shape), dtype, source.scratch, source.text, loaded,
+        (literals, *program.arrays), len(program.arguments),
     )  # fmt: skip
 
 

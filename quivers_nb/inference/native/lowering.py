@@ -6,8 +6,8 @@ arrays that the compiled function receives as arguments.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quivers_nb.inference.graph import Graph, Node, Ref, refs
+from quivers_nb.inference.graph import Graph, Meta, Node, Ref, refs
 from quivers_nb.inference.native.expression import (
     PLAIN_NUMBERS,
     Algebra,
@@ -24,7 +24,16 @@ from quivers_nb.inference.native.expression import (
     Expression,
     Kind,
 )
-from quivers_nb.inference.native.program import START, Call, Fold, Kernel, Program, Refusal, Store
+from quivers_nb.inference.native.program import (
+    LIBRARY_CALL,
+    START,
+    Call,
+    Fold,
+    Kernel,
+    Program,
+    Refusal,
+    Store,
+)
 from quivers_nb.inference.native.value import (
     Dense,
     Fill,
@@ -81,6 +90,7 @@ class Lowering:
 
     graph: Graph
     dtype: torch.dtype
+    library: bool = False  # whether products may go to the library that torch links
     algebra: Algebra = field(default_factory=Algebra)
     values: dict[int, Value] = field(default_factory=dict)
     derived: dict[Any, Dense] = field(default_factory=dict)  # data made from constants
@@ -117,6 +127,14 @@ class Lowering:
         self.data.append(buffer)
         self.arrays.append(numbers)
         return Strided(shape, buffer, strides)
+
+    def argument(self, number: int, meta: Meta) -> Strided:
+        """An input that stays where torch keeps it."""
+        kind = kind_of(meta.dtype)
+        if meta.dtype not in (self.dtype, torch.int64):
+            raise Refusal(f"an input of {meta.dtype} stands beside others of {self.dtype}")
+        buffer = Buffer(f"a{number}", prod(meta.shape), kind, "argument")
+        return Strided(meta.shape, buffer, meta.strides)
 
     def constant(self, tensor: Tensor) -> Dense:
         """A constant of the graph: one number everywhere, or data."""
@@ -194,6 +212,28 @@ class Lowering:
         kind = target.buffer.kind
         store = Store(target.buffer, where, self.algebra.cast(value, kind), fold)
         self.steps.append(Kernel(extent, store, in_order))
+
+    def deliver(self, target: Strided, value: Dense) -> None:
+        """Fill ``target`` with ``value``, of which this is the only use beside those so far.
+
+        A product of the library that nobody else reads is made there.
+        """
+        made = self._only_product(value) if isinstance(value, Strided) else None
+        if made is None:
+            self.store(target, value)
+            return
+        there = ((target.buffer, target.offset), *made.arguments[1:])
+        moved = Call(LIBRARY_CALL, there, target.buffer)
+        self.steps = [moved if step is made else step for step in self.steps]
+
+    def _only_product(self, value: Strided) -> Call | None:
+        """The product of the library that ``value`` is the whole of, if nothing reads it."""
+        made = [step for step in self.steps if step.writes == value.buffer]
+        whole = value.is_contiguous and prod(value.shape) == value.buffer.size
+        if not whole or len(made) != 1 or any(value.buffer in s.reads for s in self.steps):
+            return None
+        (call,) = made
+        return call if isinstance(call, Call) and call.routine == LIBRARY_CALL else None
 
     def call(self, routine: str, result: Buffer, *arguments: Strided | int) -> None:
         """One routine over whole buffers."""
@@ -309,33 +349,47 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool(one[-1] == other[-1]) and np.array_equal(one.view(np.uint8), other.view(np.uint8))
 
 
-def lower(graph: Graph) -> Program:
-    """The loop program of ``(q,) -> (log density, gradient)``.
+def lower(graph: Graph, *, library: bool = False) -> Program:
+    """The loop program of ``(q, ...) -> (value, gradients)``, these one behind the other.
+
+    ``library``: large matrix products are calls of the library that torch links.
 
     Raises `Refusal`, naming the operation, where the graph needs something that is not covered.
     """
-    (q,) = graph.inputs
-    work = Lowering(graph, q.dtype)
-    (dim,) = q.shape
+    q, *others = graph.inputs
+    value, *gradients = graph.outputs
+    work = Lowering(graph, q.dtype, library)
     work.uses.update(ref.index for node in graph.nodes for ref in refs((node.args, node.kwargs)))
     work.uses.update(ref.index for ref in graph.outputs)
-    work.values[0] = Strided((dim,), Buffer("q", dim, "real", "input"), (1,))
-    work.gradient = Buffer("g", dim, "real", "gradient")
+    work.values[0] = Strided(q.shape, Buffer("q", prod(q.shape), "real", "input"), q.strides)
+    given = [work.argument(number, meta) for number, meta in enumerate(others, start=1)]
+    work.values.update(enumerate(given, start=1))
+    size = sum(prod(graph.meta(gradient).shape) for gradient in gradients)
+    work.gradient = Buffer("g", size, "real", "gradient")
     for node in graph.nodes:
         work.run(node)
-    return _finish(work, *graph.outputs)
+    program = _finish(work, value, gradients)
+    return replace(program, arguments=tuple(argument.buffer for argument in given))
 
 
-def _finish(work: Lowering, log_density: Ref, gradient: Ref) -> Program:
-    target = Strided((work.gradient.size,), work.gradient, (1,))
-    found = work.raw(gradient)
-    if isinstance(found, Padded) and found.pieces:
-        work.place(target, found)
-    else:
-        work.store(target, work.value(gradient))
-    value = work.value(log_density)
-    zero = tuple(work.algebra.integer(0) for _ in value.shape)
-    result = work.algebra.cast(value.at(work.algebra, zero), "real")
+def _finish(work: Lowering, value: Ref, gradients: Sequence[Ref]) -> Program:
+    total = work.value(value)
+    zero = tuple(work.algebra.integer(0) for _ in total.shape)
+    result = work.algebra.cast(total.at(work.algebra, zero), "real")
+    kept = [load.detail for load in result.loads()]
+    values = [work.raw(gradient) for gradient in gradients]
+    kept += [found.buffer for found in values if isinstance(found, Strided)]
+    start = 0
+    for gradient, found in zip(gradients, values, strict=True):
+        shape = found.shape
+        target = Strided(shape, work.gradient, contiguous(shape), start)
+        if isinstance(found, Padded) and found.pieces and len(gradients) == 1:
+            work.place(target, found)
+        elif isinstance(found, Strided) and kept.count(found.buffer) == 1:
+            work.deliver(target, found)
+        else:
+            work.store(target, work.value(gradient))
+        start += prod(shape)
     read = {buffer for step in work.steps for buffer in step.reads}
     read.update(load.detail for load in result.loads())
     pairs = [pair for pair in zip(work.data, work.arrays, strict=True) if pair[0] in read]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quivers_nb.inference.native.expression import Buffer, Expression
 
 Fold = Literal["set", "add", "mul", "max", "min"]
+LIBRARY_CALL = "q_gemm"  # the routine behind which is the library that torch links
 START: dict[Fold, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
 
 
@@ -83,6 +84,11 @@ class Program:
     data: tuple[Buffer, ...]
     arrays: tuple[NDArray[np.generic], ...]  # one per data buffer
     literals: tuple[float, ...]
+    arguments: tuple[Buffer, ...] = ()  # what each evaluation is given besides its first input
+
+    @property
+    def calls_library(self) -> bool:
+        return any(isinstance(s, Call) and s.routine == LIBRARY_CALL for s in self.steps)
 
     def __iter__(self) -> Iterator[Kernel | Call]:
         return iter(self.steps)

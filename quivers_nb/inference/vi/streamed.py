@@ -4,7 +4,8 @@ What a step on one minibatch does it does on the next of the same shapes, with o
 whole step, opening the model on its data included, is recorded with the data as inputs
 (`quivers_nb.inference.vi.traced`). Numbers that opening reads out of the data, as its checks do,
 decide the course of a step: a replay that would have read others counts for nothing, and that step
-is made eagerly. Replays are compared with eager steps at step 4, 8, 16 and so on.
+is made eagerly. Replays are compared with eager steps at step 4, 8, 16 and so on. In a long fit the
+recorded step becomes compiled code (`quivers_nb.inference.vi.native_step`).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from torch.nn import Parameter
 
 from quivers_nb.inference.graph import Looks
 from quivers_nb.inference.model import Values
+from quivers_nb.inference.vi.native_step import native_step
 from quivers_nb.inference.vi.traced import (
     TracedLoss,
     close,
@@ -44,13 +46,17 @@ class _Stream:
     traced: TracedLoss | None = None
     detours: int = 0
     reason: str = ""
+    replay_reason: str = ""  # why replays are not compiled
 
 
 class Streams:
     """Recorded steps by the signature of their data: names, shapes, strides, dtypes, devices."""
 
-    def __init__(self, opened: Open, weights: Weights, generator: Generator | None) -> None:
+    def __init__(
+        self, opened: Open, weights: Weights, generator: Generator | None, compile_at: int | None
+    ) -> None:
         self._open, self._weights, self._generator = opened, weights, generator
+        self._compile_at = compile_at  # steps; None: never
         self._streams: dict[Signature, _Stream] = {}
         self._last: _Stream | None = None
 
@@ -63,6 +69,17 @@ class Streams:
     def reason(self) -> str:
         """Why steps on the last data are not replayed, if they are not."""
         return "" if self._last is None else self._last.reason
+
+    @property
+    def native(self) -> bool:
+        """Whether the last step was made in compiled code, if it was traced."""
+        traced = None if self._last is None else self._last.traced
+        return traced is not None and traced.native
+
+    @property
+    def replay_reason(self) -> str:
+        """Why replays of steps on the last data are not compiled, if that was tried."""
+        return "" if self._last is None else self._last.replay_reason
 
     def step(self, x: Tensor | None, obs: Values) -> Tensor | None:
         """The loss on these data, with gradients set; None where an eager step is to be made."""
@@ -98,6 +115,9 @@ class Streams:
 
     def _replayed(self, stream: _Stream, data: Mapping[str, Tensor]) -> Tensor | None:
         assert stream.traced is not None
+        if stream.steps == self._compile_at:
+            given = list(data.values())
+            stream.traced, stream.replay_reason = native_step(stream.traced, self._generator, given)
         before = generator_state(self._generator) if _looked_at(stream.steps) else None
         loss = stream.traced(*data.values())
         if loss is None:

@@ -15,7 +15,9 @@ from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit, unlike_adam
+from quivers_nb.inference.vi.fused import use_fused
 from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.native_step import COMPILE_AT, native_step
 from quivers_nb.inference.vi.result import SiteSummary, SVIResult, settled, steady, summarize
 from quivers_nb.inference.vi.streamed import Streams
 from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
@@ -23,6 +25,7 @@ from quivers_nb.inference.vi.traced import TracedLoss, trace_loss
 SEARCHED = 100  # draws of the guide among which a message looks for the fault
 TRACE_AFTER = 2  # steps on the same data before it pays to record one
 BATCH, WATCHED_BATCH = 100, 10  # compiled steps between two looks, if nobody watches, or somebody
+NOT_NATIVE = "not native: "  # before a reason that tells why a run is not compiled as a whole
 TIERS = ("auto", "eager", "traced", "native")
 
 
@@ -54,9 +57,10 @@ class SVI:
     which does the same arithmetic in one pass.
 
     ``tier`` forces how steps are made: "eager" by autograd, "traced" by replaying a recorded step,
-    "native" in compiled code, which only `run` has; "auto" takes the fastest that pays. In the
-    native tier numbers are drawn in batches, so a seed repeats a run but gives other draws than
-    the same seed step by step.
+    "native" in compiled code; "auto" takes the fastest that pays, which on small models is a `run`
+    compiled as a whole, and else one step that is compiled after 200 of them. A run compiled as a
+    whole draws numbers in batches, so a seed repeats it but gives other draws than the same seed
+    step by step. `replay_reason` says why recorded steps were not compiled, if that was tried.
     """
 
     def __init__(
@@ -81,9 +85,12 @@ class SVI:
         self._repeats = 0  # steps made on the opened data
         self._traced: TracedLoss | None = None
         self._made: tuple[OpenTarget, tuple[Any, ...], CompiledFit] | None = None
-        self._streams = Streams(self._loss_on, self._weights, generator)
+        # Counted from the first step on the same data, or on data of the same shapes.
+        self._compile_at = {"auto": COMPILE_AT, "native": TRACE_AFTER + 2}.get(tier)
+        self._streams = Streams(self._loss_on, self._weights, generator, self._compile_at)
         self.tier = tier
         self.eager_reason = ""  # why steps are not traced
+        self.replay_reason = ""  # why traced steps are not compiled
         use_fused(optim)
         self.scheduler = _scheduler(scheduler, optim)
 
@@ -144,14 +151,18 @@ class SVI:
                         break
         except KeyboardInterrupt:
             interrupted = True
+        replayed = "traced" if self._traced is not None else "eager"
+        alone = self._traced is not None and self._traced.native and native is None
+        if alone:
+            reason = f"each step alone: {reason.removeprefix(NOT_NATIVE)}"
         return SVIResult(
             losses=torch.tensor(losses, dtype=torch.float64),
             params=self._params(),
             converged=settled(losses, window, tolerance) or steady(losses, window),
             interrupted=interrupted,
             eager_reason=self.eager_reason,
-            tier="native" if native is not None else "traced" if self._traced else "eager",
-            tier_reason="; ".join(filter(None, (reason, self.eager_reason))),
+            tier="native" if native is not None or alone else replayed,
+            tier_reason="; ".join(filter(None, (reason, self.eager_reason, self.replay_reason))),
             sites=self.summarize(x, obs),
         )
 
@@ -164,10 +175,10 @@ class SVI:
         if self.tier in ("eager", "traced"):
             return f"tier={self.tier!r} was asked for"
         if self.tier == "auto" and steps < NATIVE_STEPS:
-            return f"not native: {steps} steps do not pay for compiling"
+            return f"{NOT_NATIVE}{steps} steps do not pay for compiling"
         reason: str = getattr(self.objective, "eager_reason", "")
         if reason or self.scheduler is not None:
-            return f"not native: {reason or 'a scheduler changes the learning rate'}"
+            return f"{NOT_NATIVE}{reason or 'a scheduler changes the learning rate'}"
         target = self._target(x, obs)
         weights, fitted = self._weights()
         key = self._compiled_from(weights, fitted)
@@ -176,7 +187,7 @@ class SVI:
                 lambda: self._loss(target), weights, fitted, self.optim, self.generator
             )
             if isinstance(found, str):
-                return f"not native: {found}"
+                return f"{NOT_NATIVE}{found}"
             self._made = (target, key, found)
         return self._made[2]
 
@@ -239,6 +250,7 @@ class SVI:
             return None
         loss = self._streams.step(x, values)
         self.eager_reason = self._streams.reason
+        self.replay_reason = self._streams.replay_reason
         if loss is not None:
             self._opened = None
         return loss
@@ -253,6 +265,8 @@ class SVI:
         """The loss on data that the target was opened on, with gradients set."""
         if self._traced is not None and not self._traced.valid:
             self._traced, self._repeats = None, 0  # a weight was replaced, not written to
+        if self._traced is not None and self._repeats + 1 == self._compile_at:
+            self._traced, self.replay_reason = native_step(self._traced, self.generator)
         loss = None if self._traced is None else self._traced()
         if loss is not None:
             self._repeats += 1
@@ -358,30 +372,3 @@ class _Data:
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
-
-
-def use_fused(optim: torch.optim.Optimizer) -> bool:
-    """Switch a stock optimiser to its fused implementation unless it has chosen one.
-
-    With a hundred small tensors a step is four times as fast. Returns whether it was switched.
-    """
-    if type(optim) not in _FUSED:
-        return False
-    groups = optim.param_groups
-    if any(_chosen(group) for group in groups):
-        return False
-    tensors = [p for group in groups for p in group["params"]]
-    if not all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in tensors):
-        return False
-    for group in groups:
-        group["fused"] = True
-    return True
-
-
-def _chosen(group: Mapping[str, Any]) -> bool:
-    return group.get("fused", False) is not None or any(
-        group.get(name) for name in ("foreach", "differentiable", "capturable")
-    )

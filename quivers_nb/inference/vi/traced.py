@@ -45,6 +45,8 @@ class TracedLoss:
     inputs: tuple[Tensor, ...]
     fitted: tuple[Parameter, ...]
     places: tuple[int, ...]  # where the inputs' numbers are
+    graph: Graph  # of weights and data, what `run` replays
+    native: bool = False  # whether `run` is compiled
     look: Replay | None = None
     numbers: tuple[Any, ...] = ()
 
@@ -107,7 +109,8 @@ def trace_loss(
     if graph is None:
         return None, value, reason
     graph, look, numbers = _apart(graph, looks or Looks(), len(weights))
-    run = replay(without_views_of_inputs(_smaller(graph), weights), torch.no_grad)
+    graph = _smaller(graph)
+    run = replay(without_views_of_inputs(graph, weights), torch.no_grad)
     after = generator_state(generator)
     restore_generator(generator, before)
     again = run(*weights, *data)
@@ -117,7 +120,8 @@ def trace_loss(
         return None, value, "the replayed step differs from the eager one"
     used = tuple(p for p, g in zip(fitted, gradients, strict=True) if g is not None)
     places = tuple(tensor.data_ptr() for tensor in weights)
-    return TracedLoss(run, tuple(weights), used, places, look, numbers), value, ""
+    traced = TracedLoss(run, tuple(weights), used, places, graph, False, look, numbers)
+    return traced, value, ""
 
 
 def set_gradients(fitted: Sequence[Parameter], gradients: Gradients) -> None:

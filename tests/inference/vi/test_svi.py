@@ -7,7 +7,7 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import ELBO, SVI, AutoNormalGuide
-from quivers_nb.inference.vi.svi import use_fused
+from quivers_nb.inference.vi.fused import use_fused
 from tests.stats.budget import alpha, critical_z
 from tests.support.models import HandModel
 

@@ -12,11 +12,13 @@ from quivers_nb.inference.native.expression import Algebra
 from quivers_nb.inference.native.lowering import Lowering, rule
 from quivers_nb.inference.native.ops.reductions import total
 from quivers_nb.inference.native.ops.views import reshape
-from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.program import LIBRARY_CALL, Refusal
 from quivers_nb.inference.native.value import Dense, Strided, Value
 
-# Beyond this many multiplications a tuned library wins over plain loops.
+# Beyond this many multiplications a tuned library wins over plain loops by far; where it may be
+# called, it is from fewer on.
 GREATEST_PRODUCT = 4_000_000
+LEAST_FOR_LIBRARY = 50_000
 SHORT = 16
 
 
@@ -40,6 +42,8 @@ def matrix_vector(work: Lowering, matrix: Dense, vector: Dense) -> Strided:
 def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
     """``left @ right`` over a leading batch axis: (b, m, k), (b, k, n) -> (b, m, n)."""
     (batch, m, k), n = left.shape, right.shape[2]
+    if work.library and m * n * k >= LEAST_FOR_LIBRARY:
+        return _by_library(work, left, right)
     if m * n * k > GREATEST_PRODUCT:
         raise Refusal(f"a matrix product of {m} x {k} by {k} x {n} is faster in a tuned library")
     a, b = work.keep(left), work.keep(right)
@@ -54,6 +58,24 @@ def matrix_matrix(work: Lowering, left: Dense, right: Dense) -> Strided:
         )  # fmt: skip
         return target
     return matrix_matrix_rows(work, a, b)
+
+
+def _by_library(work: Lowering, left: Dense, right: Dense) -> Strided:
+    """The product by the library that torch links (`native.library`)."""
+    a, b = _library_operand(work, left), _library_operand(work, right)
+    (batch, m, k), n = a.shape, b.shape[2]
+    target = work.row_memory((batch, m, n))
+    work.call(LIBRARY_CALL, target.buffer, target, a, b, batch, m, n, k, *a.strides, *b.strides)
+    return target
+
+
+def _library_operand(work: Lowering, matrix: Dense) -> Strided:
+    """With one of the two axes contiguous, and lines along it that do not overlap."""
+    kept = work.keep(matrix)
+    _, rows, columns = kept.shape
+    _, down, right = kept.strides
+    by_rows, by_columns = right == 1 and down >= columns, down == 1 and right >= rows
+    return kept if by_rows or by_columns else work.rows(kept)
 
 
 def _transposed(value: Strided) -> Strided:
