@@ -33,6 +33,7 @@ from quivers_nb.inference.native.program import (
     Program,
     Refusal,
     Store,
+    unread_product,
 )
 from quivers_nb.inference.native.value import (
     Dense,
@@ -213,27 +214,19 @@ class Lowering:
         store = Store(target.buffer, where, self.algebra.cast(value, kind), fold)
         self.steps.append(Kernel(extent, store, in_order))
 
-    def deliver(self, target: Strided, value: Dense) -> None:
+    def deliver(self, target: Strided, value: Strided) -> None:
         """Fill ``target`` with ``value``, of which this is the only use beside those so far.
 
         A product of the library that nobody else reads is made there.
         """
-        made = self._only_product(value) if isinstance(value, Strided) else None
+        whole = value.is_contiguous and prod(value.shape) == value.buffer.size
+        made = unread_product(self.steps, value.buffer) if whole else None
         if made is None:
             self.store(target, value)
             return
         there = ((target.buffer, target.offset), *made.arguments[1:])
         moved = Call(LIBRARY_CALL, there, target.buffer)
         self.steps = [moved if step is made else step for step in self.steps]
-
-    def _only_product(self, value: Strided) -> Call | None:
-        """The product of the library that ``value`` is the whole of, if nothing reads it."""
-        made = [step for step in self.steps if step.writes == value.buffer]
-        whole = value.is_contiguous and prod(value.shape) == value.buffer.size
-        if not whole or len(made) != 1 or any(value.buffer in s.reads for s in self.steps):
-            return None
-        (call,) = made
-        return call if isinstance(call, Call) and call.routine == LIBRARY_CALL else None
 
     def call(self, routine: str, result: Buffer, *arguments: Strided | int) -> None:
         """One routine over whole buffers."""

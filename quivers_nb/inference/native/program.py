@@ -4,7 +4,7 @@ A `Kernel` is one loop nest with one store; a `Call` runs a routine of ``linear.
 buffers. Both stand in an order that is correct when run one after the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -92,3 +92,12 @@ class Program:
 
     def __iter__(self) -> Iterator[Kernel | Call]:
         return iter(self.steps)
+
+
+def unread_product(steps: Sequence[Kernel | Call], buffer: Buffer) -> Call | None:
+    """The product of the library that alone makes ``buffer``, if no step reads it."""
+    made = [step for step in steps if step.writes == buffer]
+    if len(made) != 1 or any(buffer in step.reads for step in steps):
+        return None
+    (call,) = made
+    return call if isinstance(call, Call) and call.routine == LIBRARY_CALL else None
