@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -39,7 +40,7 @@ VAE_PAIRS = 5
 LEAST_VAE_STEPS = 200  # before the clock as many again: ours are compiled after them
 MOST_COLD = 3  # pairs: a cold run of a peer takes ten seconds and more
 PAIRS = {"eight": 9, "logreg": 7, "radon": 5, "irt": 3, "horseshoe": 3}  # dear ones are paired less
-GRADIENT = {"eight": 1.5, "logreg": 1.5, "radon": 2.0}
+GRADIENT = {"eight": 1.5, "logreg": 1.5, "radon": 2.0, "irt": 1.5, "horseshoe": 1.5}
 SVI_MODELS = ("logreg", "irt")
 
 
@@ -232,17 +233,26 @@ def gradient(sides: Sides, settings: Settings) -> None:
     with sides.worker("ours") as worker:
         for model in settings.models:
             facts = worker.job("gradient", model=model)
-            show(measurement="gradient", model=model, target_ratio=GRADIENT.get(model), **facts)
+            show(measurement="gradient", model=model, target_ratio=GRADIENT[model], **facts)
 
 
 def growth(sides: Sides, _settings: Settings) -> None:
-    """Seconds per gradient by rows, and by the number of sites."""
+    """Seconds per gradient by rows, beside those of reading the data; and by number of sites."""
     rows = (1_000, 10_000, 100_000, 1_000_000)
     with sides.worker("ours") as worker:
-        seconds = [worker.job("scaling", rows=n)["seconds"] for n in rows]
-        slope = float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
-        show(measurement="growth", rows=rows, seconds=seconds, slope=slope, target=[0.9, 1.1])
-        show(measurement="scalar sites", **worker.job("scalar_sites", sites=20))
+        facts = worker.job("scaling", rows=rows)
+        pairs = zip(facts["seconds"], facts["reading"], strict=True)
+        show(
+            measurement="growth", rows=rows, seconds=facts["seconds"],
+            slope=_slope(rows, facts["seconds"]), target=[0.9, 1.1], reading=facts["reading"],
+            slope_of_reading=_slope(rows, facts["reading"]), over_reading=[a / b for a, b in pairs],
+        )  # fmt: skip
+        for sites in (20, 80):
+            show(measurement="scalar sites", **worker.job("scalar_sites", sites=sites))
+
+
+def _slope(rows: Sequence[int], seconds: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
 
 
 def chains(sides: Sides, _settings: Settings) -> None:
