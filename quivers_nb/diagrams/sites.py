@@ -30,17 +30,13 @@ from quivers_nb.check.term import (
     Variable,
     VariableInfo,
 )
+from quivers_nb.check.variables import argument_variables, source_variables, variables
 from quivers_nb.diagrams.assemble import assemble
 from quivers_nb.diagrams.factors import size_text, wires_of
 from quivers_nb.diagrams.graph import Diagram, GroupKind, Item, Kind, WireType
 from quivers_nb.diagrams.pieces import One, Piece
 from quivers_nb.diagrams.plates import EDGE, Draft, Entry, drawn
-from quivers_nb.diagrams.words import (
-    argument_variables,
-    expression_text,
-    source_variables,
-    variables,
-)
+from quivers_nb.diagrams.words import expression_text
 from quivers_nb.spaces.space import Object, factors
 
 Morphisms = Callable[[Term, str], Piece]  # how an applied morphism is drawn

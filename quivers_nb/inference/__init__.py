@@ -17,6 +17,7 @@ _HOME = {
     "AutoMultivariateNormal": "vi.guides.multivariate",
     "AutoNormalGuide": "vi.guides.normal",
     "AutoNormalizingFlow": "vi.guides.flow",
+    "AutoStructured": "vi.guides.structured",
     "Calibration": "calibration",
     "ClassProbabilities": "discrete",
     "ClosedFormEntropy": "vi.estimators",

@@ -104,7 +104,9 @@ class DeclaredLatent:
     ``plate_rank`` own axes are those of a plate; ``row_wise`` sites are drawn once per row when
     there are rows. A bound of ``support`` that is text names the value that bounds the site: an
     earlier site, or something that only the model can compute. Sites with ``rows_expected`` False
-    are of a program that never reads its input: the usual run of it has no rows (R1).
+    are of a program that never reads its input: the usual run of it has no rows (R1). ``plate``
+    names the objects of the plate axes ("" without a name), ``meets`` the latents that stand in a
+    term of the density together with this one.
     """
 
     name: str
@@ -114,6 +116,8 @@ class DeclaredLatent:
     row_wise: bool
     plate_rank: int = 0
     rows_expected: bool = True
+    plate: tuple[str, ...] = ()
+    meets: frozenset[str] = frozenset()
 
 
 class Model(Parameterized, Protocol):

@@ -1,6 +1,7 @@
 """What a guide must know of a latent before any input: its shapes and where its values lie (R2)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from quivers_nb.check import term as ir
 from quivers_nb.check.walk import last_parts
@@ -9,6 +10,7 @@ from quivers_nb.inference.model import DeclaredLatent
 from quivers_nb.kernels import bijector_for
 from quivers_nb.lower.arguments import event_of
 from quivers_nb.lower.frame import CompiledProgram, integrates_out
+from quivers_nb.lower.meeting import meetings
 from quivers_nb.lower.nodes import deterministic
 from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.scope import axis_size
@@ -29,19 +31,29 @@ from quivers_nb.spaces.support import (
 )
 
 
-def latent_shapes(
+def declared_latents(
+    compiled: CompiledProgram, observed: frozenset[str], sizes: Mapping[str, int]
+) -> tuple[DeclaredLatent, ...]:
+    """The latents of a program that are not observed, in program order, from the program alone."""
+    found = _latents(compiled, observed, sizes)
+    meets = meetings(compiled, [latent.name for latent in found], observed)
+    rows = compiled.program.reads_input
+    return tuple(replace(d, rows_expected=rows, meets=meets[d.name]) for d in found)
+
+
+def _latents(
     compiled: CompiledProgram, observed: frozenset[str], sizes: Mapping[str, int], prefix: str = ""
 ) -> tuple[DeclaredLatent, ...]:
-    """Own shapes of declared latents from the checked program alone, in program order."""
+    """Own shapes of latents."""
     out: list[DeclaredLatent] = []
     for index, step in enumerate(compiled.steps):
         if index in compiled.blocks:
-            out.extend(latent_shapes(compiled.blocks[index], observed, sizes, prefix))
+            out.extend(_latents(compiled.blocks[index], observed, sizes, prefix))
         if not isinstance(step, ir.SampleStep) or integrates_out(compiled, index):
             continue
         if index in compiled.subs:
             sub = compiled.subs[index]
-            out.extend(latent_shapes(sub, observed, sizes, f"{prefix}{step.names[0]}/"))
+            out.extend(_latents(sub, observed, sizes, f"{prefix}{step.names[0]}/"))
             continue
         if index in compiled.nodes and deterministic(compiled.nodes[index]):
             continue  # its kernels are middles, which no guide covers (R3)
@@ -51,7 +63,8 @@ def latent_shapes(
         if step.plate is None and _is_discrete(step):
             _refuse_endless(step, prefix + name)
             continue  # summed in fits, or refused there
-        out.append(_latent(compiled, step, prefix + name, sizes))
+        latent = _latent(compiled, step, prefix + name, sizes)
+        out.append(replace(latent, plate=tuple(axis.name or "" for axis in step.plate or ())))
     return tuple(out)
 
 

@@ -12,7 +12,6 @@ for sites and host data may be tensors, numpy arrays, pandas columns, lists or n
 
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -40,7 +39,7 @@ from quivers_nb.lower.data import (
 )
 from quivers_nb.lower.frame import every_step, is_anonymous
 from quivers_nb.lower.inputs import fit_input
-from quivers_nb.lower.latents import latent_shapes
+from quivers_nb.lower.latents import declared_latents
 from quivers_nb.lower.lets import draws_masks
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
@@ -306,8 +305,7 @@ class Model(nn.Module):
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
         """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
         known = frozenset(observed_names) | self.observed_names
-        found = latent_shapes(self.compiled, known, {**self.sizes, **self._late})
-        return tuple(replace(d, rows_expected=self.program.reads_input) for d in found)
+        return declared_latents(self.compiled, known, {**self.sizes, **self._late})
 
     def sized(self, x: Any, observations: Values | None) -> "Model":
         """This model over the same weights, its late sizes those of the data."""

@@ -16,6 +16,7 @@ GUIDES = (
     "AutoNormalGuide",
     "AutoMultivariateNormal",
     "AutoLowRankMultivariateNormal",
+    "AutoStructured",
     "AutoMixture",
     "AutoNormalizingFlow",
     "AutoDelta",

@@ -16,7 +16,7 @@ Laws, checked for every guide by ``tests/inference/vi/test_guide_laws.py``:
     entropy   `entropy` is minus the mean log density of draws.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import prod
 from typing import Any, Protocol
 
@@ -121,6 +121,17 @@ def front_of(layout: Layout) -> Shape:
     return next((c.shape[: c.batch_rank] for c in layout if c.batch_rank), ())
 
 
+def refuse_rows(latents: Iterable[DeclaredLatent], front: Shape) -> None:
+    """Refuse rows where the sites of a program that never reads its input were taken for one."""
+    names = [d.name for d in latents if d.row_wise and not d.rows_expected]
+    if names and prod(front) > 1:
+        raise UserError(
+            f"the data have rows {front}, but {', '.join(names)} of a program that never reads its "
+            "input were taken for one value each: run with x=None, or make the guide with rows="
+            f"{front[0] if len(front) == 1 else front}"
+        )
+
+
 def as_rows(rows: int | Shape | None) -> Shape | None:
     """The option ``rows`` as a batch shape."""
     if rows is None:
@@ -185,6 +196,11 @@ class GuideModule(nn.Module):
     ) -> tuple[dict[str, Tensor], Terms]:
         """As `sample`, as many draws of every stratum: a first axis C in front of ``*s``."""
         raise NotImplementedError
+
+    @property
+    def nested(self) -> bool:
+        """Whether draws of rows depend on those of shared sites."""
+        return False
 
     def at(self, x: Tensor | None, obs: Values | None = None) -> Guide:  # noqa: ARG002
         return self

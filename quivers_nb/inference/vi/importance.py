@@ -17,7 +17,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget, Terms
 from quivers_nb.inference.vi.elbo import check_particles
 from quivers_nb.inference.vi.estimators import Problem, Reparameterized, without_score
-from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.guide import Guide, GuideModule
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,12 @@ def _depends(shared: Tensor, q: Tensor) -> bool:
 
 def _doubly(problem: Problem, particles: int, alpha: float) -> Tensor:
     """The bound; towards the guide, paths count as `DoublyReparameterized` says."""
+    guide = problem.guide
+    if problem.weight != 1.0 and isinstance(guide, GuideModule) and guide.nested:
+        raise UserError(
+            "DoublyReparameterized() cannot weight the rows of a minibatch where the guide has "
+            "them follow shared sites: use Reparameterized(), or all rows at once"
+        )
     q, drawn = problem.draw((particles,))
     log_weights = problem.model(q).total(problem.weight) - without_score(problem, q)
     counts = torch.full_like(log_weights, -log(particles))

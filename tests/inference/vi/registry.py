@@ -16,6 +16,7 @@ from quivers_nb.inference import (
     AutoMultivariateNormal,
     AutoNormalGuide,
     AutoNormalizingFlow,
+    AutoStructured,
 )
 from quivers_nb.inference.vi.guide import GuideModule
 
@@ -46,6 +47,13 @@ def low_rank(model, names, rows=None) -> AutoLowRankMultivariateNormal:
 
 def mixture(covariance: str, model, names, rows=None) -> AutoMixture:
     return AutoMixture(model, names, 3, covariance, 0.3, rows=rows, generator=generator())
+
+
+def structured(model, names, rows=None) -> AutoStructured:
+    """Every site follows all before it."""
+    order = list(AutoStructured(model, names, rows=rows).parents)
+    every = {name: order[:place] for place, name in enumerate(order)}
+    return AutoStructured(model, names, dependencies=every, rows=rows)
 
 
 def amortized(model, names, rows=None) -> AmortizedNormalGuide:
@@ -88,6 +96,7 @@ GUIDES: dict[str, Entry] = {
     **both("flow spline", partial(flow, "spline"), entropy=False),
     **both("mixture diagonal", partial(mixture, "diagonal"), entropy=False),
     **both("mixture full", partial(mixture, "full"), entropy=False),
+    **both("structured", structured),
     "parts": Entry(parts),
     "amortized": Entry(amortized),
     "laplace": Entry(laplace, trained=False),

@@ -12,9 +12,8 @@ from math import prod
 import torch
 from torch import Generator, Tensor, nn
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
-from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype
+from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype, refuse_rows
 
 
 class Block(nn.Module):
@@ -66,14 +65,8 @@ class JointGuide(GuideModule):
 
     def check_rows(self, front: Shape) -> Shape:
         """Rows of a program that is not expected to have some need a guide made for them."""
-        if self.rows is None and prod(front) > 1 and self.row_block is None:
-            names = [d.name for d in self._shared if d.row_wise]
-            if names:
-                raise UserError(
-                    f"the data have rows {front}, but {', '.join(names)} of a program that never "
-                    f"reads its input were taken for one value each: run with x=None, or make the "
-                    f"guide with rows={front[0] if len(front) == 1 else front}"
-                )
+        if self.rows is None:
+            refuse_rows(self.covered.latents, front)
         return super().check_rows(front)
 
     def _made(

@@ -79,7 +79,7 @@ class AutoNormalGuide(GuideModule):
             shape = (*stack, *(front if latent.row_wise else ()), *own)
             noise = torch.randn(shape, dtype=loc.dtype, device=loc.device, generator=generator)
             values[latent.name] = torch.addcmul(loc, log_scale.exp(), noise)
-            sums.add(latent, _standard(noise, len(own)) - own_axes(log_scale, len(own)))
+            sums.add(latent, standard(noise, len(own)) - own_axes(log_scale, len(own)))
         return values, sums.terms()
 
     def density(
@@ -94,7 +94,7 @@ class AutoNormalGuide(GuideModule):
             loc, log_scale = self.moments(latent.name)
             own = len(latent.unconstrained_shape)
             noise = (values[latent.name] - loc) * torch.exp(-log_scale)
-            sums.add(latent, _standard(noise, own) - own_axes(log_scale, own))
+            sums.add(latent, standard(noise, own) - own_axes(log_scale, own))
         return sums.terms()
 
     def entropy_of(self, front: Shape) -> Terms:
@@ -108,7 +108,7 @@ class AutoNormalGuide(GuideModule):
         return sums.terms()
 
 
-def _standard(noise: Tensor, own_rank: int) -> Tensor:
+def standard(noise: Tensor, own_rank: int) -> Tensor:
     """Log density of N(0, 1) noise, summed over own axes."""
     width = prod(noise.shape[noise.ndim - own_rank :])
     return -0.5 * own_axes(noise.square(), own_rank) - width * HALF_LOG_TWO_PI

@@ -87,6 +87,11 @@ class AutoGuideList(GuideModule):
         mixed = self._mixed()
         return None if mixed is None else mixed.log_shares
 
+    @property
+    def nested(self) -> bool:
+        """Whether those of any part do."""
+        return any(part.nested for part in self._guides())
+
     def sample_strata(
         self, front: Shape, stack: Shape, generator: Generator | None
     ) -> tuple[dict[str, Tensor], Terms]:
