@@ -37,7 +37,6 @@ COLD_BARE = {"eight": 10.0, "logreg": 8.0, "radon": 8.0, "irt": 5.0, "horseshoe"
 GRADIENTS_COUNT = "horseshoe"
 REPEATS = 3
 VAE_PAIRS = 5
-LEAST_VAE_STEPS = 200  # before the clock as many again: ours are compiled after them
 MOST_COLD = 3  # pairs: a cold run of a peer takes ten seconds and more
 PAIRS = {"eight": 9, "logreg": 7, "radon": 5, "irt": 3, "horseshoe": 3}  # dear ones are paired less
 GRADIENT = {"eight": 1.5, "logreg": 1.5, "radon": 2.0, "irt": 1.5, "horseshoe": 1.5}
@@ -188,7 +187,7 @@ def vae(sides: Sides, settings: Settings) -> None:
     with sides.worker("ours") as ours, sides.worker("numpyro", single=True) as other:
         workers = {"ours": ours, "numpyro": other}
         for particles in (1, 16):
-            steps = max(settings.steps // (20 * particles), LEAST_VAE_STEPS)
+            steps = max(settings.steps // (20 * particles), 50)
             ratios: dict[str, list[float]] = {"loop": [], "scan": []}
             for pair in range(VAE_PAIRS):
                 order = list(workers) if pair % 2 == 0 else list(reversed(workers))

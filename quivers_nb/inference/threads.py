@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ def cores() -> int:
     """The cores that this process may use; at least one."""
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return int(max(1, min(allowed, _quota())))
+    return int(max(1, min(allowed, _quota(CGROUP))))
 
 
 def chain_threads() -> int:
@@ -36,7 +37,7 @@ def chain_threads() -> int:
     up, however humble they are.
     """
     whole = cores()
-    return whole if _can_step_back() and _quota() == math.inf else max(1, whole - 1)
+    return whole if _can_step_back() and _quota(CGROUP) == math.inf else max(1, whole - 1)
 
 
 def step_back() -> None:
@@ -65,20 +66,24 @@ def _can_step_back() -> bool:
     return sys.platform == "linux"
 
 
-def _quota() -> float:
-    """The quota of processor time in cores, infinity without one (control groups, v2 then v1)."""
+@cache
+def _quota(groups: Path) -> float:
+    """The quota of processor time in cores, infinity without one (control groups, v2 then v1).
+
+    Read once: every step of a fit asks for it.
+    """
     try:
-        limit, period = (CGROUP / "cpu.max").read_text(encoding="ascii").split()
+        limit, period = (groups / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
-        limit, period = _first_quota()
+        limit, period = _first_quota(groups)
     return int(limit) / int(period) if limit.isdigit() and period.isdigit() else math.inf
 
 
-def _first_quota() -> tuple[str, str]:
+def _first_quota(groups: Path) -> tuple[str, str]:
     """Quota and period in the files of the first version; "max" if they are not there."""
     try:
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        limit, period = ((CGROUP / "cpu" / name).read_text(encoding="ascii") for name in names)
+        limit, period = ((groups / "cpu" / name).read_text(encoding="ascii") for name in names)
     except OSError:
         return "max", "1"
     return limit.strip(), period.strip()

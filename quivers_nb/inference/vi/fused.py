@@ -1,9 +1,10 @@
 """Stock optimisers in the implementation that moves all weights in one pass."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch.optim import optimizer
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 
@@ -30,3 +31,56 @@ def _chosen(group: Mapping[str, Any]) -> bool:
     return group.get("fused", False) is not None or any(
         group.get(name) for name in ("foreach", "differentiable", "capturable")
     )
+
+
+def step(optim: torch.optim.Optimizer) -> None:
+    """``optim.step()``; of a fused Adam or AdamW the arithmetic alone, where that is all of it.
+
+    Around its one operation torch sorts and checks tensors each time, which takes as long as a
+    hundred thousand weights. Hooks, schedulers and whatever is not usual are left to torch.
+    """
+    calls = [_call(optim, group) for group in optim.param_groups] if _bare(optim) else [None]
+    if any(call is None for call in calls):
+        optim.step()
+        return
+    with torch.no_grad():
+        for call in calls:
+            if call is not None:
+                call()
+
+
+def _bare(optim: torch.optim.Optimizer) -> bool:
+    """Whether nothing but its own arithmetic hangs on a step. A scheduler replaces ``step``."""
+    hooks = (
+        optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks,
+        optim._optimizer_step_pre_hooks, optim._optimizer_step_post_hooks,
+    )  # fmt: skip
+    usual = type(optim) in (torch.optim.Adam, torch.optim.AdamW) and "step" not in vars(optim)
+    scaled = getattr(optim, "grad_scale", None), getattr(optim, "found_inf", None)
+    return usual and not any(hooks) and scaled == (None, None)
+
+
+def _call(optim: torch.optim.Optimizer, group: Mapping[str, Any]) -> Callable[[], None] | None:
+    """The arithmetic of one group; None if it is for torch to sort out."""
+    found = [(p, p.grad) for p in group["params"] if p.grad is not None]
+    kinds = {(t.dtype, t.device, t.layout) for pair in found for t in pair}
+    states: list[dict[str, Any]] = [optim.state.get(p) or {} for p, _ in found]
+    unusual = group["amsgrad"] or group["capturable"] or group["differentiable"]
+    numbers = all(isinstance(v, float) for v in (group["lr"], *group["betas"]))
+    if not group["fused"] or unusual or not numbers or len(kinds) != 1 or not all(states):
+        return None
+    steps, mean, square = (
+        [state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq")
+    )
+    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+    beta1, beta2 = group["betas"]
+
+    def make() -> None:
+        torch._foreach_add_(steps, 1)
+        kernel(
+            [p for p, _ in found], [g for _, g in found], mean, square, [], steps,
+            lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"],
+            eps=group["eps"], amsgrad=False, maximize=group["maximize"],
+        )  # fmt: skip
+
+    return make

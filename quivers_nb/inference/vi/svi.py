@@ -14,8 +14,8 @@ from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.threads import spare_core
+from quivers_nb.inference.vi import fused
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit, unlike_adam
-from quivers_nb.inference.vi.fused import use_fused
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.native_step import COMPILE_AT, native_step
 from quivers_nb.inference.vi.result import SiteSummary, SVIResult, settled, steady, summarize
@@ -58,7 +58,7 @@ class SVI:
 
     ``tier`` forces how steps are made: "eager" by autograd, "traced" by replaying a recorded step,
     "native" in compiled code; "auto" takes the fastest that pays, which on small models is a `run`
-    compiled as a whole, and else one step that is compiled after 200 of them. A run compiled as a
+    compiled as a whole, and else one step that is compiled after 500 of them. A run compiled as a
     whole draws numbers in batches, so a seed repeats it but gives other draws than the same seed
     step by step. `replay_reason` says why recorded steps were not compiled, if that was tried.
     """
@@ -91,7 +91,7 @@ class SVI:
         self.tier = tier
         self.eager_reason = ""  # why steps are not traced
         self.replay_reason = ""  # why traced steps are not compiled
-        use_fused(optim)
+        fused.use_fused(optim)
         self.scheduler = _scheduler(scheduler, optim)
 
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
@@ -231,7 +231,7 @@ class SVI:
         value = float(loss.detach())
         if not isfinite(value):
             raise UserError(self._not_finite(value, self._target(x, obs)))
-        self.optim.step()
+        fused.step(self.optim)
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(value)
         elif self.scheduler is not None:
