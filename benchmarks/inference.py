@@ -27,7 +27,15 @@ import numpy as np
 
 from benchmarks.peers.inference.agreement import UNDECIDED, agreement, least_ess
 from benchmarks.peers.inference.models import PROGRAMS
-from benchmarks.peers.inference.sides import ROOT, Facts, Sides, Worker, show, spread
+from benchmarks.peers.inference.sides import (
+    ROOT,
+    Facts,
+    Sides,
+    Worker,
+    show,
+    spread,
+    with_bytecode,
+)
 
 # What the study of the peers asks for; ratios of min-ESS per CPU second unless said otherwise.
 WARM = {"eight": 30.0, "logreg": 2.5, "radon": 4.0, "irt": 3.0, "horseshoe": 2.5}
@@ -270,15 +278,22 @@ def chains(sides: Sides, _settings: Settings) -> None:
 
 
 def imports(_sides: Sides, _settings: Settings) -> None:
-    """What `import quivers_nb.inference` adds to `import torch`, in new processes."""
-    text = (
-        "import time, torch; a = time.process_time(); import quivers_nb.inference;"
-        "print(time.process_time() - a)"
+    """What the names of a run add to `import torch`, in new processes; and all public names."""
+    used = (
+        "import quivers_nb.lower; from quivers_nb.dsl import loads;"
+        "from quivers_nb.inference import MCMC, NUTSKernel"
     )
-    run = [sys.executable, "-c", text]
-    done = [subprocess.run(run, capture_output=True, check=True, cwd=ROOT) for _ in range(REPEATS)]
-    seconds = statistics.median(float(each.stdout) for each in done)
-    show(measurement="import", cpu_s=seconds, target_s=0.3, repeats=REPEATS)
+    for names, text in (("of a run", used), ("all", "from quivers_nb.inference import *")):
+        program = (
+            "import time, torch; a = time.process_time();" + text + ";"
+            "print(time.process_time() - a)"
+        )
+        run = [sys.executable, "-c", program]
+        done = [
+            subprocess.run(run, capture_output=True, check=True, cwd=ROOT) for _ in range(REPEATS)
+        ]
+        seconds = statistics.median(float(each.stdout) for each in done)
+        show(measurement="import", names=names, cpu_s=seconds, target_s=0.3, repeats=REPEATS)
 
 
 MEASUREMENTS = {
@@ -310,6 +325,7 @@ def main() -> None:
     settings = Settings(
         given.models.split(","), given.pairs, given.warmup, given.draws, given.steps, given.kernel
     )
+    with_bytecode()
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(given.peers, Path(folder), count())
         show(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from compileall import compile_dir
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,17 @@ class Sides:
         if side == "pyro":
             env["PYTHONPATH"] += os.pathsep + str(self.peers / "pyro-site")
         return env
+
+
+def with_bytecode() -> None:
+    """Compile our modules to bytecode, as the installers of packages do with those of the peers.
+
+    A checkout has none where `PYTHONDONTWRITEBYTECODE` is set, and an import then compiles every
+    file that it reads.
+    """
+    for package in ("quivers_nb", "benchmarks"):
+        if not compile_dir(ROOT / package, quiet=1):
+            raise RuntimeError(f"{package} cannot be compiled to bytecode: see the message above")
 
 
 def spread(ratios: list[float]) -> Facts:
