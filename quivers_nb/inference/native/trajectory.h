@@ -4,9 +4,11 @@
  * neighbouring subtrees (Betancourt 2017, arXiv:1701.02434; Hoffman and Gelman 2014).
  */
 
-static double log_add(double a, double b) {
+/* log(e^a + e^b), and the lesser of the two weights over the greater into `less`. */
+static double log_add(double a, double b, double *less) {
     double high = a > b ? a : b, low = a > b ? b : a;
-    return high == -INFINITY ? high : high + log1p(exp(low - high));
+    *less = high == -INFINITY ? 0.0 : exp(low - high);
+    return high + log(1.0 + *less);
 }
 
 ONCE int no_u_turn(const chain_t *c, const double *restrict p_begin,
@@ -47,8 +49,9 @@ static int subtree(chain_t *c, int64_t depth, point_t *proposal, double *rho, do
     if (!subtree(c, depth - 1, &mine->proposal, mine->rho, mine->p_right_begin, p_end, step,
                  &second))
         return 0;
-    *log_weight = log_add(first, second);
-    if (uniform(&c->decisions) < exp(second - *log_weight))
+    double less;
+    *log_weight = log_add(first, second, &less);
+    if (uniform(&c->decisions) * (1.0 + less) < (second > first ? 1.0 : less))
         copy_position(proposal, &mine->proposal, n);
     int going = no_u_turn(c, p_begin, p_end, rho, mine->rho) &&
                 no_u_turn(c, p_begin, mine->p_right_begin, rho, mine->p_right_begin) &&
@@ -73,9 +76,10 @@ static int64_t no_u_turns(chain_t *c) {
                      &new_weight))
             break;
         depth++;
-        if (uniform(&c->decisions) < exp(new_weight - log_weight))
+        double less, sum = log_add(log_weight, new_weight, &less);
+        if (uniform(&c->decisions) < (new_weight > log_weight ? 1.0 : less))
             copy_position(&c->sample, &c->candidate, n);
-        log_weight = log_add(log_weight, new_weight);
+        log_weight = sum;
         int going = no_u_turn(c, far->p, c->p_outer, c->rho, c->rho_new) &&
                     no_u_turn(c, far->p, c->p_inner, c->rho, c->p_inner) &&
                     no_u_turn(c, near->p, c->p_outer, c->rho_new, near->p);
