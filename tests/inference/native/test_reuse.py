@@ -161,13 +161,13 @@ def test_dtype_shape_weight_of_rows_and_latents_are_part_of_the_density():
     assert _difference(known, _target(model, beta)) is None
 
 
-def test_another_default_dtype_or_compiler_is_looked_at_anew(monkeypatch):
+def test_another_default_dtype_or_compiler_is_looked_at_anew():
     model = loads(PROGRAM).morphism
     target = _target(model, _data())
     _compiled(target)
-    monkeypatch.setenv("CC", "gcc -m64")
-    assert prepared(target) is None
-    monkeypatch.delenv("CC")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", "gcc -m64")
+        assert prepared(target) is None
     assert prepared(target) is not None
     torch.set_default_dtype(DOUBLE)
     try:
