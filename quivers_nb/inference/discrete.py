@@ -55,7 +55,7 @@ def infer_discrete(
     model: Model,
     x: Tensor | None,
     obs: Values | None,
-    posterior: Any,
+    posterior: Any = None,
     *,
     sites: Collection[str] | None = None,
     num_draws: int | None = None,
@@ -64,12 +64,15 @@ def infer_discrete(
     """The probability of every value of every marginalized site, at every draw of ``posterior``.
 
     ``posterior`` is an `MCMCResult` (or its samples), a guide (``num_draws`` are drawn from it) or
-    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. ``sites``
-    selects; None takes all that have probabilities. Internal sites (R3) without draws are an error,
-    unless ``generator`` draws them from the model; for a guide they always are drawn.
+    a mapping of sites to draws ``(n, *value_shape)``; the last two count as one chain. None is for
+    a model all of whose latents are summed: one draw of nothing, so exact posterior probabilities,
+    with no fit. ``sites`` selects; None takes all that have probabilities. Internal sites (R3)
+    without draws are an error, unless ``generator`` draws them from the model; for a guide they
+    always are drawn.
 
-    Raises `UserError` if the model sums no site, ``sites`` names one that is not summed or whose
-    classes are not alternatives (``reduction=sum`` or ``mean``), or memory does not suffice.
+    Raises `UserError` if draws are needed and not given, the model sums no site,
+    ``sites`` names one that is not summed or whose classes are not alternatives (``reduction=sum``
+    or ``mean``), or memory does not suffice.
     """
     target: Any = model.target(x, obs, latents="all", dtype=torch.float64, freeze_masks=True)
     if not hasattr(target, "classes"):
@@ -77,7 +80,10 @@ def infer_discrete(
             f"a {type(model).__name__} does not know what it sums out: its target needs a method "
             "`classes(values, stack)`, as in quivers_nb.lower.target"
         )
-    draws, front = draws_of(x, posterior, num_draws, generator)
+    if posterior is None:
+        draws, front = _no_draws(target)
+    else:
+        draws, front = draws_of(x, posterior, num_draws, generator)
     flat = flattened(draws, front)
     fresh = generator is not None or hasattr(posterior, "rsample")
 
@@ -95,6 +101,17 @@ def infer_discrete(
     return ClassProbabilities(
         in_blocks(lambda start, stop: block(start, stop)[0], first, front, _BLOCK, chosen)
     )
+
+
+def _no_draws(target: Any) -> tuple[dict[str, Tensor], tuple[int, int]]:
+    """One draw of no site. Raises `UserError` where there are sites to be drawn."""
+    open_sites = [coordinate.name for coordinate in target.layout]
+    if open_sites:
+        raise UserError(
+            f"the probabilities depend on draws of {', '.join(f'`{n}`' for n in open_sites)}: give "
+            "a posterior, such as `run.result` of fit_nuts"
+        )
+    return {}, (1, 1)
 
 
 def _chosen(

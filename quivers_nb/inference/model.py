@@ -166,4 +166,28 @@ def refuse_nothing(model: "Model | None") -> None:
         )
 
 
+def refuse_no_guide(guide: Any) -> None:
+    """Refuse what cannot start chains: a name, or a class of guides instead of one."""
+    if guide is not None and (isinstance(guide, type) or not hasattr(guide, "rsample")):
+        raise UserError(
+            f"guide={guide!r:.60}: a fitted guide is wanted, such as `run.guide` of fit_svi"
+        )
+
+
+def nothing_to_draw(target: Any) -> str:
+    """Why a target without coordinates has no draws, and what there is instead."""
+    classes = getattr(target, "classes", None)
+    summed = [] if classes is None else [f"`{name}`" for name in classes({}, ())[0]]
+    if not summed:
+        return (
+            "there is nothing to draw: every site of the model has a value; "
+            "model.log_density(x, data) is what is known of them"
+        )
+    return (
+        f"there is nothing to draw: the only latents, {', '.join(summed)}, have finitely many "
+        "values and are summed exactly; infer_discrete(model, x, data) of quivers_nb.inference "
+        "gives their posterior probabilities"
+    )
+
+
 from quivers_nb.inference.trace import Trace  # noqa: E402  (Trace names Model in its function)

@@ -64,7 +64,7 @@ def save(path: Location, obj: Any) -> Path:
     An existing file is replaced as a whole. Raises `UserError` if ``obj`` is none of these, holds
     nothing, or the file cannot be written.
     """
-    where = Path(path)
+    where = _path(path)
     saved = _contents(obj)
     tensors = {name: _own(tensor) for name, tensor in saved.tensors.items()}
     noted = {
@@ -92,7 +92,7 @@ def load(path: Location, into: Any = None, *, other_source: bool = False) -> Any
     Raises `UserError` if the file is missing, truncated or altered, was not written by `save`, or
     does not fit; every misfit is named.
     """
-    where = Path(path)
+    where = _path(path)
     saved = _read(where)
     if saved.kind == "draws":
         _check_origin(where, saved, into, [], other_source=other_source)
@@ -135,9 +135,18 @@ def load_draws(path: Location, model: Any = None) -> MCMCResult:
     return found
 
 
+def _path(path: Location) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise UserError(
+            f"the path is a {type(path).__name__}: save(path, obj) and load(path, into) take "
+            "it first"
+        )
+    return Path(path)
+
+
 def manifest(path: Location) -> dict[str, Any]:
     """The manifest of a saved file, without reading its tensors."""
-    where = Path(path)
+    where = _path(path)
     with _opened(where) as file:
         return _noted(where, file.metadata())
 

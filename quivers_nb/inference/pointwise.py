@@ -75,6 +75,11 @@ class LogLikelihood(Mapping[str, Tensor]):
 
     def _predicted(self, predictive: Mapping[str, Any]) -> dict[str, Tensor]:
         chains, draws = next(iter(self.posterior.values())).shape[:2]
+        if not isinstance(predictive, Mapping):
+            raise UserError(
+                f"predictive is a {type(predictive).__name__}: call it, and pass what it returns, "
+                "Predictive(model, result)(x, host_data)"
+            )
         found = {
             name: torch.as_tensor(predictive[name]) for name in self.observed if name in predictive
         }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -11,8 +12,10 @@ from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.options import known_options
 
 
+@known_options
 class Predictive:
     """Repeated traces of ``model``, each with latents from one draw of ``posterior``.
 
@@ -86,6 +89,20 @@ class Predictive:
         return {name: draws[place] for name, draws in self.draws.items()}
 
 
+def _draws_of_site(name: str, value: Any) -> Tensor:
+    """Draws in a mapping, first axis first."""
+    try:
+        draws = value if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"the posterior's `{name}` is a {type(value).__name__}, which holds no draws of a "
+            "site: give `run.result`, or {site: draws} with one draw per entry"
+        ) from error
+    if not draws.ndim:
+        raise UserError(f"the posterior's `{name}` is one number: give (n,) draws of it, n >= 1")
+    return draws
+
+
 def _sized(model: Model, sizes: Mapping[str, int] | None) -> Model:
     if not sizes:
         return model
@@ -108,7 +125,7 @@ def _draws(posterior: Any) -> dict[str, Tensor]:
             "result of draws (`run.result`), a guide (`run.guide`), or a mapping"
         )
     else:
-        draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
+        draws = {name: _draws_of_site(name, value) for name, value in posterior.items()}
     lifted = sorted(name for name in draws if name.startswith(PREFIX))
     if lifted:
         raise UserError(

@@ -17,6 +17,7 @@ from quivers_nb.lower.data import Prepared
 from quivers_nb.lower.frame import CompiledProgram, Frame, at_input, bind_raw, every_step
 from quivers_nb.lower.inputs import Input
 from quivers_nb.lower.run import Run
+from quivers_nb.lower.values import Value
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Activation:
     def report(self, tensor: Tensor, *, rows: bool = True) -> Tensor:
         """With a leading 1, where un-indexed values are reported so."""
         return tensor.unsqueeze(0) if self.entry.one_row and rows else tensor
+
+    def plain(self, value: Any, stack: tuple[int, ...]) -> Any:
+        """A value of a run as its caller sees it: ``(*stack, *b, *own)``."""
+        if not isinstance(value, Value):
+            return value
+        tensor = value.tensor if stack else self.report(value.tensor, rows=value.rows)
+        if stack and value.lead < len(stack):
+            tensor = tensor.expand((*stack, *tensor.shape[value.lead :]))
+        return tensor
 
     @cached_property
     def plates(self) -> frozenset[str]:

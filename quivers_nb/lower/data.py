@@ -18,7 +18,8 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.lower.frame import CompiledProgram, every_step, is_anonymous
-from quivers_nb.lower.values import Names, Value, surely_finite
+from quivers_nb.lower.numbers import as_numbers, first, refuse_reordered
+from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import UNIT, Object, SizeVar, Space, is_finite
 
 MOST_NAMES = 12  # listed in a message
@@ -32,6 +33,7 @@ class Prepared:
     sites: Mapping[str, Tensor]
     host: Mapping[str, Any]
     sizes: Mapping[str, int]
+    givers: Mapping[str, str] = field(default_factory=dict)  # late size -> the data that fixed it
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ def require_responses(
         for step in every_step(each.steps)
         if isinstance(step, ir.ObserveStep) and not is_anonymous(step.name)
     }
+    for name in missing:
+        if name not in names:
+            there = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
+            raise UserError(f"missing={missing!r}: the program's observe sites are {there}")
     for name in sorted(names - {*missing, *prepared.sites}):
         raise UserError(
             f"the observe site `{name}` has no value: a fit needs one under this key, or "
@@ -106,21 +112,35 @@ def prepare(
     """Convert and check observations; see the module docstring."""
     sites: dict[str, Tensor] = {}
     host: dict[str, Any] = {}
+    refuse_reordered(values)
     for key, value in values.items():
-        if key in words.sites or STEP.sub("[t]", key) in words.sites:
-            sites[key] = _finite(key, _site_tensor(key, value, dtype, device))
+        if is_site(key, words):
+            sites[key] = as_numbers(key, value, dtype, device, finite=True)
         elif key in words.host or key in words.lets:
             host[key] = _host_value(key, value, words, dtype, device, batch_rank)
         else:
-            raise UserError(_unknown(key, words))
-    known = dict(sizes)
+            raise UserError(unknown_key(key, words))
+    known, givers = dict(sizes), dict[str, str]()
     for name, spec in words.declared.items():
         if name in host and isinstance(host[name], Value):
-            _agree(known, spec, host[name])
-    return Prepared(sites, host, known)
+            _agree(known, givers, spec, host[name])
+    return Prepared(sites, host, known, givers)
 
 
-def _unknown(key: str, words: Vocabulary) -> str:
+def is_site(key: str, words: Vocabulary) -> bool:
+    """Whether a key is a site's, or that of one step of a scan in its path."""
+    return key in words.sites or STEP.sub("[t]", key) in words.sites
+
+
+def refuse_unknown(keys: Iterable[str], words: Vocabulary) -> None:
+    """Names that the program does not have are an error with the nearest one (R10)."""
+    for key in keys:
+        if not is_site(key, words) and key not in words.host and key not in words.lets:
+            raise UserError(unknown_key(key, words))
+
+
+def unknown_key(key: str, words: Vocabulary) -> str:
+    """What is said of a name that the program does not have."""
     known = sorted(words.sites | words.lets | words.host)
     inside = [name for name in known if name.endswith(f"/{key}")]  # of a cell or sub-program
     close = inside[0] if inside else nearest(key, known)
@@ -131,69 +151,6 @@ def _unknown(key: str, words: Vocabulary) -> str:
 
 
 # --- conversion ---------------------------------------------------------------------------------
-
-
-def as_array(key: str, value: Any) -> Tensor | np.ndarray:
-    """A tensor or a numeric numpy array, or a clear refusal."""
-    if isinstance(value, Tensor):
-        return value
-    try:
-        array = np.array(value)  # a copy: pandas columns may be read-only
-    except ValueError as error:
-        raise UserError(f"`{key}` is a ragged list: its rows have different lengths") from error
-    if array.dtype.kind == "c":
-        raise UserError(f"`{key}` is complex: give its real part")
-    if array.dtype.kind == "O" and any(each is None for each in array.flat):
-        raise UserError(f"`{key}` holds None: drop those rows, or model the missing values")
-    if array.dtype.kind in "OUSMm":
-        shown = getattr(value, "dtype", None) or array.dtype
-        raise UserError(
-            f"`{key}` is not numeric (dtype {shown}): turn categories into integer codes, for "
-            f"example with pandas.factorize"
-        )
-    return array
-
-
-def float_bits(value: Any) -> int:
-    """64 or 32 for floating tensors and arrays, 0 for anything else."""
-    name = str(getattr(value, "dtype", ""))
-    return int(name[-2:]) if name.endswith(("float64", "float32")) else 0
-
-
-def _site_tensor(key: str, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    array = as_array(key, value)
-    tensor = torch.as_tensor(array, device=device)
-    if tensor.dtype == torch.bool:
-        tensor = tensor.long()
-    if tensor.is_floating_point():
-        _refuse_nan(key, tensor)
-        return tensor.to(dtype)
-    return tensor.long()
-
-
-def _finite(key: str, tensor: Tensor) -> Tensor:
-    """Values of sites have an end; host data may be infinite, as bounds and masks are."""
-    if not tensor.is_floating_point() or tensor.requires_grad or surely_finite(tensor):
-        return tensor
-    if not bool(tensor.isinf().any()):
-        return tensor
-    where = tensor.isinf().nonzero()[0].tolist()
-    raise UserError(
-        f"`{key}` is infinite" + (f" at {where}" if where else "") + ": no density is positive "
-        "there; drop the row, or model what was censored"
-    )
-
-
-def _refuse_nan(key: str, tensor: Tensor) -> None:
-    if tensor.requires_grad or surely_finite(tensor) or not bool(torch.isnan(tensor).any()):
-        return
-    where = torch.isnan(tensor).nonzero()[0].tolist()
-    place = f" (first at {where})" if where else ""
-    count = int(torch.isnan(tensor).sum())
-    raise UserError(
-        f"`{key}` holds {count} NaN{place}: drop those rows, or model the missing values as a "
-        "sample site"
-    )
 
 
 def _host_value(
@@ -215,7 +172,7 @@ def _host_value(
         return list(value)
     if not (hasattr(value, "__array__") or isinstance(value, Tensor | int | float | list | tuple)):
         return value  # a host object, such as a chart or a dictionary
-    tensor = _site_tensor(key, value, dtype, device)
+    tensor = as_numbers(key, value, dtype, device, finite=False)
     spec = words.declared.get(key)
     if spec is not None:
         return _declared(key, tensor, spec, dtype, batch_rank)
@@ -286,31 +243,51 @@ def _typed(key: str, tensor: Tensor, spec: ir.DataSpec, dtype: torch.dtype) -> T
         return tensor.to(dtype)
     size = spec.cod.size  # type: ignore[union-attr]
     if tensor.is_floating_point():
-        if not bool((tensor == tensor.round()).all()):
-            raise UserError(f"`{key}` must hold indices into {spec.cod}, but holds fractions")
+        broken = tensor != tensor.round()
+        if bool(broken.any()):
+            place = first(broken)
+            raise UserError(
+                f"`{key}` must hold indices into {spec.cod}, but holds fractions (first "
+                f"{float(tensor[tuple(place)]):g} at {place})"
+            )
         tensor = tensor.long()
-    if not isinstance(size, SizeVar) and bool(((tensor < 0) | (tensor >= size)).any()):
-        low, high = int(tensor.min()), int(tensor.max())
-        raise UserError(
-            f"`{key}` holds {low if low < 0 else high}, outside 0 … {size - 1} of {spec.cod}"
-        )
+    if not isinstance(size, SizeVar):
+        _refuse_outside(key, tensor, size, f"of {spec.cod}")
     return tensor
 
 
-def _agree(known: dict[str, int], spec: ir.DataSpec, value: Value) -> None:
+def _refuse_outside(key: str, tensor: Tensor, size: int, what: str) -> None:
+    """Codes count from 0; -1 is what pandas has for a missing one."""
+    bad = (tensor < 0) | (tensor >= size)
+    if not bool(bad.any()):
+        return
+    place = first(bad)
+    code = int(tensor[tuple(place)])
+    hint = "codes count from 0"
+    if int(tensor.min()) == -1:
+        hint = "pandas codes missing values as -1: drop those rows"
+    raise UserError(f"`{key}` holds {code}, outside 0 … {size - 1} {what} (at {place}): {hint}")
+
+
+def _agree(known: dict[str, int], givers: dict[str, str], spec: ir.DataSpec, value: Value) -> None:
     """Fix late sizes by the first data over them; later data must agree (R8)."""
     for k, axis in enumerate(spec.axes):
         size = axis.obj.size
         if isinstance(size, SizeVar):
-            fix_size(known, size.name, int(value.tensor.shape[k]), spec.name)
+            fix_size(known, givers, size.name, int(value.tensor.shape[k]), spec.name)
 
 
-def fix_size(known: dict[str, int], name: str, length: int, who: str) -> None:
+def fix_size(
+    known: dict[str, int], givers: dict[str, str], name: str, length: int, who: str
+) -> None:
     """Give a late size its value, or refuse a second one."""
-    have = known.setdefault(name, length)
+    if name not in known:
+        known[name], givers[name] = length, who
+    have = known[name]
     if have != length:
+        by = f"that of `{givers[name]}`" if name in givers else "fixed before"
         raise UserError(
-            f"`{who}` has length {length}, but the size `{name}` is already {have}: data and "
+            f"`{who}` has length {length}, but the size `{name}` is already {have}, {by}: data and "
             "responses over one object must agree"
         )
 
@@ -334,14 +311,14 @@ def with_more_sizes(
 
 def responses_fix_sizes(program: ir.Program, prepared: Prepared) -> Prepared:
     """Observed values over a late-sized object fix its size as data do (R8)."""
-    known = dict(prepared.sizes)
+    known, givers = dict(prepared.sizes), dict(prepared.givers)
     for step, plate in _observed_plates(program.steps, ()):
         response = prepared.sites.get(step.name)
         for k, axis in enumerate(plate):
             size = axis.obj.size
             if isinstance(size, SizeVar) and response is not None and k < response.ndim:
-                fix_size(known, size.name, int(response.shape[k]), step.name)
-    return Prepared(prepared.sites, prepared.host, known)
+                fix_size(known, givers, size.name, int(response.shape[k]), step.name)
+    return Prepared(prepared.sites, prepared.host, known, givers)
 
 
 def _observed_plates(

@@ -30,22 +30,23 @@ from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, No
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import (
     Prepared,
-    float_bits,
     prepare,
+    refuse_unknown,
     require_responses,
     responses_fix_sizes,
     vocabulary,
     with_more_sizes,
 )
+from quivers_nb.lower.elsewhere import ELSEWHERE
 from quivers_nb.lower.frame import every_step, is_anonymous
 from quivers_nb.lower.inputs import fit_input
 from quivers_nb.lower.latents import declared_latents
 from quivers_nb.lower.lets import draws_masks
+from quivers_nb.lower.numbers import float_bits
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 from quivers_nb.lower.storage import Storage
 from quivers_nb.lower.target import Opened, open_target
-from quivers_nb.lower.values import Value
 from quivers_nb.spaces.effect import Effect
 from quivers_nb.spaces.space import Object
 
@@ -121,6 +122,11 @@ class Model(nn.Module):
     def effect_set(self) -> frozenset[Effect]:
         """The effects of running it (7.10)."""
         return self.program.effects
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ELSEWHERE:
+            raise AttributeError(f"a model has no `{name}`: {ELSEWHERE[name]}")
+        return super().__getattr__(name)
 
     def __repr__(self) -> str:
         return f"<program {self.name} : {self.program.dom_text} -> {self.program.cod_text}>"
@@ -203,6 +209,7 @@ class Model(nn.Module):
         Every declared site and what programs inside observe, ``(count, *value_shape)``; what
         neither ``draws`` nor ``observations`` give is drawn.
         """
+        refuse_unknown(draws or {}, self.vocabulary)
         dtype = self._dtype({**by_name(observations), **(draws or {})})
         act = self._activate(x, by_name(observations), dtype=dtype)
         stacked = {k: v.to(dtype) if v.is_floating_point() else v for k, v in (draws or {}).items()}
@@ -304,7 +311,9 @@ class Model(nn.Module):
 
     def declared_latents(self, observed_names: Iterable[str] = ()) -> tuple[DeclaredLatent, ...]:
         """Static shapes of the latents a guide is over: names, own shapes, support, per row."""
-        known = frozenset(observed_names) | self.observed_names
+        names = frozenset(observed_names)
+        refuse_unknown(sorted(names), self.vocabulary)
+        known = names | self.observed_names
         return declared_latents(self.compiled, known, {**self.sizes, **self._late})
 
     def sized(self, x: Any, observations: Values | None) -> "Model":
@@ -381,17 +390,8 @@ class Model(nn.Module):
 
     def _output(self, env: Mapping[str, Any], act: Activation, stack: tuple[int, ...] = ()) -> Any:
         program = self.program
-        values = {label: _plain(env[name], act, stack) for label, name in program.returns}
+        values = {label: act.plain(env[name], stack) for label, name in program.returns}
         return values if program.returns_tuple else next(iter(values.values()))
-
-
-def _plain(value: Any, act: Activation, stack: tuple[int, ...]) -> Any:
-    if not isinstance(value, Value):
-        return value
-    tensor = act.report(value.tensor, rows=value.rows) if not stack else value.tensor
-    if stack and value.lead < len(stack):
-        tensor = tensor.expand((*stack, *tensor.shape[value.lead :]))
-    return tensor
 
 
 __all__ = ["Model", "Prepared", "Site"]

@@ -25,6 +25,7 @@ from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.persist import digest, replacing
+from quivers_nb.lower.numbers import as_array
 
 FORMAT = "quivers-nb run 1"
 EVERY = 10.0  # seconds between two checkpoints
@@ -121,7 +122,9 @@ def facts_of(
     """What identifies a run: its settings, the text of its model, and hashes of what it sees."""
     origin = origin_of(model)
     given = {"": x, **by_name(data)}
-    tensors = {name: torch.as_tensor(v) for name, v in given.items() if v is not None}
+    tensors = {
+        name: torch.as_tensor(as_array(name, v)) for name, v in given.items() if v is not None
+    }
     weights = {f"{key}": value for key, value in model.storage().items()}
     tables = {} if origin is None else dict(origin.tables)
     return {

@@ -22,7 +22,7 @@ from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
-from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.estimators import RunningMean
@@ -88,6 +88,7 @@ def fit_nuts(
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
     refuse_nothing(model)
+    refuse_no_guide(guide)
     data = by_name(data)
     kernel = NUTSKernel(
         max_tree_depth=max_tree_depth, mass_matrix=mass_matrix, target_accept=target_accept
@@ -283,7 +284,8 @@ def _refuse_no_parameters(model: Model, guide: Guide) -> None:
     if next(_parameters(guide), None) is None and next(iter(model.parameters()), None) is None:
         raise UserError(
             "there is nothing to fit: the model has no weights, and its guide no parameters. Sites "
-            "with finitely many values are summed exactly, and need no fit"
+            "with finitely many values are summed exactly, and need no fit: infer_discrete(model, "
+            "x, data) gives their posterior probabilities"
         )
 
 

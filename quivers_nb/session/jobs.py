@@ -200,8 +200,8 @@ class SviJob:
         steps = len(self.partial())
         bad = _not_finite(fitted)
         message = f"at step {steps + 1}: {error}"
-        if not bad:
-            return f"{message}. All parameters are finite"
+        if not bad:  # before the first step it is about the data and the model
+            return f"{message}. All parameters are finite" if steps else str(error)
         with torch.no_grad():
             for name, parameter in fitted.items():
                 parameter.copy_(good[name])

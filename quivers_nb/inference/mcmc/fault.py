@@ -53,12 +53,13 @@ def values_at(target: Target, q: Tensor) -> str:  # (dim,)
     """Site values as text, long ones cut."""
     with torch.no_grad():
         values = target.constrain(q)
-    texts = [f"{name} = {_short(value)}" for name, value in list(values.items())[:SITES]]
+    texts = [f"{name} = {short(value)}" for name, value in list(values.items())[:SITES]]
     more = len(values) - len(texts)
     return ", ".join(texts) + (f" and {more} more sites" if more > 0 else "")
 
 
-def _short(value: Tensor) -> str:
+def short(value: Tensor) -> str:
+    """Its first numbers as text."""
     numbers = [f"{float(number):.4g}" for number in value.flatten()[:SHOWN]]
     if value.ndim == 0:
         return numbers[0]

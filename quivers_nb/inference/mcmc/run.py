@@ -18,6 +18,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.labels import labels_of
+from quivers_nb.inference.mcmc.arguments import refuse_unfit
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
@@ -36,9 +37,16 @@ from quivers_nb.inference.mcmc.pilot import (
     unseen,
 )
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
-from quivers_nb.inference.mcmc.starts import STRATEGIES, DrawValues, Start
+from quivers_nb.inference.mcmc.starts import STRATEGIES, Anchored, DrawValues, Start
 from quivers_nb.inference.mcmc.store import Selection, Store
-from quivers_nb.inference.model import Model, OpenTarget, Values, refuse_nothing
+from quivers_nb.inference.model import (
+    Model,
+    OpenTarget,
+    Values,
+    nothing_to_draw,
+    refuse_no_guide,
+    refuse_nothing,
+)
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
@@ -87,6 +95,14 @@ class MCMC:
             )
         if self.init_strategy not in STRATEGIES:
             raise UserError(f"init_strategy={self.init_strategy!r} is not one of {STRATEGIES}")
+        if self.init_values is not None and self.init_strategy != "value":
+            raise UserError(
+                f"init_values are given, but init_strategy={self.init_strategy!r} does not use "
+                'them: say init_strategy="value"'
+            )
+        refuse_unfit(self.kernel, self.executor, self.dtype)
+        if self.seed is not None and self.seed < 0:
+            raise UserError(f"seed={self.seed} must not be negative")
         if not self.jitter >= 0.0:
             raise UserError(f"jitter={self.jitter!r} must not be negative")
         if self.tier not in ("auto", *TIERS):
@@ -119,10 +135,13 @@ class MCMC:
         the model raises in a run that is watched is raised as it is.
         """
         refuse_nothing(model)
+        refuse_no_guide(guide)
         opened = model.target(
             x, obs, latents="all", dtype=self.dtype, missing=missing, freeze_masks=freeze_masks
         )
         target = flat(opened)
+        if not target.dim:
+            raise UserError(nothing_to_draw(opened))
         if guide is not None:
             values: DrawValues | None = _FromGuide(guide, x)
         elif self.init_strategy == "prior":
@@ -162,11 +181,13 @@ class MCMC:
         if not 1 <= selection.thin <= self.num_samples:
             raise UserError(f"thin={selection.thin} keeps none of {self.num_samples} draws")
         if not target.dim:
-            raise UserError("there is nothing to draw: every site of the model has a value")
+            raise UserError("there is nothing to draw: the density has no coordinates")
         seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
             values = _Fixed(self.init_values)
+        elif values is None and exact and not isinstance(target.source, Anchored):
+            raise UserError('init_strategy="value" needs init_values={site: value, …}')
         scales = None if self.init_scales is None else _scales(target, self.init_scales)
         start = Start(target, values, exact, self.jitter)
         begun = Piloted(target, start, scales)

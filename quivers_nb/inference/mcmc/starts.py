@@ -4,8 +4,9 @@ Each chain draws its own start from its own generator, so a start does not depen
 chains there are. A start must have a finite log density and a finite gradient.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.gradient import ValueAndGrad
+from quivers_nb.inference.layout import Coordinate
+from quivers_nb.inference.mcmc.fault import short
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.target import Target
@@ -83,12 +86,43 @@ class Start:
         }
         values = self.target.constrain(flat, internal=True)
         for name, coordinate in sites.items():
-            value = torch.as_tensor(given[name]).to(flat.dtype)
-            values[name] = value.reshape(coordinate.value_shape)
+            values[name] = _start_value(given[name], coordinate, flat)
         moved = self.target.unconstrain(values)
+        if self.exact:
+            _refuse_outside(values, moved, sites.values())
         for coordinate in sites.values():
             flat[coordinate.start : coordinate.stop] = moved[coordinate.start : coordinate.stop]
         return np.asarray(flat.numpy())
+
+
+def _start_value(given: Any, coordinate: Coordinate, like: Tensor) -> Tensor:
+    """A given value in the shape of its site."""
+    shape = coordinate.value_shape
+    try:
+        value = torch.as_tensor(given).to(like.dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the start value of `{coordinate.name}` is {given!r:.60}: numbers are wanted"
+        ) from error
+    if value.numel() != prod(shape):
+        raise UserError(
+            f"the start value of `{coordinate.name}` has shape {tuple(value.shape)}, but shape "
+            f"{shape} is wanted"
+        )
+    return value.reshape(shape)
+
+
+def _refuse_outside(
+    values: Mapping[str, Tensor], moved: Tensor, sites: Iterable[Coordinate]
+) -> None:
+    """Values on the boundary of a support, or outside it, have no place among all reals."""
+    for coordinate in sites:
+        if not bool(torch.isfinite(coordinate.slice(moved)).all()):
+            shown = short(values[coordinate.name])
+            raise UserError(
+                f"the start value `{coordinate.name}` = {shown} is not inside the support of its "
+                "site: no chain can start there. Give values between its bounds, not on them"
+            )
 
 
 def find_start(start: Start, evaluate: ValueAndGrad, rng: Generator, chain: int) -> Point:

@@ -32,6 +32,10 @@ class Selection:
     keep_internal: bool = False
     thin: int = 1
 
+    def __post_init__(self) -> None:
+        if isinstance(self.keep, str):
+            raise UserError(f"keep={self.keep!r} is a text: give names, keep=[{self.keep!r}]")
+
     def values(self, target: Target, q: Tensor) -> dict[str, Tensor]:
         """The kept site values at ``q`` ``(*s, dim)``."""
         with torch.no_grad():

@@ -10,10 +10,12 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.estimators import Estimator, Problem, Reparameterized
 from quivers_nb.inference.vi.guide import Guide, Shape
 
 
+@known_options
 @dataclass(frozen=True)
 class ELBO:
     """``-mean over particles (log p - log q)``, per row; particles are one stacked evaluation.

@@ -15,6 +15,7 @@ from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi import fused
+from quivers_nb.inference.vi.arguments import refuse_unfit
 from quivers_nb.inference.vi.compiled import NATIVE_STEPS, CompiledFit, compile_fit, unlike_adam
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.native_step import COMPILE_AT, native_step
@@ -76,6 +77,7 @@ class SVI:
     ) -> None:
         if tier not in TIERS:
             raise UserError(f"tier={tier!r} is not one of {TIERS}")
+        refuse_unfit(model, guide, optim, objective)
         if total_rows is not None and total_rows < 1:
             raise UserError(f"total_rows={total_rows} must be at least 1")
         self.model, self.guide, self.optim, self.objective = model, guide, optim, objective

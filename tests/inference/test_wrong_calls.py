@@ -1,0 +1,161 @@
+"""Calls that are wrong: what is said names the value and a way out, and nothing runs before."""
+
+import pytest
+import torch
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.dsl import loads
+from quivers_nb.inference import (
+    ELBO,
+    MCMC,
+    SVI,
+    AutoNormalGuide,
+    NUTSKernel,
+    Predictive,
+    infer_discrete,
+    load,
+    save,
+)
+from quivers_nb.session.fits import fit_nuts, fit_svi
+
+MODEL = """object Obs : FinSet 3
+object G : FinSet 2
+program line : Obs -> Obs
+    sample a : G <- Normal(0.0, 2.0)
+    sample s <- HalfNormal(1.0)
+    let mu = sum(a)
+    observe y : Obs <- Normal(mu, s)
+    return mu
+export line
+"""
+DATA = {"y": torch.tensor([1.0, 2.0, 3.0])}
+DRAWS = {"a": torch.zeros(5, 2), "s": torch.ones(5)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return loads(MODEL).morphism
+
+
+def mcmc(model, data=None, **options):
+    run = {k: options.pop(k) for k in ("keep", "missing", "guide") if k in options}
+    kernel = options.pop("kernel", NUTSKernel())
+    made = MCMC(kernel, 5, 5, num_chains=1, **{"seed": 0, **options})
+    return made.run(model, None, DATA if data is None else data, **run)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kernel": NUTSKernel}, r"kernel=<class.* is wanted, such as NUTSKernel\(\)"),
+        ({"kernel": "nuts"}, r"kernel='nuts': a kernel is wanted"),
+        ({"executor": "dask"}, r"executor='dask': .*get_executor\(\)"),
+        ({"dtype": torch.float16}, r"dtype=torch\.float16 is neither"),
+        ({"dtype": "float32"}, r"dtype='float32' is neither"),
+        ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"init_values": {"s": 1.0}}, r'does not use them: say init_strategy="value"'),
+        ({"init_strategy": "value"}, r"needs init_values="),
+        ({"keep": "mu"}, r"keep='mu' is a text: give names, keep=\['mu'\]"),
+        ({"missing": {"z"}}, r"missing=\{'z'\}: the program's observe sites are `y`"),
+        ({"guide": "normal"}, r"guide='normal': a fitted guide is wanted"),
+        ({"guide": AutoNormalGuide}, r"guide=<class.*: a fitted guide is wanted"),
+    ],
+)
+def test_runs_of_chains(model, options, words):
+    with pytest.raises(UserError, match=words):
+        mcmc(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"a": [0.0, 1.0, 2.0]}, r"of `a` has shape \(3,\), but shape \(2,\) is wanted"),
+        ({"s": -1.0}, r"start value `s` = -1 is not inside the support"),
+        ({"s": float("nan")}, r"start value `s` = nan is not inside the support"),
+        ({"s": "x"}, r"start value of `s` is 'x': numbers are wanted"),
+        ({"b": 1.0}, r"start values for \['b'\]: the latent sites are a, s"),
+    ],
+)
+def test_start_values(model, values, words):
+    with pytest.raises(UserError, match=words):
+        mcmc(model, init_strategy="value", init_values=values)
+
+
+def test_variational_fits(model):
+    guide = AutoNormalGuide(model, {"y"})
+    adam = torch.optim.Adam(guide.parameters())
+    other = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    for arguments, words in (
+        ((model, None, adam, ELBO()), "guide=None: a guide is wanted"),
+        ((model, "normal", adam, ELBO()), "guide='normal'"),
+        ((model, guide, torch.optim.Adam, ELBO()), "optim=<class.*: an optimizer is wanted"),
+        ((model, guide, adam, ELBO), "objective=<class.*: an objective is wanted"),
+        ((guide, model, adam, ELBO()), "a model is wanted"),
+        ((model, guide, other, ELBO()), "no parameter of this guide or model, so nothing would"),
+    ):
+        with pytest.raises(UserError, match=words):
+            SVI(*arguments)
+    with pytest.raises(UserError, match="`num_particles` of `ELBO` is '4'"):
+        ELBO("4")
+    with pytest.raises(UserError, match=r"`yy` is used by no site.*did you mean `y`"):
+        AutoNormalGuide(model, {"yy"})
+    with pytest.raises(UserError, match=r"^the observe site `y` has no value"):
+        fit_svi(model, None, {}, steps=3, block=True)
+    with pytest.raises(UserError, match="a fitted guide is wanted"):
+        fit_nuts(model, None, DATA, guide=AutoNormalGuide)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "words"),
+    [
+        ({**DRAWS, "b": torch.ones(5)}, r"`b` is used by no site"),
+        ({**DRAWS, "s": 1.0}, r"posterior's `s` is one number: give \(n,\) draws"),
+        ({**DRAWS, "s": {"draws": 1}}, r"posterior's `s` is a dict, which holds no draws"),
+    ],
+)
+def test_draws_that_are_not_the_models(model, posterior, words):
+    with pytest.raises(UserError, match=words):
+        Predictive(model, posterior)(None)
+    assert Predictive(model, DRAWS)(None)["y"].shape == (5, 3)
+
+
+def test_predictions_and_files(model, tmp_path):
+    result = mcmc(model)
+    with pytest.raises(UserError, match="`Predictive` has no option `num_draws`"):
+        Predictive(model, result, num_draws=3)
+    with pytest.raises(UserError, match="predictive is a Predictive: call it"):
+        result.to_arviz(Predictive(model, result))
+    for call in (lambda: save(result, tmp_path / "a"), lambda: load(3)):
+        with pytest.raises(UserError, match="take it first"):
+            call()
+
+
+COIN = """object Obs : FinSet 4
+program coin : Obs -> Obs
+    sample z <- Bernoulli(0.4)
+    let p = 0.2 + 0.6 * z
+    observe y : Obs <- Bernoulli(p)
+    return z
+export coin
+"""
+
+
+def test_a_model_whose_only_latent_is_finite_has_its_exact_posterior():
+    model, data = loads(COIN).morphism, {"y": [1, 1, 0, 1]}
+    for fit in (fit_nuts, fit_svi):
+        with pytest.raises(UserError, match=r"infer_discrete\(model, x, data\)"):
+            fit(model, None, data, block=True)
+    weights = torch.tensor([0.6 * 0.2**3 * 0.8, 0.4 * 0.8**3 * 0.2], dtype=torch.float64)
+    found = infer_discrete(model, None, data)
+    torch.testing.assert_close(found.mean("z"), weights / weights.sum())
+
+
+def test_a_model_with_other_latents_needs_draws_for_that(model):
+    with pytest.raises(UserError, match="depend on draws of `a`, `s`: give a posterior"):
+        infer_discrete(model, None, DATA)
+
+
+def test_a_model_without_latents_says_what_is_known_of_it():
+    known = loads(COIN.replace("    sample z <- Bernoulli(0.4)\n", "    let z = 1.0\n")).morphism
+    with pytest.raises(UserError, match=r"every site .* has a value; model\.log_density\(x, data"):
+        fit_nuts(known, None, {"y": [1, 1, 0, 1]}, block=True)
