@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Draws = NDArray[np.float64]
 
-_MIN_DRAWS = 4
+MIN_DRAWS = 4
 _CHUNK = 1 << 22  # elements worked on at once
 
 
@@ -64,7 +64,7 @@ def bfmi(energy: ArrayLike) -> Draws:  # (chains, draws) -> (chains,)
     momenta are too weak to reach the tails.
     """
     x = np.asarray(energy, dtype=np.float64)
-    if x.shape[1] < _MIN_DRAWS:
+    if x.shape[1] < MIN_DRAWS:
         return np.full(len(x), np.nan)
     moves = (np.diff(x, axis=1) ** 2).mean(1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -79,7 +79,7 @@ def _by_column(function: Callable[[Draws], Draws], draws: ArrayLike) -> Draws:
     chains, length, *shape = x.shape
     columns = x.reshape(chains, length, prod(shape))
     out = np.full(columns.shape[-1], np.nan)
-    if length >= _MIN_DRAWS:
+    if length >= MIN_DRAWS:
         width = max(1, _CHUNK // (chains * length))
         for start in range(0, columns.shape[-1], width):
             part = columns[:, :, start : start + width]

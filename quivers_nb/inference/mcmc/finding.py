@@ -14,6 +14,7 @@ CODES = {
     "low-tail-ess": "Q1008",
     "centering": "Q1009",
     "not-settled": "Q1010",
+    "label-switching": "Q1011",
 }
 
 
