@@ -18,13 +18,12 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.labels import labels_of
-from quivers_nb.inference.mcmc.arguments import refuse_unfit
+from quivers_nb.inference.mcmc.arguments import refuse_unfit, scales_by_coordinate
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
-from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.mcmc.pilot import (
     DRAWS,
@@ -188,7 +187,9 @@ class MCMC:
             values = _Fixed(self.init_values)
         elif values is None and exact and not isinstance(target.source, Anchored):
             raise UserError('init_strategy="value" needs init_values={site: value, …}')
-        scales = None if self.init_scales is None else _scales(target, self.init_scales)
+        scales = (
+            None if self.init_scales is None else scales_by_coordinate(target, self.init_scales)
+        )
         start = Start(target, values, exact, self.jitter)
         begun = Piloted(target, start, scales)
         if self.recenter:
@@ -312,23 +313,6 @@ class Job:
             raise fault.__cause__  # whoever watches has the draws, and wants the error as it is
         result = _result(mcmc, self.target, self.seed, [part])
         raise RunFailed(fault.describe(self.target), result) from (fault.__cause__ or fault)
-
-
-def _scales(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)
-    """``known`` by coordinate, 1 where nothing is known."""
-    names = [coordinate.name for coordinate in target.layout]
-    unknown = sorted(set(known) - set(names))
-    if unknown:
-        raise UserError(f"init_scales for {unknown}: the latent sites are {', '.join(names)}")
-    scales = np.ones(target.dim)
-    for coordinate in target.layout:
-        if coordinate.name in known:
-            value = torch.as_tensor(known[coordinate.name]).detach().to(torch.float64)
-            place = slice(coordinate.start, coordinate.stop)
-            scales[place] = value.expand(coordinate.shape).reshape(-1).numpy()
-    if not (scales > 0.0).all() or not np.isfinite(scales).all():
-        raise UserError("init_scales must be positive, finite standard deviations")
-    return scales
 
 
 # Callables as plain data, so that they can be sent to other processes.
