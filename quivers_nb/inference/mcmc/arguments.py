@@ -11,7 +11,16 @@ from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.target import Target
 
 
-def refuse_unfit(kernel: Any, executor: Any, dtype: Any) -> None:
+def refuse_unused(strategy: str, values: Mapping[str, Any] | None) -> None:
+    """Raise `UserError` for start values that the strategy would not look at."""
+    if values is not None and strategy != "value":
+        raise UserError(
+            f"init_values are given, but init_strategy={strategy!r} does not use them: say "
+            'init_strategy="value"'
+        )
+
+
+def refuse_unfit(kernel: Any, executor: Any, dtype: Any, seed: int | None) -> None:
     """Raise `UserError` for what would fail somewhere inside, at its first use."""
     if isinstance(kernel, type) or not hasattr(kernel, "begin"):
         raise UserError(f"kernel={kernel!r:.60}: a kernel is wanted, such as NUTSKernel()")
@@ -20,6 +29,8 @@ def refuse_unfit(kernel: Any, executor: Any, dtype: Any) -> None:
             f"executor={executor!r:.60}: a concurrent.futures.Executor is wanted, such as "
             "ThreadPoolExecutor(), or Client.get_executor() of a Dask cluster"
         )
+    if seed is not None and seed < 0:
+        raise UserError(f"seed={seed} must not be negative")
     if dtype not in (torch.float64, torch.float32):
         raise UserError(f"dtype={dtype!r:.60} is neither torch.float64 nor torch.float32")
 

@@ -18,7 +18,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.labels import labels_of
-from quivers_nb.inference.mcmc.arguments import refuse_unfit, scales_by_coordinate
+from quivers_nb.inference.mcmc import arguments
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
@@ -94,14 +94,8 @@ class MCMC:
             )
         if self.init_strategy not in STRATEGIES:
             raise UserError(f"init_strategy={self.init_strategy!r} is not one of {STRATEGIES}")
-        if self.init_values is not None and self.init_strategy != "value":
-            raise UserError(
-                f"init_values are given, but init_strategy={self.init_strategy!r} does not use "
-                'them: say init_strategy="value"'
-            )
-        refuse_unfit(self.kernel, self.executor, self.dtype)
-        if self.seed is not None and self.seed < 0:
-            raise UserError(f"seed={self.seed} must not be negative")
+        arguments.refuse_unused(self.init_strategy, self.init_values)
+        arguments.refuse_unfit(self.kernel, self.executor, self.dtype, self.seed)
         if not self.jitter >= 0.0:
             raise UserError(f"jitter={self.jitter!r} must not be negative")
         if self.tier not in ("auto", *TIERS):
@@ -188,7 +182,9 @@ class MCMC:
         elif values is None and exact and not isinstance(target.source, Anchored):
             raise UserError('init_strategy="value" needs init_values={site: value, …}')
         scales = (
-            None if self.init_scales is None else scales_by_coordinate(target, self.init_scales)
+            None
+            if self.init_scales is None
+            else arguments.scales_by_coordinate(target, self.init_scales)
         )
         start = Start(target, values, exact, self.jitter)
         begun = Piloted(target, start, scales)

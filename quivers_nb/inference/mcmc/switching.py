@@ -7,7 +7,7 @@ models", section 2; relabelling by order is that of Jasra, Holmes and Stephens 2
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +95,7 @@ def _groups(result: "MCMCResult") -> Iterator[Axes]:
 def _switching(result: "MCMCResult", group: Axes) -> Switching | None:
     if result.num_samples < diagnose.MIN_DRAWS:
         return None
-    best: tuple[int, float, Switching] | None = None
+    best: tuple[tuple[int, float], Switching] | None = None
     for key, column, before in _keys(result, group):
         order = column.argsort(-1)  # (chains, draws, K)
         ordered = column.gather(-1, order)
@@ -109,14 +109,12 @@ def _switching(result: "MCMCResult", group: Axes) -> Switching | None:
             or _worst(_permuted(result.samples[site], order, axes))
             <= min(_SETTLED, float(result.r_hat[site].max()))
         )
-        found = (len(settled), _apart(ordered), Switching(key, settled, before, after, None))
-        best = found if best is None or found[:2] > best[:2] else best
+        rank = (len(settled), _apart(ordered))
+        if best is None or rank > best[0]:
+            best = (rank, Switching(key, settled, before, after, None))
     if best is None:
         return None
-    found = best[2]
-    return Switching(
-        found.key, found.sites, found.before, found.after, _exchangeable(result, group)
-    )
+    return replace(best[1], same=_exchangeable(result, group))
 
 
 def _keys(result: "MCMCResult", group: Axes) -> list[tuple[str, Tensor, float]]:
