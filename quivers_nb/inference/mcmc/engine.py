@@ -7,7 +7,7 @@ eager    the same on torch autograd
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -165,8 +165,6 @@ def choose(
 
 
 def _native(target: Target, example: Tensor, *, forced: bool) -> NativeTarget | Unavailable:
-    if example.dtype is not torch.float64:
-        return Unavailable("native chains run in float64")
     if target.dim > NATIVE_DIM and not forced:
         return Unavailable(f"{target.dim} coordinates are moved faster by torch")
     return prepare(target, example[0])
@@ -301,7 +299,8 @@ class NativeEngine:
         except KeyboardInterrupt:
             stopped = True
         task.keep("native", chains.snapshot, last=True)
-        return Outcome(tuple(chains.positions()), stopped, sum(chains.progress().leapfrogs))
+        ends = chains.positions().astype(task.points[0].q.dtype, copy=False)
+        return Outcome(tuple(ends), stopped, sum(chains.progress().leapfrogs))
 
     def _advance(self, task: Task, chains: NativeChains, until: int, first: int) -> bool:
         """One piece; True if the run was interrupted or is to stop."""
@@ -312,12 +311,17 @@ class NativeEngine:
         except KeyboardInterrupt:  # the chains have stopped, their finished rows are there
             stopped = True
         for i, start in enumerate(before):
-            stopped |= _collect(task, i, max(first, start), chains.draws(i))
+            stopped |= _collect(task, i, max(first, start), _narrowed(task, chains.draws(i)))
         for i, reason in enumerate(chains.failures()):
             if reason is not None:
                 q = torch.from_numpy(chains.positions()[i])
                 raise ChainFault(task.numbers[i], chains.progress().transitions[i], q, reason)
         return stopped
+
+
+def _narrowed(task: Task, draws: Draws) -> Draws:
+    """Positions in the dtype of the target, of which the density was taken."""
+    return replace(draws, position=draws.position.astype(task.points[0].q.dtype, copy=False))
 
 
 def _doubles(scales: Vector | None) -> Floats | None:

@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from quivers_nb.inference.mcmc.adaptation import MetricKind
@@ -162,8 +161,6 @@ class NativeChains:
     _driver: ctypes.CDLL = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.function.dtype is not torch.float64:
-            raise Refusal("native chains run in float64")
         if not 1 <= self.settings.max_tree_depth < 64:
             raise Refusal(f"max_tree_depth={self.settings.max_tree_depth} is not below 64")
         self._driver = driver()
@@ -232,7 +229,7 @@ class NativeChains:
         chain.status = WINDOW
         while chain.status == WINDOW:
             chain.status = self._driver.chain_run(
-                self.function.address, ctypes.addressof(data), chain.work.ctypes.data,
+                self.function.chain_address, ctypes.addressof(data), chain.work.ctypes.data,
                 ctypes.addressof(chain.settings), until, chain.state.ctypes.data,
                 chain.scratch.ctypes.data, ctypes.addressof(chain.control), ctypes.addressof(out),
             )  # fmt: skip

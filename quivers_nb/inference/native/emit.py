@@ -1,9 +1,13 @@
 """The text of a fused program: one C function, no headers but the C library's.
 
-    real density(const real *q, real *g, const void *const *data, real *w)
+    double density(const real *q, real *g, const void *const *data, real *w)
 
 ``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays and then the
 arguments, and ``w`` is scratch. Everything a loop does not change is computed outside it.
+
+Where ``real`` is float, sums and what is made of single numbers are doubles: a log density of a
+hundred thousand rows keeps its digits. `chain_density` is then the same function for chains, whose
+state is double.
 """
 
 import math
@@ -14,7 +18,7 @@ from functools import cache
 from importlib.resources import files
 
 from quivers_nb.inference.native.blocks import Blocked, block
-from quivers_nb.inference.native.expression import Buffer, Expression
+from quivers_nb.inference.native.expression import Buffer, Expression, Kind
 from quivers_nb.inference.native.fuse import Nest, Step, stored
 from quivers_nb.inference.native.program import START, Call, Kernel, Program
 
@@ -32,6 +36,7 @@ _STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
 _DATA_TYPE = _STORED_TYPE | {"bool": "int32_t"}
 _LEAVES = frozenset({"literal", "variable"})
 ALIGN = 8  # elements of scratch; 64 bytes of doubles
+ROW = 16  # floats in 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class _Block:
     uses: Counter[int]
     first: int  # number of the first temporary
     local: frozenset[Buffer] = frozenset()  # memory for the rows of one block
+    wide: frozenset[Buffer] = frozenset()  # doubles although ``real`` is float
     made: set[Buffer] = field(default_factory=set)
     before: list[list[str]] = field(default_factory=list)
     after: list[list[str]] = field(default_factory=list)
@@ -111,8 +117,12 @@ class _Block:
         if node.kind == "int" and node.op != "load" and node.cost < 3:
             return plain
         name = self.fresh()
-        self.before[node.level].append(f"const {_C_TYPE[node.kind]} {name} = {plain};")
+        self.before[node.level].append(f"const {self._type(node.kind)} {name} = {plain};")
         return name
+
+    def _type(self, kind: Kind) -> str:
+        """The type of temporaries: those outside all loops are double."""
+        return "double" if kind == "real" and self.depth == 0 else _C_TYPE[kind]
 
     def _written(self, node: Expression) -> str:
         args = [self.names[id(a)] for a in node.args]
@@ -124,13 +134,15 @@ class _Block:
             return f"i{node.detail}"
         if node.op == "load":
             return self._loaded(node.detail, args[0])
-        suffix = "f" if self.real == "float" and not node.detail.startswith("q_") else ""
+        single = self.real == "float" and self.depth > 0 and not node.detail.startswith("q_")
+        suffix = "f" if single else ""
         return f"{node.detail}{suffix}({', '.join(args)})"
 
     def _loaded(self, buffer: Buffer, index: str) -> str:
         if buffer in self.made:
             return f"v_{buffer.name}"
-        return self._place(buffer, index)
+        place = self._place(buffer, index)
+        return f"((real){place})" if buffer in self.wide and self.depth > 0 else place
 
     def _place(self, buffer: Buffer, index: str) -> str:
         if buffer.is_variable:
@@ -152,7 +164,7 @@ class _Block:
         if kernel.in_order:
             inner.append(f"{place} = {value};")
             return
-        inner.append(f"const {_C_TYPE[buffer.kind]} v_{buffer.name} = {value};")
+        inner.append(f"const {self._type(buffer.kind)} v_{buffer.name} = {value};")
         self.made.add(buffer)
         # Loads printed before this store came from elsewhere; later ones are this variable.
         if buffer in self.in_memory:
@@ -165,7 +177,8 @@ class _Block:
         if level < self.depth and not buffer.is_variable and not kernel.in_order:
             total = self.fresh()
             start = literal(START[store.fold], buffer.kind, self.real)
-            self.before[level].append(f"{_C_TYPE[buffer.kind]} {total} = {start};")
+            ctype = "double" if store.fold == "add" and buffer.kind == "real" else None
+            self.before[level].append(f"{ctype or _C_TYPE[buffer.kind]} {total} = {start};")
             self.after[level].append(folded(place, total, store.fold))
             place = total
         self.before[self.depth].append(folded(place, value, store.fold))
@@ -199,6 +212,7 @@ class _Printer:
     real: str
     lines: list[str] = field(default_factory=list)
     in_memory: frozenset[Buffer] = frozenset()
+    wide: frozenset[Buffer] = frozenset()
     begun: set[Buffer] = field(default_factory=set)
     block_rows: dict[Buffer, int] = field(default_factory=dict)  # of buffers for one block
     temporaries: int = 0
@@ -253,8 +267,9 @@ class _Printer:
         roots = [e for k in nest.kernels for e in (k.store.value, k.store.index)]
         depth = len(nest.extent)
         block = _Block(
-            depth, self.real, self.in_memory, _count_uses(roots), self.temporaries, local
-        )
+            depth, self.real, self.in_memory, _count_uses(roots), self.temporaries, local,
+            self.wide,
+        )  # fmt: skip
         for kernel in nest.kernels:
             block.store(kernel)
         self.temporaries += block.count
@@ -305,7 +320,8 @@ class _Printer:
         offset = 0
         for buffer in scratch:
             if buffer.is_variable:
-                lines.append(f"{_C_TYPE[buffer.kind]} {buffer.name};")
+                ctype = "double" if buffer in self.wide else _C_TYPE[buffer.kind]
+                lines.append(f"{ctype} {buffer.name};")
             else:
                 ctype = _STORED_TYPE[buffer.kind]
                 cast = "" if ctype == "real" else f"({ctype} *)"
@@ -329,7 +345,8 @@ def _from_row(place: tuple[Buffer, int], blocked: Blocked) -> str:
 
 def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
     """The C source of a program; ``real`` is double or float."""
-    printer = _Printer(program, steps, real, in_memory=stored(steps, program))
+    wide = _wide(program) if real == "float" else frozenset()
+    printer = _Printer(program, steps, real, in_memory=stored(steps, program), wide=wide)
     for step in block(steps, program):
         if isinstance(step, Nest):
             printer.nest(step)
@@ -337,7 +354,8 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             printer.blocked(step)
         else:
             printer.call(step)
-    tail = _Block(0, real, printer.in_memory, _count_uses([program.value]), printer.temporaries)
+    uses = _count_uses([program.value])
+    tail = _Block(0, real, printer.in_memory, uses, printer.temporaries, wide=wide)
     result = tail.text(program.value)
     used = [b for b in program.scratch if b in printer.in_memory]
     declarations, scratch = printer.declare(used)
@@ -349,28 +367,22 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             header("vector.h"),
             header("linear.h"),
             *([header("gemm.h")] if program.calls_library else ()),
-            _PREFACE,
-            "real density(const real *restrict q, real *restrict g,",
-            "             const void *const *restrict data, real *restrict w) {",
+            header("loops.h"),
+            "double density(const real *restrict q, real *restrict g,",
+            "               const void *const *restrict data, real *restrict w) {",
             *body,
             "}\n",
         )
     )
-    return Source(text, max(scratch, ALIGN))
+    if real == "double":
+        return Source(text, max(scratch, ALIGN))
+    dim = program.gradient.size
+    text += f"enum {{ DIM = {dim}, PLACE = {-(-dim // ROW) * ROW} }};\n" + header("single.h")
+    return Source(text, max(scratch, ALIGN) + 2 * -(-dim // ROW) * ROW)
 
 
-_PREFACE = """
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define INDEPENDENT
-#endif
-/* What follows a sum, a sign say, must not be drawn into its loop: gcc then gives up vectors. */
-#if defined(__GNUC__)
-#define SETTLED(x) __asm__("" : "+r"(x));
-#else
-#define SETTLED(x)
-#endif
-"""
+def _wide(program: Program) -> frozenset[Buffer]:
+    """Variables that hold single real numbers, except those that routines read or write."""
+    calls = [step for step in program if isinstance(step, Call)]
+    called = frozenset[Buffer]().union(*(call.reads | {call.writes} for call in calls))
+    return frozenset(b for b in program.scratch if b.is_variable and b.kind == "real") - called

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef real (*loss_fn)(const real *q, real *gradient, const void *const *data, real *work);
+typedef double (*loss_fn)(const real *q, real *gradient, const void *const *data, real *work);
 
 typedef struct {
     int64_t fitted, noise;
@@ -21,7 +21,7 @@ int64_t fit(loss_fn loss, const void *const *data, real *work, const adam_t *set
     const real b1 = (real)set->beta1, b2 = (real)set->beta2, epsilon = (real)set->epsilon;
     for (int64_t k = 0; k < steps; k++) {
         memcpy(q + set->fitted, noise + k * set->noise, (size_t)set->noise * sizeof(real));
-        losses[k] = loss(q, g, data, work);
+        losses[k] = (real)loss(q, g, data, work);
         if (!isfinite(losses[k])) return k + 1;
         double t = (double)(made + k + 1), still = sqrt(1.0 - pow(set->beta2, t));
         const real step = (real)(set->rate / (1.0 - pow(set->beta1, t))), root = (real)(1.0 / still);

@@ -58,8 +58,14 @@ class NativeFunction:
 
     @property
     def address(self) -> int:
-        """Where the function is, for the driver."""
+        """Where the function is, for loops in C on numbers of its dtype."""
         return ctypes.cast(self.library.density, ctypes.c_void_p).value or 0
+
+    @property
+    def chain_address(self) -> int:
+        """Where the function is as chains call it: with positions and gradients in double."""
+        name = "density" if self.dtype is torch.float64 else "chain_density"
+        return ctypes.cast(getattr(self.library, name), ctypes.c_void_p).value or 0
 
     def memory(self, count: int) -> NDArray[Any]:
         """Zeros of the function's type that begin on a cache line."""
@@ -109,7 +115,7 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     if len(source.text) > LONG_SOURCE:
         found = found.hasty(vectors=_iterations(program) > LONG_WORK)
     loaded = load(source.text, found, ("density",))
-    loaded.density.restype = ctypes.c_double if dtype is torch.float64 else ctypes.c_float
+    loaded.density.restype = ctypes.c_double
     if program.calls_library:
         loaded.use_library(ctypes.c_void_p(gemm(dtype)))
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])

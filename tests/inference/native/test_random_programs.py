@@ -77,7 +77,7 @@ def test_a_random_program_agrees_with_autograd(seed, compiled, reference, error)
 def _steps(density, compiled) -> str:
     q = torch.randn(70, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     native = compiled(density, q)
-    return native.source[native.source.index("real density(") :]
+    return native.source[native.source.index("double density(") :]
 
 
 def test_sums_into_overlapping_places_do_not_share_a_vectorised_loop(compiled, reference, error):

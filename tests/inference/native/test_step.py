@@ -58,7 +58,7 @@ def test_products_of_all_layouts_are_made_by_the_library(left, right, dtype):
         return [product.sum(), product, product.t() * 2.0]
 
     found, wanted, source = both(function, weights)
-    assert "q_gemm(" in source.partition("real density")[2]
+    assert "q_gemm(" in source.partition("double density")[2]
     agree(found, wanted)
 
 
@@ -66,7 +66,7 @@ def test_stacks_of_products():
     found, wanted, source = both(
         lambda a, b: [(a @ b).sum(), a @ b], [numbers(3, 40, 50), numbers(3, 50, 60)]
     )
-    assert "q_gemm(" in source.partition("real density")[2]
+    assert "q_gemm(" in source.partition("double density")[2]
     agree(found, wanted)
 
 

@@ -1,0 +1,14 @@
+/* What the loops of an emitted function ask of the compiler. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
+/* What follows a sum, a sign say, must not be drawn into its loop: gcc then gives up vectors. */
+#if defined(__GNUC__)
+#define SETTLED(x) __asm__("" : "+r"(x));
+#else
+#define SETTLED(x)
+#endif
