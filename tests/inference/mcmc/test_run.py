@@ -169,7 +169,7 @@ def test_float32_runs_in_float32(tier):
 
 
 def test_native_chains_in_float32_keep_the_digits_of_a_long_sum():
-    """Added up in float32 the density of 300,000 rows would be a hundred ulps of 0.008 off."""
+    """Of 300,000 terms; added up in float32 they were 0.14 off, in double 0.001."""
     target = _single(300_000)
     result = run(target, tier="native", num_warmup=60, num_samples=40)
     assert result.tier == "native"

@@ -17,7 +17,6 @@ from quivers_nb.inference.native import (
     toolchain,
 )
 from quivers_nb.inference.native.emit import header
-from quivers_nb.inference.native.program import Refusal
 
 DIM = 5
 SCALES = torch.tensor([0.1, 1.0, 3.0, 10.0, 0.5], dtype=torch.float64)
@@ -262,10 +261,17 @@ def test_a_density_with_nan_regions_is_sampled_where_it_is_finite(compiled):
     assert abs(draws.mean() - 2.0) < 0.15
 
 
-def test_single_precision_is_left_to_other_tiers(compiled):
-    single = compiled(lambda q: -(q * q).sum(), torch.zeros(2))
-    with pytest.raises(Refusal, match="float64"):
-        NativeChains(single, _settings(), np.zeros((1, 2)), 1, [0])
+def test_chains_of_a_density_in_single_precision_keep_their_state_in_double(compiled):
+    single = compiled(lambda q: -0.5 * (q * q).sum(), torch.zeros(2))
+    chains = NativeChains(single, _settings(500), np.zeros((4, 2)), 1, [0, 1, 2, 3])
+    assert chains.advance(4500, 500)
+    draws = _positions(chains)
+    assert (draws != draws.astype(np.float32)).any()
+    assert abs(draws.std() - 1.0) < 0.05
+    for number in range(4):
+        rows = chains.draws(number)
+        density = -0.5 * (rows.position.astype(np.float32).astype(float) ** 2).sum(-1)
+        np.testing.assert_allclose(rows.stats["log_density"], density, rtol=1e-6, atol=1e-7)
 
 
 def test_kernels_that_the_driver_lacks_are_named():
