@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from quivers_nb.inference.native.function import REAL, NativeFunction, compile_g
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.toolchain import compiler
 from quivers_nb.inference.vi.flatten import FlatStep, flattened
+from quivers_nb.inference.vi.nearby import agree_nearby, all_finite
 from quivers_nb.inference.vi.traced import (
     Loss,
     eager_step,
@@ -35,9 +35,6 @@ from quivers_nb.inference.vi.traced import (
 
 NATIVE_STEPS = 1000  # fewer do not pay for compiling
 NATIVE_SIZE = 20_000  # more numbers are moved faster by torch's matrix products
-# Relative jitters of the weights at which a compiled loss is compared with the eager one.
-CHECK_SPREADS = (0.3, 1.0, 0.1)
-CHECK_SECONDS = 0.005
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to the largest entry
 
 
@@ -207,24 +204,9 @@ def _compiled(
 def agrees_nearby(fit: CompiledFit, loss: Loss) -> bool:
     """Whether the compiled loss is the eager one at weights and noise around the present ones.
 
-    At `CHECK_SPREADS` in turn, as many as `CHECK_SECONDS` allow and one at least; a point where the
-    eager loss is not finite says nothing. Weights are left as they were, the generator is not.
+    A point where the eager loss is not finite says nothing. The generator is moved.
     """
-    began, jitter = perf_counter(), torch.Generator().manual_seed(0)
-    starts = [parameter.detach().clone() for parameter in fit.fitted]
-    try:
-        for points, spread in enumerate(CHECK_SPREADS, start=1):
-            for parameter, start in zip(fit.fitted, starts, strict=True):
-                noise = torch.randn(start.shape, generator=jitter, dtype=start.dtype)
-                parameter.detach().copy_(start + spread * (1.0 + start.abs()) * noise)
-            if not _agrees_here(fit, loss):
-                return False
-            if (perf_counter() - began) * (points + 1) / points > CHECK_SECONDS:
-                break  # one more would take longer
-    finally:
-        for parameter, start in zip(fit.fitted, starts, strict=True):
-            parameter.detach().copy_(start)
-    return True
+    return agree_nearby(fit.fitted, lambda: _agrees_here(fit, loss))
 
 
 def _agrees_here(fit: CompiledFit, loss: Loss) -> bool:
@@ -236,8 +218,7 @@ def _agrees_here(fit: CompiledFit, loss: Loss) -> bool:
     restore_generator(fit.generator, before)
     noise = fit.step.draw(fit.generator, fit.function.dtype)
     dense = [g.detach() for g in gradients if g is not None]
-    finite = all(bool(part.isfinite().all()) for part in (value, *dense))
-    return not finite or fit.agrees(noise, value.detach(), dense)
+    return not all_finite((value, *dense)) or fit.agrees(noise, value.detach(), dense)
 
 
 def unlike_adam(optim: torch.optim.Optimizer) -> str:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from quivers_nb.inference.graph import Graph
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.step import compile_step
+from quivers_nb.inference.vi.nearby import agree_nearby, all_finite
 from quivers_nb.inference.vi.traced import TracedLoss, close, generator_state, restore_generator
 
 # Steps on data of one shape, which have then taken as long as compiling is about to save: it costs
@@ -43,16 +44,24 @@ def native_step(
     except Refusal as refusal:
         return traced, str(refusal)
     before = generator_state(generator)
-    try:
+
+    def agree() -> bool:
+        """At the present weights; where the replayed step is not finite, only the draws count."""
+        state = generator_state(generator)
         wanted = traced.run(*traced.inputs, *data)
         after = generator_state(generator)
-        restore_generator(generator, before)
+        restore_generator(generator, state)
         found = run(*traced.inputs, *data)
         same = torch.equal(generator_state(generator), after)
+        return same and (not all_finite(wanted) or all(map(close, found, wanted)))
+
+    try:
+        same, near = agree(), agree_nearby(traced.fitted, agree)
     finally:
         restore_generator(generator, before)
-    if not same or not all(map(close, found, wanted)):
-        return traced, "the compiled step differs from the replayed one"
+    if not same or not near:
+        where = " away from the present weights" if same else ""
+        return traced, f"the compiled step differs from the replayed one{where}"
     return replace(traced, run=run, native=True), ""
 
 
