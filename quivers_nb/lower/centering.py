@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from quivers_nb.inference.centering import Centerings, Located
+from quivers_nb.inference.centering import Centerings, Located, Place
 from quivers_nb.inference.layout import Layout
 from quivers_nb.lower.answers import Answer, Answerer, SiteKey
 from quivers_nb.lower.dists import Dist, Simple
@@ -32,15 +32,20 @@ LOCATED: Mapping[str, tuple[str | None, str]] = {
 }
 
 
-def location_and_scale(dist: Dist) -> tuple[Tensor, Tensor] | None:
-    """Both, broadcasting to ``(*s, *lead, *own)``; None if ``dist`` has not got them."""
+def place_of(dist: Dist) -> Place | None:
+    """Location and scale, broadcasting to ``(*s, *lead, *own)``; None if ``dist`` has not got them.
+
+    Those of a normal vector are rows of its mean and its factor ``(*s, *lead, k, k)``.
+    """
+    if type(dist) is Simple and dist.family.name == "MultivariateNormal" and not dist.own_event:
+        return Place(*dist.params, vector=True)
     if type(dist) is not Simple or dist.family.name not in LOCATED:
         return None
     named = dict(zip((p.name for p in dist.family.parameters), dist.params, strict=False))
     where, width = LOCATED[dist.family.name]
     if where is None:
-        return named[width].log(), torch.ones_like(named[width])
-    return named[where], named[width]
+        return Place(named[width].log(), torch.ones_like(named[width]))
+    return Place(named[where], named[width])
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,12 @@ class Recentred:
         centering = self.centerings.get(site.path)
         if centering is None:
             return None
-        found = location_and_scale(dist)
-        assert found is not None, site.path  # `located` offered it
-        u = centering.value(self.pieces[site.path], *found)
+        place = place_of(dist)
+        assert place is not None, site.path  # `located` offered it
+        u = centering.value(self.pieces[site.path], place)
         value, log_det = dist.constrain(u)
         own = tuple(range(-len(dist.event), 0))
-        moved = centering.log_det(found[1])
+        moved = centering.log_det(place)
         moved = moved.sum(own) if own else moved
         return Answer(value, dist.log_prob(value) + log_det + moved, free=True)
 
@@ -85,7 +90,7 @@ class Locating:
 
     def _note(self, site: SiteKey, dist: Dist, value: Tensor) -> None:
         coordinate = next((c for c in self.layout if c.name == site.path), None)
-        place = None if site.steps else location_and_scale(dist)
+        place = None if site.steps else place_of(dist)
         if coordinate is None or coordinate.standard_normal or place is None:
             return
-        self.found[site.path] = Located(dist.unconstrain(value), *place)
+        self.found[site.path] = Located(dist.unconstrain(value), place)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from quivers_nb.inference.centering import Centerings, Located
+from quivers_nb.inference.centering import Centerings
 from quivers_nb.inference.layout import Layout
 from quivers_nb.lower.answers import Answer, Answerer, Given, SiteKey
-from quivers_nb.lower.centering import location_and_scale
+from quivers_nb.lower.centering import place_of
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.timeline import Gathered
 
@@ -61,10 +61,10 @@ class Pinned:
 
     def _coordinate(self, site: SiteKey, dist: Dist, value: Tensor) -> Tensor:
         u = dist.unconstrain(value.to(dist_dtype(value)))
-        centering, place = self.centerings.get(site.path), location_and_scale(dist)
+        centering, place = self.centerings.get(site.path), place_of(dist)
         if centering is None or place is None:
             return u
-        return centering.coordinate(Located(u, *place))
+        return centering.coordinate(u, place)
 
 
 def dist_dtype(value: Tensor) -> torch.dtype:

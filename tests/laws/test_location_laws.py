@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from quivers_nb.lower.centering import LOCATED, location_and_scale
+from quivers_nb.lower.centering import LOCATED, place_of
 from quivers_nb.lower.dists import simple
 from quivers_nb.spaces.families import FAMILIES
+from quivers_nb.spaces.support import REAL
 
 NOISE = torch.tensor([-2.0, -0.5, 0.0, 0.3, 1.7], dtype=torch.float64)
 
@@ -22,9 +23,9 @@ def noise_density(name: str, given: dict[str, float], rest: float, *, off: float
         for p in FAMILIES[name].parameters
     ]
     dist = simple(name, params, ())
-    place = location_and_scale(dist)
+    place = place_of(dist)
     assert place is not None
-    loc, scale = place
+    loc, scale = place.loc, place.scale
     value, log_det = dist.constrain(loc + off + scale * NOISE)
     return dist.log_prob(value) + log_det + scale.log()
 
@@ -36,7 +37,7 @@ def two(name: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("name", LOCATED)
-def test_the_noise_is_free_of_location_and_scale(name: str) -> None:
+def test_the_noise_is_free_of_place_of(name: str) -> None:
     one, other = (noise_density(name, given, 3.0) for given in two(name))
     torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
@@ -58,6 +59,17 @@ def test_a_family_that_is_not_one_would_be_seen() -> None:
     assert (one - other).abs().max() > 0.1
 
 
+def test_every_family_with_a_location_and_a_scale_on_the_line_is_in_the_table() -> None:
+    numbers = [f for f in FAMILIES.values() if f.support == REAL and not f.event_rank]
+    wanted = {
+        family.name
+        for family in numbers
+        if {p.name for p in family.parameters if not p.rank} >= {"loc", "scale"}
+    }
+    assert len(wanted) >= 5
+    assert wanted <= set(LOCATED)
+
+
 def test_others_have_none() -> None:
     one = torch.ones((), dtype=torch.float64)
-    assert location_and_scale(simple("Gamma", (one, one), ())) is None
+    assert place_of(simple("Gamma", (one, one), ())) is None

@@ -40,17 +40,36 @@ program nested : N -> N
     return tau
 export nested
 """
-PROGRAMS = {"effects": EFFECTS, "nested": NESTED}
-DATA = {"g": torch.tensor([0, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3])}
+SLOPES = """object N : FinSet 12
+object G : FinSet 4
+object K : FinSet 2
+data design : N -> Real 2
+program slopes : N -> N
+    sample mu : K <- Normal(0.0, 2.0)
+    sample tau <- LogNormal(0.0, 0.7)
+    sample C : CholeskyFactor 2 <- LKJCholesky(2.0)
+    let L = tau * C
+    sample b : G <- MultivariateNormal(mu, L)
+    let of_group = b[g]
+    let m = dot(of_group, design)
+    observe y : N <- Normal(m, 1.0)
+    return mu
+export slopes
+"""
+PROGRAMS = {"effects": EFFECTS, "nested": NESTED, "slopes": SLOPES}
+GROUPS = {"g": torch.tensor([0, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3])}
+DESIGN = {"design": torch.stack([torch.ones(12), torch.linspace(-1.0, 1.0, 12)], 1)}
+RANKED = {"slopes": ("mu", "tau", "b")}  # the entries of C that are 0 or 1 have no rank
 RUN = MCMC(NUTSKernel(target_accept=0.9), 150, 2 * DRAWS, num_chains=1, recenter=True)
 ALPHA = alpha("recentred calibration", 2 * len(PROGRAMS))
 
 
 def ranked(name: str, simulations: int) -> Any:
-    model = loads(PROGRAMS[name]).morphism
+    data = GROUPS | (DESIGN if name == "slopes" else {})
     return calibrate(
-        model, None, RUN, num_simulations=simulations, num_draws=DRAWS, data=DATA, seed=1
-    )
+        loads(PROGRAMS[name]).morphism, None, RUN, num_simulations=simulations, num_draws=DRAWS,
+        data=data, sites=RANKED.get(name), seed=1,
+    )  # fmt: skip
 
 
 class Forgetful(centering.Recentred):
@@ -60,9 +79,9 @@ class Forgetful(centering.Recentred):
         found = super().answer(site, dist, stack)
         if found is None:
             return None
-        place = centering.location_and_scale(dist)
+        place = centering.place_of(dist)
         assert place is not None
-        return replace(found, term=found.term - self.centerings[site.path].log_det(place[1]))
+        return replace(found, term=found.term - self.centerings[site.path].log_det(place))
 
 
 @pytest.mark.stats
@@ -88,7 +107,7 @@ def test_recentred_runs_are_calibrated(name: str) -> None:
 
 def test_coordinates_were_changed_at_all() -> None:
     model = loads(EFFECTS).morphism
-    data = {**DATA, "y": torch.zeros(12)}
+    data = {**GROUPS, "y": torch.zeros(12)}
     (found,) = replace(RUN, seed=0).run(model, None, data).centering.values()
     assert isinstance(found, torch.Tensor)
     assert float(found.min()) < 1.0

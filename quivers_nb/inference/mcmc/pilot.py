@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.centering import Centering, Centerings, Located, Recenterable, suited
+from quivers_nb.inference.centering import (
+    Centering,
+    Centerings,
+    Located,
+    Place,
+    Recenterable,
+    suited,
+)
 from quivers_nb.inference.mcmc.engine import Attentive, Progress, Watch
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.mcmc.starts import RADIUS, Start
@@ -117,13 +124,8 @@ def _movable(source: Recenterable, target: Target) -> dict[str, Centering]:
     return {
         name: Centering.whole(shapes[name], target.dtype, q.device)
         for name, at in source.located(q).items()
-        if _varies(at.loc, at.value) or _varies(at.scale, at.value)
+        if at.place.varies(at.value.shape)
     }
-
-
-def _varies(x: Tensor, value: Tensor) -> bool:  # value: (2, *shape)
-    here, there = x.expand(value.shape)
-    return not torch.equal(here, there)
 
 
 def _untouched(centerings: Centerings) -> bool:
@@ -142,7 +144,8 @@ def _chosen(target: Target, q: Tensor, ends: Tensor) -> tuple[dict[str, Centerin
     moved = both.clone()
     for coordinate in target.layout:
         if coordinate.name in chosen:
-            u = chosen[coordinate.name].coordinate(located[coordinate.name])
+            at = located[coordinate.name]
+            u = chosen[coordinate.name].coordinate(at.value, at.place)
             moved[:, coordinate.start : coordinate.stop] = u.reshape(len(both), -1)
     return chosen, moved
 
@@ -155,15 +158,17 @@ def _located(target: Target, q: Tensor) -> dict[str, Located]:  # (n, dim)
     whole = {}
     for name in source.centerings:
         parts = [each[name] for each in found]
+        places = [part.place.over(part.value.shape) for part in parts]
+        loc, scale = (torch.cat([getattr(p, x) for p in places]) for x in ("loc", "scale"))
         value = torch.cat([part.value for part in parts])
-        loc = torch.cat([part.loc.expand(part.value.shape) for part in parts])
-        scale = torch.cat([part.scale.expand(part.value.shape) for part in parts])
-        whole[name] = Located(value, loc, scale)
+        whole[name] = Located(value, Place(loc, scale, places[0].vector))
     return whole
 
 
 def _rows(at: Located, count: int) -> Located:
-    return Located(at.value[:count], at.loc[:count], at.scale[:count])
+    place = at.place
+    first = Place(place.loc[:count], place.scale[:count], place.vector)
+    return Located(at.value[:count], first)
 
 
 def _seed(seed: int, number: int) -> int:

@@ -15,7 +15,7 @@ from quivers_nb import fit_nuts
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.inference import MCMC, MCMCResult, NUTSKernel, bayesian_lift_parameters
-from quivers_nb.inference.centering import Centering, Located, suited
+from quivers_nb.inference.centering import Centering, Located, Place, suited
 from quivers_nb.inference.gradient import difference_at, eager
 from quivers_nb.inference.mcmc import pilot
 from quivers_nb.inference.mcmc.engine import TIERS
@@ -36,6 +36,7 @@ export schools
 RATED = {"y": SCHOOLS_Y, "se": SCHOOLS_SIGMA}
 # A site of every kind: on a line, positive, in the unit interval, by scale alone, below another.
 MANY = """object G : FinSet 3
+object K : FinSet 2
 program many : G -> G
     sample mu <- Normal(0.0, 1.0)
     sample tau <- LogNormal(0.0, 0.5)
@@ -45,12 +46,16 @@ program many : G -> G
     sample p : G <- LogitNormal(mu, tau)
     sample s : G <- HalfCauchy(tau)
     sample w : G <- LogNormal(a, s)
-    let m = t + w * p
+    sample C : CholeskyFactor 2 <- LKJCholesky(2.0)
+    let means = factor k : K in mu
+    let L = tau * C
+    sample v : G <- MultivariateNormal(means, L)
+    let m = t + w * p + sum(v)
     observe y : G <- Normal(m, 1.0)
     return mu
 export many
 """
-MOVABLE = {"a", "t", "p", "s", "w"}
+MOVABLE = {"a", "t", "p", "s", "w", "v"}
 Y = {"y": torch.tensor([0.3, -1.0, 2.0])}
 # Four chains; two of them are enough for what is not about speed.
 RECENTRED = MCMC(NUTSKernel(), 300, 300, seed=0, recenter=True)
@@ -70,7 +75,9 @@ def centerings(target, seed=0):
     rng = torch.Generator().manual_seed(seed)
     shapes = {c.name: c.shape for c in target.layout if c.name in MOVABLE}
     draw = lambda shape: torch.rand(shape, dtype=F64, generator=rng)  # noqa: E731
-    return {name: Centering(draw(shape), draw(shape)) for name, shape in shapes.items()}
+    found = {name: Centering(draw(shape), draw(shape)) for name, shape in shapes.items()}
+    whole = torch.tensor([[1.0], [0.0], [0.0]], dtype=F64).expand(shapes["v"])
+    return {**found, "v": Centering(found["v"].loc, whole)}  # a vector is centred or not
 
 
 def points(target, count, seed=1):
@@ -117,10 +124,13 @@ def test_coordinates_and_values_are_inverse():
 
 
 def test_centred_is_the_value_and_non_centred_the_noise():
-    at = Located(*(torch.tensor([x], dtype=F64) for x in (3.0, 1.0, 4.0)))
-    ends = {share: torch.full((1,), share, dtype=F64) for share in (0.0, 1.0)}
-    assert Centering(ends[1.0], ends[1.0]).coordinate(at) == 3.0
-    assert Centering(ends[0.0], ends[0.0]).coordinate(at) == 0.5
+    three, place = _one(3.0), Place(_one(1.0), _one(4.0))
+    assert Centering(_one(1.0), _one(1.0)).coordinate(three, place) == 3.0
+    assert Centering(_one(0.0), _one(0.0)).coordinate(three, place) == 0.5
+
+
+def _one(number):
+    return torch.tensor([number], dtype=F64)
 
 
 def test_sites_with_fixed_parameters_and_the_parents_of_others_do_not_move():
@@ -145,7 +155,7 @@ def test_every_tier_has_the_same_density(brief):
 
 def drawn(values, loc, log_scale):
     """What `suited` chooses for one element of given draws."""
-    found = suited(Located(values[:, None], loc[:, None], log_scale.exp()[:, None]))
+    found = suited(Located(values[:, None], Place(loc[:, None], log_scale.exp()[:, None])))
     return float(found.loc[0]), float(found.scale[0])
 
 
@@ -183,7 +193,8 @@ def test_draws_that_are_not_finite_change_nothing():
 
 def worth(result) -> float:
     """Effective draws of the worst site, per gradient of pilot, warm-up and sampling."""
-    return min(float(size.min()) for size in result.ess.values()) / result.gradients
+    sizes = [size for name, size in result.ess.items() if name != "r"]  # r has constant entries
+    return min(float(size.min()) for size in sizes) / result.gradients
 
 
 FUNNEL = """object N : FinSet 9
@@ -197,14 +208,44 @@ export funnel
 """
 
 
+SLOPES = """object G : FinSet 20
+object N : FinSet 80
+object K : FinSet 2
+data design : N -> Real 2
+program slopes : N -> N
+    sample mu : K <- Normal(0.0, 5.0)
+    sample tau <- HalfNormal(1.0)
+    sample r : CholeskyFactor 2 <- LKJCholesky(2.0)
+    let L = tau * r
+    sample b : G <- MultivariateNormal(mu, L)
+    let of_group = b[g]
+    let m = dot(of_group, design)
+    observe y : N <- Normal(m, 1.0)
+    return mu
+export slopes
+"""
+
+
+def sloped():
+    """Four observations a group, whose effects differ little: weak data."""
+    rng = torch.Generator().manual_seed(2)
+    x, noise = torch.randn(2, 80, dtype=F64, generator=rng)
+    design = torch.stack([torch.ones_like(x), x], 1)
+    return {"g": torch.arange(80) % 20, "design": design, "y": 1.0 - 0.5 * x + noise}
+
+
 @pytest.mark.stats
-@pytest.mark.parametrize(("source", "data"), [(SCHOOLS, RATED), (FUNNEL, {"y": 0.0})])
+@pytest.mark.parametrize(
+    ("source", "data"),
+    [(SCHOOLS, RATED), (FUNNEL, {"y": 0.0}), (SLOPES, sloped())],
+    ids=["schools", "funnel", "slopes"],
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_funnels_are_drawn_from_as_they_are_written(source, data, seed):
     again = replace(RECENTRED, num_warmup=1000, num_samples=1000, seed=seed)
     result = again.run(model(source), None, data)
     plain = replace(again, recenter=False).run(model(source), None, data)
-    assert max(float(r.max()) for r in result.r_hat.values()) < 1.01
+    assert max(float(r.max()) for name, r in result.r_hat.items() if name != "r") < 1.01
     assert int(result.divergence_counts.sum()) <= 0.1 * max(int(plain.divergence_counts.sum()), 50)
     assert worth(result) > 5.0 * worth(plain)
 
