@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.inference.mcmc.finding import Finding
-from quivers_nb.inference.mcmc.geometry import centering, gathered
+from quivers_nb.inference.mcmc.geometry import centering, gathered, way_out
 from quivers_nb.inference.mcmc.switching import label_switching
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _divergences(result: "MCMCResult") -> Finding | None:
     return Finding(
         "divergences",
         f"{count} of {total} transitions diverged: parts of the posterior were not reached{where}",
-        "Raise target_accept (0.95, 0.99), or write scales and effects non-centred",
+        f"Raise target_accept (0.95, 0.99), or write scales and effects non-centred{way_out(result)}",
     )
 
 
@@ -97,7 +97,8 @@ def _energy(result: "MCMCResult") -> Finding | None:
         "low-bfmi",
         f"the energy of chains {low} changes too little from one transition to the next (fraction "
         f"of missing information {least:.2f}, below {BFMI}): the tails are out of reach",
-        "Write scales and effects non-centred, or give scales a prior that does not reach zero",
+        "Write scales and effects non-centred, or give scales a prior that does not reach zero"
+        f"{way_out(result)}",
     )
 
 

@@ -71,8 +71,7 @@ def centering(result: "MCMCResult") -> Finding | None:
     if r > 0:
         advice = (
             f"Write `{effect}` non-centred: draw a standard normal over the plate, and make "
-            f"`{effect}` of it in a let, location plus `{scale}` times the draw; or leave it as it "
-            "is and run with recenter=True"
+            f"`{effect}` of it in a let, location plus `{scale}` times the draw{way_out(result)}"
         )
     else:
         advice = (
@@ -80,6 +79,13 @@ def centering(result: "MCMCResult") -> Finding | None:
             f"scale instead of multiplying `{effect}` by it"
         )
     return Finding("centering", fact, advice)
+
+
+def way_out(result: "MCMCResult") -> str:
+    """That a run of a model, whose effects are as they are written, can recentre them itself."""
+    if result.origin is None or result.centering:
+        return ""
+    return "; or run with recenter=True, which leaves the program as it is"
 
 
 def _in_trouble(result: "MCMCResult") -> bool:

@@ -360,6 +360,17 @@ def test_the_result_says_it_and_is_saved(tmp_path):
     assert pickle.loads(pickle.dumps(result.centering)).keys() == {"theta"}
 
 
+def test_findings_propose_it_where_it_can_help():
+    plain = replace(SMALL, recenter=False, num_samples=200).run(model(), None, RATED)
+    advice = {f.name: f.advice for f in plain.warnings}
+    assert "run with recenter=True" in advice["divergences"]
+    assert "run with recenter=True" in advice["centering"]
+    done = replace(plain, centering={"theta": torch.zeros(8)})
+    assert "centering" not in {f.name for f in done.warnings}
+    assert all("recenter" not in f.advice for f in done.warnings)
+    assert all("recenter" not in f.advice for f in replace(plain, origin=None).warnings)
+
+
 # --- fits
 
 
