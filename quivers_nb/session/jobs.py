@@ -92,6 +92,8 @@ class NutsJob:
 
     def work(self, control: Control) -> MCMCResult:
         chosen = self.selection
+        if self.mcmc.recenter:
+            control.note("a pilot run chooses the coordinates of effects first")
         with _torch_threads(self.threads):
             result = self.mcmc.run(
                 self.model,

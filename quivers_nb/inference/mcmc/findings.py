@@ -84,7 +84,8 @@ def _divergences(result: "MCMCResult") -> Finding | None:
     return Finding(
         "divergences",
         f"{count} of {total} transitions diverged: parts of the posterior were not reached{where}",
-        f"Raise target_accept (0.95, 0.99), or write scales and effects non-centred{way_out(result)}",
+        "Raise target_accept (0.95, 0.99), or write scales and effects non-centred"
+        f"{way_out(result)}",
     )
 
 

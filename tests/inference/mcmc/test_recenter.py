@@ -361,7 +361,7 @@ def test_the_result_says_it_and_is_saved(tmp_path):
 
 
 def test_findings_propose_it_where_it_can_help():
-    plain = replace(SMALL, recenter=False, num_samples=200).run(model(), None, RATED)
+    plain = replace(RECENTRED, recenter=False, num_samples=1000).run(model(), None, RATED)
     advice = {f.name: f.advice for f in plain.warnings}
     assert "run with recenter=True" in advice["divergences"]
     assert "run with recenter=True" in advice["centering"]
@@ -381,6 +381,7 @@ def test_a_fit_makes_these_draws_and_shows_them_on_its_way():
     run = fit_nuts(model(), None, RATED, block=True, **OPTIONS)
     assert same(run.result, SMALL.run(model(), None, RATED))
     torch.testing.assert_close(run.partial["theta"], run.result.samples["theta"])
+    assert any("pilot" in event.note for event in run.events)
 
 
 class After:
