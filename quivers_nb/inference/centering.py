@@ -85,7 +85,7 @@ class Centering:
         rest = value - place.loc
         if place.vector:
             factor = self._factor(place).expand((*rest.shape, rest.shape[-1]))
-            apart = torch.linalg.solve_triangular(factor, rest.unsqueeze(-1), upper=False)
+            apart: Tensor = torch.linalg.solve_triangular(factor, rest.unsqueeze(-1), upper=False)
             return self.loc * place.loc + apart.squeeze(-1)
         return self.loc * place.loc + rest * (-self.log_det(place)).exp()
 

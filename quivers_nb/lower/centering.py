@@ -38,7 +38,8 @@ def place_of(dist: Dist) -> Place | None:
     Those of a normal vector are rows of its mean and its factor ``(*s, *lead, k, k)``.
     """
     if type(dist) is Simple and dist.family.name == "MultivariateNormal" and not dist.own_event:
-        return Place(*dist.params, vector=True)
+        loc, factor = dist.params
+        return Place(loc, factor, vector=True)
     if type(dist) is not Simple or dist.family.name not in LOCATED:
         return None
     named = dict(zip((p.name for p in dist.family.parameters), dist.params, strict=False))
