@@ -14,6 +14,17 @@ from quivers_nb.inference.mcmc.store import available_memory
 _SHARE = 0.8  # of the available memory that results may take
 
 
+def draws_of_guide(
+    guide: Any, x: Tensor | None, count: int, generator: Generator | None
+) -> dict[str, Tensor]:  # site -> (count, *value_shape)
+    """All at once, or one by one of a guide that has but `rsample`."""
+    if hasattr(guide, "draws"):
+        drawn: dict[str, Tensor] = guide.draws(x, count, generator=generator)
+        return drawn
+    several = [guide.rsample(x, generator=generator) for _ in range(count)]
+    return {name: torch.stack([one[name] for one in several]) for name in several[0]}
+
+
 def draws_of(
     x: Tensor | None, posterior: Any, num_draws: int | None, generator: Generator | None
 ) -> tuple[dict[str, Tensor], tuple[int, int]]:
@@ -34,8 +45,7 @@ def draws_of(
             raise UserError(
                 f"num_draws={num_draws}: a guide has no fixed number of draws, say how many"
             )
-        several = [posterior.rsample(x, generator=generator) for _ in range(num_draws)]
-        draws = {name: torch.stack([one[name] for one in several]) for name in several[0]}
+        draws = draws_of_guide(posterior, x, num_draws, generator)
     else:
         draws = {name: torch.as_tensor(value) for name, value in posterior.items()}
     counts = {len(value) for value in draws.values()}

@@ -26,6 +26,7 @@ from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import diagnose
+from quivers_nb.inference.blocks import draws_of_guide
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.lift import LiftedModel
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
@@ -294,10 +295,7 @@ class _Simulation:
             found: Mapping[str, Any] = {k: v.flatten(0, 1) for k, v in samples.items()}
         elif hasattr(posterior, "rsample"):
             with torch.no_grad():
-                several = [
-                    posterior.rsample(self.x, generator=generator) for _ in range(self.num_draws)
-                ]
-            found = {name: torch.stack([one[name] for one in several]) for name in several[0]}
+                found = draws_of_guide(posterior, self.x, self.num_draws, generator)
         else:
             found = posterior
         out = {}

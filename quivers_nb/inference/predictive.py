@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.blocks import draws_of_guide
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
@@ -57,13 +58,12 @@ class Predictive:
         """Draws of every declared site, ``(num_samples, *value_shape)``.
 
         ``observations`` are host data and sites to clamp; leave out what is to be predicted.
-        Draws of a posterior run through a model at once, those of a guide one by one.
+        All draws run through a model of a program at once.
         """
         simulate = getattr(self.model, "simulate", None)
-        if self.guide is None and simulate is not None:
-            draws = {name: draws[self._places()] for name, draws in (self.draws or {}).items()}
+        if simulate is not None:
             found: dict[str, Tensor] = simulate(
-                x, self.num_samples, draws, observations, generator=self.generator
+                x, self.num_samples, self._all(x), observations, generator=self.generator
             )
             return found
         collected: dict[str, list[Tensor]] = {}
@@ -78,6 +78,12 @@ class Predictive:
         """Which draws are taken: evenly spaced."""
         total = len(next(iter((self.draws or {}).values())))
         return torch.arange(self.num_samples) * total // self.num_samples
+
+    def _all(self, x: Tensor | None) -> Mapping[str, Tensor]:
+        """Latents of every run, ``(num_samples, *value_shape)``."""
+        if self.guide is None:
+            return {name: draws[self._places()] for name, draws in (self.draws or {}).items()}
+        return draws_of_guide(self.guide, x, self.num_samples, self.generator)
 
     def _latents(self, x: Tensor | None, number: int) -> Mapping[str, Tensor]:
         if self.guide is not None:

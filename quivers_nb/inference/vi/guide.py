@@ -241,6 +241,18 @@ class GuideModule(nn.Module):
             values[latent.name] = self.constrained(latent, unconstrained[latent.name], values)
         return values
 
+    def draws(
+        self, x: Tensor | None, count: int, *, generator: Generator | None = None
+    ) -> dict[str, Tensor]:
+        """As many draws of every covered site at once, each ``(count, *value_shape)``."""
+        unconstrained, _ = self.sample(self.front(x), (count,), generator)
+        values: dict[str, Tensor] = {}
+        for latent in self.covered.latents:
+            u = unconstrained[latent.name]
+            bounds = {name: _widened(value, u.ndim) for name, value in values.items()}
+            values[latent.name] = self.constrained(latent, u, bounds)
+        return values
+
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
         """Log density of constrained values per row; sites without rows count in every row."""
         front = self.front(x)
@@ -294,6 +306,12 @@ def _flat(layout: Layout, stack: Shape, values: Mapping[str, Tensor]) -> Tensor:
     """Values of sites in their places: ``(*s, dim)``."""
     pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+
+
+def _widened(value: Tensor, rank: int) -> Tensor:  # (n, *own) -> (n, 1, ..., *own)
+    """A draw's value with as many axes as ``rank``, so that own axes align from the right."""
+    missing = max(0, rank - value.ndim)
+    return value.reshape((value.shape[0], *(1,) * missing, *value.shape[1:]))
 
 
 class Sums:

@@ -88,6 +88,17 @@ def test_draws_have_the_shapes_and_supports_of_their_sites(name):
     assert ahead["y"].shape == (3, ROWS)
 
 
+@pytest.mark.parametrize("name", GUIDES)
+def test_many_draws_at_once_are_those_of_the_flat_vector(name):
+    _, target, guide = hand(name)
+    q, _ = guide.draw(target.layout, (4,), torch.Generator().manual_seed(1))
+    found = guide.draws(X, 4, generator=torch.Generator().manual_seed(1))
+    wanted = target.constrain(q)
+    assert set(found) == {"m", "s", "z"}
+    for site, value in found.items():
+        torch.testing.assert_close(value, wanted[site].reshape(value.shape))
+
+
 @pytest.mark.parametrize("name", DENSITIES)
 @pytest.mark.parametrize("sites", [(1, 0), (0, 1)], ids=["shared", "row"])
 def test_the_density_of_one_coordinate_integrates_to_one(name, sites):

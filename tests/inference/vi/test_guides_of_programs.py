@@ -5,7 +5,14 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
-from quivers_nb.inference import ELBO, SVI, AutoMultivariateNormal, AutoNormalGuide, Predictive
+from quivers_nb.inference import (
+    ELBO,
+    SVI,
+    AutoMultivariateNormal,
+    AutoNormalGuide,
+    Predictive,
+    log_likelihood,
+)
 
 BOUNDS = """object Topic : FinSet 3
 object Doc : FinSet 4
@@ -99,6 +106,31 @@ def test_bounds_are_literals_or_earlier_sites():
         sites = guide.rsample(None)
         assert 0.0 < sites["part"] < sites["top"] < 2.0
         torch.testing.assert_close(sites["theta"].sum(-1), torch.ones(4))
+
+
+def test_draws_of_a_guide_have_the_names_of_their_plates():
+    model = loads(SCHOOLS).morphism
+    data = {"se": torch.ones(8), "y": torch.arange(8.0)}
+    guide = AutoNormalGuide(model, {"y"})
+    found = log_likelihood(model, None, data, guide, num_draws=20).to_arviz().posterior["theta"]
+    assert found.dims == ("chain", "draw", "School")
+    assert found.shape == (1, 20, 8)
+
+
+PLATED = BOUNDS.replace("sample part <- ", "sample parts : Doc <- ").replace(
+    "Normal(part, 1.0)", "Normal(parts[doc], 1.0)"
+)
+
+
+@pytest.mark.parametrize("source", [BOUNDS, PLATED], ids=["scalar", "plate"])
+def test_bounds_go_with_their_draw(source):
+    guide = AutoNormalGuide(loads(source).morphism, {"word", "y"}, init_scale=2.0)
+    sites = guide.draws(None, 200, generator=torch.Generator().manual_seed(0))
+    inner = sites["part" if source is BOUNDS else "parts"].reshape(200, -1)
+    assert inner.shape[1] == (1 if source is BOUNDS else 4)
+    assert bool((inner < sites["top"][:, None]).all())
+    assert not bool((inner < sites["top"].flip(0)[:, None]).all())  # of another draw
+    torch.testing.assert_close(sites["theta"].sum(-1), torch.ones(200, 4))
 
 
 def test_the_bound_of_the_fit_is_that_of_the_guide_s_own_density():

@@ -156,6 +156,14 @@ class AmortizedNormalGuide(AutoNormalGuide):
             return self.at(x).rsample(x, generator=generator)
         return super().rsample(x, generator=generator)
 
+    def draws(
+        self, x: Tensor | None, count: int, *, generator: Generator | None = None
+    ) -> dict[str, Tensor]:
+        """As many draws of every covered site at once, each ``(count, *value_shape)``."""
+        if self.features is None:
+            return self.at(x).draws(x, count, generator=generator)
+        return super().draws(x, count, generator=generator)
+
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
         """Log density of constrained values per row; sites without rows count in every row."""
         if self.features is None:
