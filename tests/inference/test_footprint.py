@@ -56,6 +56,25 @@ def test_compiling_drawing_and_nuts_import_no_compiler_of_torch(name):
     assert used - plain == set()
 
 
+def test_a_run_imports_no_library_besides_numpy_and_torch():
+    """No notebook, no plots, no tables, no parser: what a run from a script waits for is ours."""
+    look = """
+import json, sys
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+    found = []
+    for program in ("import torch, numpy.random", RUN.format(name="eight", warmup=5, draws=5)):
+        done = subprocess.run(
+            [sys.executable, "-c", program + look],
+            capture_output=True, text=True, timeout=300, check=True,
+        )  # fmt: skip
+        found.append(set(json.loads(done.stdout.splitlines()[-1])))
+    plain, used = found
+    libraries = used - plain - sys.stdlib_module_names
+    ours = {"benchmarks", "quivers_nb"}
+    assert {name for name in libraries if not name.startswith("_sysconfigdata")} == ours
+
+
 @pytest.mark.slow
 def test_a_run_of_the_varying_slopes_model_stays_within_its_memory():
     """4 chains of 1000 + 1000 draws of 176 coordinates, interpreter and torch included."""
