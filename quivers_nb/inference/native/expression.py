@@ -177,6 +177,10 @@ class Algebra:
         """``op``: and, or, not."""
         return self.node(op, (self.cast(a, "bool") for a in args), "bool")
 
+    def low_bits(self, a: Expression, size: int) -> Expression:
+        """``a`` modulo ``size``, a power of two; ``a`` is not negative."""
+        return self.node("and", (a, self.integer(size - 1)), "int")
+
     def where(self, test: Expression, a: Expression, b: Expression) -> Expression:
         a, b = self.common(a, b)
         if test.op == "literal":

@@ -4,6 +4,8 @@ Indices that do not depend on the variables become data; negative ones are wrapp
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from math import prod
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from torch import Tensor
 
 from quivers_nb.inference.graph import Node, Ref
 from quivers_nb.inference.native import value as v
-from quivers_nb.inference.native.lowering import Lowering, rule
+from quivers_nb.inference.native.expression import Algebra
+from quivers_nb.inference.native.lowering import GREATEST_SCATTERED_COST, Lowering, rule
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.value import (
     Dense,
@@ -24,6 +27,10 @@ from quivers_nb.inference.native.value import (
     Strided,
     Value,
 )
+
+LANES = 4  # a power of two: an addition into memory takes that long to be seen by the next
+SPREAD = 2  # rows per sum and lane from which lanes are worth their own sums
+CROWDED = 0.25  # share of neighbours in one place: rows that are sorted by group, or few groups
 
 Place = Callable[[Index], Index]  # index of the result -> index of the source
 
@@ -114,14 +121,50 @@ def gathered(work: Lowering, source: Dense, shape: Shape, place: Place) -> Dense
     return Lazy(shape, ready.kind, lambda index: ready.at(work.algebra, place(index)))
 
 
-def _added(base: Value, source: Dense, place: Place) -> Padded:
+def _added(
+    work: Lowering, base: Value, source: Dense, place: Place, *, crowded: bool = False
+) -> Value:
     """``base`` with ``source`` added at ``place``."""
-    piece = Piece(source, place, scattered=True)
+    if crowded and prod(source.shape) >= SPREAD * LANES * prod(base.shape):
+        piece = Piece(_in_lanes(work, source, base.shape, place), lambda index: index)
+    else:
+        piece = Piece(source, place, scattered=True)
     if isinstance(base, Padded):
         return Padded(base.shape, (*base.pieces, piece))
     if isinstance(base, Fill) and base.is_number(0.0):
-        return Padded(base.shape, (piece,))
+        return Padded(base.shape, (piece,)) if piece.scattered else piece.value
     return Padded(base.shape, (Piece(base, lambda index: index), piece))
+
+
+def _in_lanes(work: Lowering, source: Dense, shape: Shape, place: Place) -> Dense:
+    """``source`` added into zeros of ``shape`` at ``place``, in lanes that are then summed.
+
+    Where rows are sorted by group each addition would wait for the one before; now it waits for
+    the last of its own lane.
+    """
+    x: Algebra = work.algebra
+    if work.cost(source) > GREATEST_SCATTERED_COST:
+        source = work.keep(source)
+    lanes = work.row_memory((*shape, LANES))
+    extent, index = v.iteration(x, source.shape)
+    lane = x.low_bits(x.variable(len(extent) - 1), LANES)
+    work.emit(extent, lanes, (*place(index), lane), source.at(x, index), "add", in_order=True)
+    parts = [work.seen(lanes, v.selected(lanes.shape, len(shape), k)) for k in range(LANES)]
+    return work.pointwise(shape, "real", lambda *each: reduce(x.add, each), *parts)
+
+
+def _crowded(work: Lowering, indices: Sequence[Ref | None], shape: Shape) -> bool:
+    """Whether elements of ``shape``, with known places, often go where the one before went."""
+    tensors = [None if index is None else work.tensor(index) for index in indices]
+    known = [t for t in tensors if t is not None and t.dtype is not torch.bool]
+    if len(known) < len(tensors) or not v.loop_order(shape):
+        return False
+    inner = v.loop_order(shape)[-1]
+    if torch.broadcast_tensors(*known)[0].shape != shape or shape[inner] < 2:
+        return False
+    wide = torch.stack(torch.broadcast_tensors(*known))
+    same = (wide.diff(dim=inner + 1) == 0).all(0)
+    return float(same.double().mean()) > CROWDED
 
 
 def _replaced(work: Lowering, base: Dense, source: Dense, place: Place) -> Strided:
@@ -148,7 +191,8 @@ def _index_put(work: Lowering, node: Node) -> Value:
     shape, place = indexed(work, base.shape, node.args[1])
     source = work.broadcast(work.value(node.args[2]), shape)
     if len(node.args) > 3 and node.args[3]:
-        return _added(base, source, place)
+        crowded = len(node.args[1]) == len(base.shape) and _crowded(work, node.args[1], shape)
+        return _added(work, base, source, place, crowded=crowded)
     return _replaced(work, work.value(node.args[0]), source, place)
 
 
@@ -178,7 +222,9 @@ def _index_add(work: Lowering, node: Node) -> Value:
         raise Refusal(f"{node.op} with a factor has no native form")
     base = work.raw(node.args[0])
     _, place = _along(work, base.shape, node.args[1] % len(base.shape), node.args[2])
-    return _added(base, work.value(node.args[3]), place)
+    source = work.value(node.args[3])
+    crowded = len(base.shape) == 1 and _crowded(work, [node.args[2]], source.shape)
+    return _added(work, base, source, place, crowded=crowded)
 
 
 @rule("embedding")
@@ -197,7 +243,7 @@ def _embedding_backward(work: Lowering, node: Node) -> Value:
     shape = (count, source.shape[-1])
     _, place = indexed(work, shape, [index])
     zeros = Fill(shape, "real", work.algebra.number(0.0))
-    return _added(zeros, source, place)
+    return _added(work, zeros, source, place)
 
 
 # --- one place per element of the index (gather, scatter) ---
@@ -235,7 +281,7 @@ def _front(work: Lowering, source: Dense, shape: Shape) -> Dense:
 def _scatter_add(work: Lowering, node: Node) -> Value:
     base = work.raw(node.args[0])
     shape, place = _per_element(work, base.shape, _axis(node, base), node.args[2])
-    return _added(base, _front(work, work.value(node.args[3]), shape), place)
+    return _added(work, base, _front(work, work.value(node.args[3]), shape), place)
 
 
 @rule("scatter.src", "scatter.value")
