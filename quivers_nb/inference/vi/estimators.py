@@ -35,6 +35,11 @@ class Problem:
         generator: Generator | None,
     ) -> "Problem":
         rows = prod(target.batch_shape)
+        if not rows:
+            raise UserError(
+                f"the data have no rows (batch shape {tuple(target.batch_shape)}), so there is no "
+                "loss per row: give at least one, and leave empty minibatches out"
+            )
         total = total_rows if total_rows is not None and target.batch_shape else rows
         if total != rows and _made_for_rows(guide):
             raise UserError(

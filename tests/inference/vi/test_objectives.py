@@ -358,6 +358,10 @@ def test_traced_steps_are_the_eager_ones(name):
             lambda: ELBO().loss(TARGET, AutoNormalGuide(MODEL, {"y"}, rows=ROWS), total_rows=9),
             "the rows of its data, 4, which cannot stand for 9",
         ),
+        (
+            lambda: ELBO().loss(MODEL.target(X[:0], {"y": Y[:0]}), GUIDE),
+            r"no rows \(batch shape \(0,\)\)",
+        ),
         (lambda: IWAE(2, per_row=True).loss(TARGET, GUIDE), r"\['a'\] is common to the rows"),
     ],
 )
