@@ -14,13 +14,20 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.programs import IRT, LDA
 from quivers_nb.dsl import loads
 from tests.support.operations import Counter
 
 
-def operations(source: str, x: Any, values: dict[str, Any], stack: tuple[int, ...] = ()) -> int:
+def operations(
+    source: str,
+    x: Any,
+    values: dict[str, Any],
+    stack: tuple[int, ...] = (),
+    sizes: dict[str, int] | None = None,
+) -> int:
     """Of the density at a stack of points of everything not given, and its gradient."""
-    model = loads(source).morphism.double()
+    model = loads(source, sizes=sizes).morphism.double()
     target = model.target(x, values, dtype=torch.float64)
     q = torch.full((*stack, target.layout.dim), 0.1, dtype=torch.float64, requires_grad=True)
     wanted = [p for p in (q, *model.parameters()) if p.numel()]
@@ -174,36 +181,13 @@ export p
 
 
 def topics(classes: int, rows: int, documents: int, words: int) -> int:
-    source = f"""\
-object Doc : FinSet {documents}
-object Topic : FinSet {classes}
-object Word : FinSet {words}
-object Token : FinSet {rows}
-program p : Token -> Token
-    sample theta : Doc <- Dirichlet(0.5) [over=Topic]
-    sample phi : Topic <- Dirichlet(0.1) [over=Word]
-    let shares = theta[doc]
-    marginalize z : Token <- Categorical(shares)
-        observe w : Token <- Categorical(phi[z])
-    return phi
-export p
-"""
-    return operations(source, None, {"w": whole(rows), "doc": whole(rows)})
+    sizes = {"n_docs": documents, "n_topics": classes, "n_words": words, "n_tokens": rows}
+    return operations(LDA, None, {"w": whole(rows), "doc_of": whole(rows)}, sizes=sizes)
 
 
 def answers(persons: int, items: int) -> int:
-    source = f"""\
-object P : FinSet {persons}
-object I : FinSet {items}
-program p : P -> P
-    sample theta : P <- Normal(0.0, 1.0)
-    sample a : I <- LogNormal(0.0, 0.5)
-    let eta = factor i : P, j : I in a[j] * theta[i]
-    observe y : P * I <- BernoulliLogit(eta)
-    return theta
-export p
-"""
-    return operations(source, None, {"y": zeros(persons, items)})
+    sizes = {"n_persons": persons, "n_items": items}
+    return operations(IRT, None, {"y": zeros(persons, items)}, sizes=sizes)
 
 
 def row_classes(classes: int, rows: int) -> int:
