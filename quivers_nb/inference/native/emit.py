@@ -126,6 +126,10 @@ class _Block:
 
     def _written(self, node: Expression) -> str:
         args = [self.names[id(a)] for a in node.args]
+        if node.op == "mul" and node.kind == "real":
+            # 0 x is NaN where x is not finite; gcc 12.2 takes it for 0 if it sees the 0.
+            zeros = [a.op == "literal" and a.detail == 0 for a in node.args]
+            args = ["zero" if zero else text for zero, text in zip(zeros, args, strict=True)]
         if node.op in _FORMS:
             return _FORMS[node.op].format(*args, type=_C_TYPE[node.kind])
         if node.op == "literal":
@@ -312,7 +316,7 @@ class _Printer:
 
     def declare(self, scratch: Sequence[Buffer]) -> tuple[list[str], int]:
         """Local names for everything the statements mention."""
-        lines = ["const real *restrict k = data[0];"]
+        lines = ["const real *restrict k = data[0];", "real zero = 0;", "SETTLED(zero)"]
         given = (*self.program.data, *self.program.arguments)
         for number, buffer in enumerate(given, start=1):
             ctype = _DATA_TYPE[buffer.kind]

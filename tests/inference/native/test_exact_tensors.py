@@ -1,0 +1,210 @@
+"""Every operation on several numbers, at shapes and values where they go wrong, against torch.
+
+Together with `test_exact_functions` these cases use every rule of the registry: a new operation
+without a case fails. Sums and products are added up in another order than torch's, so distances are
+in ulps of the greatest number of a result.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quivers_nb.inference.native.lowering import RULES
+from tests.inference.native.exact import Both, edges, spacing
+from tests.inference.native.test_exact_functions import CASES as FUNCTIONS
+
+F64, F32 = torch.float64, torch.float32
+INF, NAN = math.inf, math.nan
+aten = torch.ops.aten
+PLACES = torch.tensor([3, 0, -1, 3, 3])
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def pairs() -> tuple[Tensor, Tensor]:
+    """Every pair of these numbers, ties and zeros of both kinds of argument included."""
+    x = torch.tensor([0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e300, 1e-300, INF, -INF, NAN], dtype=F64)
+    return x[:, None].expand(11, 11).reshape(-1), x.expand(11, 11).reshape(-1)
+
+
+ROWS = torch.stack([
+    draw(7), torch.full((7,), 2.0, dtype=F64), torch.full((7,), -INF, dtype=F64),
+    torch.tensor([1.0, -INF, 3.0, 3.0, -2.0, 0.0, 3.0], dtype=F64),
+    torch.tensor([1.0, INF, 3.0, 3.0, -2.0, 0.0, 3.0], dtype=F64),
+    torch.tensor([1.0, 2.0, NAN, 9.0, NAN, 0.0, 3.0], dtype=F64),
+    torch.tensor([1000.0, 1000.25, 999.0, 0.0, 1e-8, -1e3, 700.0], dtype=F64),
+])  # fmt: skip
+
+
+def _coded(like: Tensor, *masks: Tensor) -> Tensor:
+    return sum((mask.to(like.dtype) * 2.0**k for k, mask in enumerate(masks)), 0.0 * like.detach())
+
+
+BINARY = {
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "rsub": torch.rsub,
+    "maximum": torch.maximum, "minimum": torch.minimum, "max of two": torch.max,
+    "min of two": torch.min, "atan2": torch.atan2, "hypot": torch.hypot, "pow": torch.pow,
+    "xlogy": torch.xlogy, "xlog1py": torch.special.xlog1py, "logaddexp": torch.logaddexp,
+    "lerp": lambda a, b: torch.lerp(a, b, 0.7),
+    "lerp far": lambda a, b: torch.lerp(a, b, 0.2),
+    "addcmul": lambda a, b: torch.addcmul(a, a, b, value=0.5),
+    "addcdiv": lambda a, b: torch.addcdiv(a, a, b, value=0.5),
+    "scaled sum": lambda a, b: torch.add(a, b, alpha=2.5),
+    "where": lambda a, b: torch.where(a > b, a.detach(), b.exp()),
+    "comparisons": lambda a, b: _coded(a, a < b, a <= b, a > b, a >= b, a == b, a != b),
+    "logic": lambda a, b: _coded(
+        a, torch.logical_and(a > 0, b > 0), torch.logical_or(a > 0, b > 0),
+        torch.logical_xor(a > 0, b > 0), torch.logical_not(a > 0),
+        (a > 0) & (b > 0), (a > 0) | (b > 0), ~(a > 0),
+    ),
+    "masked_fill": lambda a, b: a.masked_fill(b > 0, 0.25),
+    "clamp by tensors": lambda a, b: a.clamp(min=b),
+}  # fmt: skip
+OF_ROWS = {
+    "softmax": lambda a: a.softmax(-1), "log_softmax": lambda a: a.log_softmax(-1),
+    "safe_softmax": lambda a: aten._safe_softmax(a, -1),
+    "logsumexp": lambda a: a.logsumexp(-1), "amax": lambda a: a.amax(-1),
+    "amin": lambda a: a.amin(-1), "max and place": lambda a: a.max(-1).values,
+    "min and place": lambda a: a.min(-1).values, "greatest": lambda a: a.max() * 1.0,
+    "least": lambda a: a.min() * 1.0, "sum": lambda a: a.sum(-1), "mean": lambda a: a.mean(-1),
+    "prod": lambda a: a.detach().prod(-1), "cumsum": lambda a: a.cumsum(-1),
+    "cumprod": lambda a: a.detach().cumprod(-1),
+    "logcumsumexp": lambda a: a.detach().logcumsumexp(-1),
+    "places": lambda a: (a.max(-1).indices + 10 * a.min(-1).indices).to(a.dtype),
+    "lengths": lambda a: a[:2].norm(dim=-1) + torch.linalg.vector_norm(a[:2], dim=-1),
+    "norm of all": lambda a: aten.norm.Scalar(a[:2], 2) * 1.0,
+    "var and std": lambda a: a.var(-1) + a.std(-1),
+}  # fmt: skip
+TABLE = {
+    "zero times": lambda a: 0.0 * (a.detach() / 0.0) + (a > 0).to(a.dtype),
+    "views": lambda a: (
+        a[1:, 1:].t().reshape(-1).view(4, 3).unsqueeze(1).squeeze(1).flip(0).contiguous()
+        + a[:, ::2].sum() + a[:4, :3].clone() + a.diagonal()[:3] + a.select(1, 2)[:4, None]
+        + a[:1, :1].expand(4, 3)
+        + a.permute(1, 0)[:4, :3] + torch.transpose(a, 0, 1)[:4, :3]
+    ),
+    "unsafe view": lambda a: aten._unsafe_view(a * 1.5, [5, 4]) * 2.0,
+    "a view of a copy": lambda a: a.t().contiguous().view(4, 5) + a.reshape(4, 5).to(a.dtype),
+    "pieces": lambda a: torch.cat([
+        *a.split(3, 1), torch.stack(a.unbind(1), 1)[:, :1], torch.stack([a[:, 0], a[:, 1]], 1),
+        *a.split_with_sizes([1, 3], 1), a.roll(2, 1), a.roll(-3), a.repeat(1, 2),
+    ], 1),
+    "padding": lambda a: F.pad(a, (1, 2, 0, 1)) + F.pad(a, (1, 2, 0, 1), value=3.5),
+    "triangles": lambda a: a.tril(-1) + a.triu(1),
+    "diagonals": lambda a: torch.diag_embed(a, 1)[..., :4, :4] + a.unfold(1, 2, 1).sum(-1).sum(),
+    "fill and copy": lambda a: (
+        torch.empty_like(a).copy_(a) + (a * 1.0).fill_(2.5) + a * (a * 1.0).fill_(a[0, 0].detach())
+    ),
+    "gathers": lambda a: (
+        a[PLACES] + a.index_select(0, PLACES % 5) + a.gather(0, (PLACES % 5)[:, None].expand(5, 4))
+    ),
+    "embedding": lambda a: F.embedding(PLACES % 5, a),
+    "sums at duplicates": lambda a: (
+        torch.zeros(6, 4, dtype=a.dtype).index_add(0, PLACES % 6, a)
+        + torch.zeros(6, 4, dtype=a.dtype).scatter_add(0, (PLACES % 6)[:, None].expand(5, 4), a)
+        + torch.zeros(6, 4, dtype=a.dtype).index_put((PLACES,), a, accumulate=True)
+        + aten._unsafe_index_put(torch.zeros(6, 4, dtype=a.dtype), [PLACES], a, True)
+    ),
+    "written places": lambda a: (
+        torch.zeros(6, 4, dtype=a.dtype).scatter(0, torch.tensor([[3, 0, 1, 2]]), a[:1])
+        + (torch.ones(6, 4, dtype=a.dtype) * a[0]).scatter(0, torch.tensor([[3, 0, 1, 2]]), 7.0)
+    ),
+    "layer norm": lambda a: F.layer_norm(a, [4], a[0], a[1]),
+    "gates": lambda a: F.glu(a) * F.glu(a, 1),
+    "products": lambda a: (
+        a @ a[:4] + (a @ a[0])[:, None] + torch.dot(a[0], a[1]) + torch.vdot(a[0], a[1])
+        + torch.addmm(a, a, a[:4], beta=0.5, alpha=2.0) + torch.addmv(a[:, 0], a, a[1])[:, None]
+        + torch.bmm(a[None], a[None, :4])[0] + torch.baddbmm(a[None], a[None], a[None, :4])[0]
+    ),
+    "factors": lambda a: torch.linalg.cholesky(
+        a[:4] @ a[:4].mT + 9.0 * torch.eye(4, dtype=a.dtype)
+    ),
+    "systems": lambda a: torch.linalg.solve_triangular(
+        a[:4].tril(-1) + 3.0 * torch.eye(4, dtype=a.dtype), a[:4], upper=False
+    ),
+    "nothing": lambda a: a[:, :0].sum() + a[:0].exp().sum(0) + torch.cat([a[:0], a]).sum(0),
+    "backwards called by name": lambda a: (
+        aten.diagonal_backward(a.detach()[0], [4, 4], 0, 0, 1)
+        + aten.embedding_dense_backward(a.detach(), PLACES % 4, 4, -1, False)
+        + aten.unfold_backward(a.detach()[:4, :, None], [4, 4], 1, 1, 1)
+        + aten.clamp_max.default(a.detach()[:4], 0.3) + aten.clamp_min.default(a.detach()[:4], 0.1)
+    ),
+    "lifted": lambda a: aten.lift_fresh_copy(a * 2.0),
+}  # fmt: skip
+SHAPES = [
+    ((), ()), ((0,), (1,)), ((1,), (7,)), ((31,), (1,)), ((3, 1), (1, 5)), ((2, 1, 4), (3, 1)),
+          ((1000,), (1000,)), ((4, 250), (250,))]  # fmt: skip
+
+
+def _apart(found: Tensor, wanted: Tensor, *, whole: bool) -> float:
+    """The greatest distance in ulps, of each number or of the greatest; NaN and infinity alike."""
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    if bool((same | (found.isfinite() & wanted.isfinite())).logical_not().any()):
+        return INF
+    size = wanted.nan_to_num(0.0, 0.0, 0.0).abs()
+    unit = spacing(size.max().expand_as(size) if whole and size.numel() else size).double()
+    apart = torch.where(same, 0.0, (found.double() - wanted.double()).abs() / unit)
+    return float(apart.max()) if apart.numel() else 0.0
+
+
+def _check(both: Both, *arguments: Tensor, bound: float, whole: bool = True) -> None:
+    for what, _, ours, theirs, _ in both.compare(*arguments):
+        assert _apart(ours, theirs, whole=whole) <= bound, (what, ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["double", "single"])
+@pytest.mark.parametrize("name", BINARY)
+def test_a_function_of_two_numbers_is_torchs_for_every_pair(name, dtype):
+    a, b = (part.to(dtype) for part in pairs())
+    _check(Both([BINARY[name]], [a.shape, b.shape]), a, b, bound=5.0, whole=False)
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_functions_of_two_numbers_broadcast_at_every_length(shapes):
+    functions = [torch.add, torch.mul, torch.div, torch.maximum, torch.logaddexp, torch.where]
+    functions[-1] = lambda a, b: torch.where(a > b, a * b, b.exp())
+    _check(Both(functions, shapes), *(draw(*s, seed=k) for k, s in enumerate(shapes)), bound=8.0)
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["double", "single"])
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_a_reduction_is_torchs_for_rows_with_ties_infinities_and_nan(name, dtype):
+    rows = ROWS if name not in ("lengths", "norm of all", "var and std") else ROWS[:1]
+    # Of log_softmax torch takes the maximum and the logarithm away at once: 1000 loses digits.
+    bound = 100.0 if name == "log_softmax" else 12.0
+    for row in rows.to(dtype):
+        twice = row.expand(2, 7).contiguous()
+        _check(Both([OF_ROWS[name]], [(2, 7)]), twice, bound=bound)
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["double", "single"])
+@pytest.mark.parametrize("name", TABLE)
+def test_an_operation_on_a_table_is_torchs(name, dtype):
+    _check(Both([TABLE[name]], [(5, 4)]), draw(5, 4).to(dtype), bound=30.0)
+
+
+def _used(function: object, *arguments: Tensor) -> set[str]:
+    both = Both([function], [a.shape for a in arguments])
+    found = set()
+    for node in both.graph(torch.cat([a.reshape(-1) for a in arguments])).nodes:
+        name, overload = node.op._schema.name, node.op._schema.overload_name or "default"
+        found.add(next((key for key in (f"{name}.{overload}", name) if key in RULES), name))
+    return found
+
+
+# torch takes these apart before they can be recorded.
+TAKEN_APART = {"aten::max.other", "aten::min.other", "aten::reshape", "aten::special_ndtr"}
+
+
+def test_every_rule_has_a_case():
+    x = edges(F64)
+    used = set().union(*(_used(case.function, x) for case in FUNCTIONS.values()))
+    used |= set().union(*(_used(f, *pairs()) for f in BINARY.values()))
+    used |= set().union(*(_used(f, ROWS[:2]) for f in OF_ROWS.values()))
+    used |= set().union(*(_used(f, draw(5, 4)) for f in TABLE.values()))
+    assert set(RULES) - used == TAKEN_APART
