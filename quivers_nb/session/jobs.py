@@ -154,6 +154,7 @@ class SviJob:
         fitted = dict(_named(self.model, self.guide))
         if self.kept is not None:
             self.kept.restore(svi, fitted)
+            svi.stay_replayed()
         good = {name: p.detach().clone() for name, p in fitted.items()}
 
         def progress(_steps: int, loss: float) -> bool:

@@ -91,9 +91,9 @@ def nuts_alone():
 
 
 @pytest.fixture(scope="module")
-def svi_alone():
-    model = HandModel(True)
-    return ended(fit_svi(model, X, DATA, **SVI_LONG)).result
+def svi_alone(tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "fit.qvr"
+    return ended(fit_svi(HandModel(True), X, DATA, checkpoint=path, **SVI_LONG)).result
 
 
 def check_nuts(tmp_path, alone, tier, after):
@@ -185,6 +185,24 @@ def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, options):
     run = ended(fit_svi(HandModel(True), X, DATA, checkpoint=path, **options))
     assert torch.equal(run.result.losses, alone.losses)
     assert same(run.result.params, alone.params)
+
+
+@pytest.mark.parametrize("options", [{"minibatch": 3}, {"scheduler": Cosine(60)}], ids=str)
+def test_a_fit_with_a_checkpoint_compiles_no_single_step(tmp_path, monkeypatch, options):
+    compiled = []
+
+    def native_step(traced, *_):
+        compiled.append(traced)
+        return traced, "not now"
+
+    for module in ("svi", "streamed"):
+        monkeypatch.setattr(f"quivers_nb.inference.vi.{module}.native_step", native_step)
+    monkeypatch.setattr("quivers_nb.inference.vi.svi.COMPILE_AT", 20)
+    options = {"steps": 60, "seed": 3, **options}
+    ended(fit_svi(HandModel(True), X, DATA, checkpoint=tmp_path / "fit.qvr", **options))
+    assert not compiled
+    ended(fit_svi(HandModel(True), X, DATA, **options))
+    assert len(compiled) == 1
 
 
 def test_a_finished_run_is_read_and_may_have_more_steps(tmp_path):

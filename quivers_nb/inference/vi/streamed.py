@@ -56,7 +56,7 @@ class Streams:
         self, opened: Open, weights: Weights, generator: Generator | None, compile_at: int | None
     ) -> None:
         self._open, self._weights, self._generator = opened, weights, generator
-        self._compile_at = compile_at  # steps; None: never
+        self.compile_at = compile_at  # steps; None: never
         self._streams: dict[Signature, _Stream] = {}
         self._last: _Stream | None = None
 
@@ -115,7 +115,7 @@ class Streams:
 
     def _replayed(self, stream: _Stream, data: Mapping[str, Tensor]) -> Tensor | None:
         assert stream.traced is not None
-        if stream.steps == self._compile_at:
+        if stream.steps == self.compile_at:
             given = list(data.values())
             stream.traced, stream.replay_reason = native_step(stream.traced, self._generator, given)
         before = generator_state(self._generator) if _looked_at(stream.steps) else None

@@ -96,6 +96,11 @@ class SVI:
         fused.use_fused(optim)
         self.scheduler = _scheduler(scheduler, optim)
 
+    def stay_replayed(self) -> None:
+        """Compile no single step: one that a fit is gone on with would be compiled later than it
+        was, and the last digits would not be those of an uninterrupted fit."""
+        self._compile_at = self._streams.compile_at = None
+
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
         """One gradient step on these data; the loss before it, per row.
 
