@@ -2,8 +2,8 @@
 
 What is read back takes the way that new numbers take, so a log, a result and a live view know no
 difference. Law (``tests/session/test_checkpoint.py``): a run that was killed and is gone on with
-gives what an uninterrupted one gives, bit for bit. A fit with a checkpoint compiles no single steps,
-so the last digits of a long fit without one may be others.
+gives what an uninterrupted one gives, bit for bit. A fit with a checkpoint compiles no single
+steps, so the last digits of a long fit without one may be others.
 """
 
 import json

@@ -195,8 +195,8 @@ def test_a_fit_with_a_checkpoint_compiles_no_single_step(tmp_path, monkeypatch, 
         compiled.append(traced)
         return traced, "not now"
 
-    for module in ("svi", "streamed"):
-        monkeypatch.setattr(f"quivers_nb.inference.vi.{module}.native_step", native_step)
+    for user in ("svi", "streamed"):
+        monkeypatch.setattr(f"quivers_nb.inference.vi.{user}.native_step", native_step)
     monkeypatch.setattr("quivers_nb.inference.vi.svi.COMPILE_AT", 20)
     options = {"steps": 60, "seed": 3, **options}
     ended(fit_svi(HandModel(True), X, DATA, checkpoint=tmp_path / "fit.qvr", **options))
