@@ -35,6 +35,7 @@ from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.pointwise import log_likelihood
 from quivers_nb.inference.ranks import Ranks, Sensitivity, ranks_of
 from quivers_nb.inference.vi.elbo import ELBO
+from quivers_nb.inference.vi.guide import placed
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.svi import SVI, Objective
 
@@ -294,8 +295,9 @@ class _Simulation:
         if isinstance(posterior, MCMCResult) or isinstance(samples, Samples):
             found: Mapping[str, Any] = {k: v.flatten(0, 1) for k, v in samples.items()}
         elif hasattr(posterior, "rsample"):
+            guide = placed(posterior, self.x, self.data)
             with torch.no_grad():
-                found = draws_of_guide(posterior, self.x, self.num_draws, generator)
+                found = draws_of_guide(guide, self.x, self.num_draws, generator)
         else:
             found = posterior
         out = {}

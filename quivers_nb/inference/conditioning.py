@@ -14,6 +14,7 @@ from quivers_nb.inference.model import (
     Model,
     OpenTarget,
     ParameterSite,
+    Supports,
     Values,
 )
 from quivers_nb.inference.origin import Origin, origin_of
@@ -75,6 +76,16 @@ class ConditionedModel:
     def declared_latents(self, observed_names: Collection[str]) -> tuple[DeclaredLatent, ...]:
         """The model's, without the sites that the data give."""
         return self.model.declared_latents({*observed_names, *self.data})
+
+    def supports(
+        self,
+        x: Tensor | None,
+        observations: Values | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Supports:
+        """The model's, at the data and ``observations`` together."""
+        return self.model.supports(x, self._with_data(observations), dtype=dtype)
 
     def batch_shape(self, x: Tensor | None) -> tuple[int, ...]:
         return self.model.batch_shape(x)

@@ -19,6 +19,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.inference.blocks import draws_of, flattened, in_blocks, refuse_too_large
 from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.vi.guide import placed
 
 _BLOCK = 1 << 20  # probabilities that are computed at once
 
@@ -83,7 +84,7 @@ def infer_discrete(
     if posterior is None:
         draws, front = _no_draws(target)
     else:
-        draws, front = draws_of(x, posterior, num_draws, generator)
+        draws, front = draws_of(x, placed(posterior, x, obs), num_draws, generator)
     flat = flattened(draws, front)
     fresh = generator is not None or hasattr(posterior, "rsample")
 

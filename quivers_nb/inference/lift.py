@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from quivers_nb.diagnostics.errors import InternalError, UserError
 from quivers_nb.inference.centering import Centerings, Located
 from quivers_nb.inference.layout import Coordinate, Layout
+from quivers_nb.inference.lifted_supports import LiftedSupports
 from quivers_nb.inference.model import (
     DeclaredLatent,
     Latents,
@@ -272,19 +273,39 @@ class LiftedModel:
             freeze_masks=freeze_masks,
         )  # fmt: skip
         storage = self.model.storage()
-        sites = self.model.parameter_sites()
-        names = site_names(sites)
-        keys = list(dict.fromkeys(site.key for site in sites))
-        slots, start = [], 0
-        for key in keys:
-            slots.append(Slot(key, start, tuple(storage[key].shape)))
-            start = slots[-1].start + slots[-1].size
-        coordinates = _weight_coordinates(sites, names, {slot.key: slot for slot in slots})
+        sites, slots = self.model.parameter_sites(), self._slots()
+        start = sum(slot.size for slot in slots)
+        by_key = {slot.key: slot for slot in slots}
+        coordinates = _weight_coordinates(sites, site_names(sites), by_key)
         moved = [replace(c, start=c.start + start) for c in inner.layout]
-        flat = [storage[key].detach().to(inner.dtype).flatten() for key in keys]
+        flat = [storage[slot.key].detach().to(inner.dtype).flatten() for slot in slots]
         weights = torch.cat(flat) if flat else torch.empty(0, dtype=inner.dtype)
         layout = Layout((*coordinates, *moved))
-        return LiftedTarget(inner, tuple(slots), layout, weights, self.prior_scale)
+        return LiftedTarget(inner, slots, layout, weights, self.prior_scale)
+
+    def _slots(self) -> tuple[Slot, ...]:
+        storage = self.model.storage()
+        slots, start = [], 0
+        for key in dict.fromkeys(site.key for site in self.model.parameter_sites()):
+            slots.append(Slot(key, start, tuple(storage[key].shape)))
+            start = slots[-1].start + slots[-1].size
+        return tuple(slots)
+
+    def supports(
+        self,
+        x: Tensor | None,
+        observations: Values | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> LiftedSupports:
+        """The model's, its weights among the values."""
+        names, slots = site_names(self.model.parameter_sites()), self._slots()
+
+        def weights(values: Mapping[str, Tensor], stack: tuple[int, ...]) -> dict[str, Tensor]:
+            flat = torch.cat([values[name].reshape((*stack, -1)) for name in names], -1)
+            return {slot.key: _piece(flat, slot) for slot in slots}
+
+        return LiftedSupports(self.model.supports(x, observations, dtype=dtype), weights)
 
     def trace(
         self,

@@ -1,7 +1,8 @@
-"""What inference asks of a model: three protocols, implemented by `quivers_nb.lower`.
+"""What inference asks of a model: four protocols, implemented by `quivers_nb.lower`.
 
     Model          a program that can be traced, scored and opened up as a target;
     OpenTarget     the model at a fixed input and observations, over a flat unconstrained vector;
+    Supports       the model at a fixed input, to say where the values of its sites lie;
     Parameterized  where the weights are, by path, so that they can be lifted or saved.
 
 Shapes. ``*s`` is the runtime stack (chains, particles), ``*b`` the batch of rows (R1). Nothing in
@@ -10,7 +11,7 @@ inference knows the language: a hand-written density only needs an `OpenTarget`.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Generator, Tensor, dtype
 from torch.nn import Parameter
@@ -102,22 +103,60 @@ class DeclaredLatent:
 
     ``unconstrained_shape`` and ``value_shape`` are own shapes: no batch axes. The first
     ``plate_rank`` own axes are those of a plate; ``row_wise`` sites are drawn once per row when
-    there are rows. A bound of ``support`` that is text names the value that bounds the site: an
-    earlier site, or something that only the model can compute. Sites with ``rows_expected`` False
-    are of a program that never reads its input: the usual run of it has no rows (R1). ``plate``
-    names the objects of the plate axes ("" without a name), ``meets`` the latents that stand in a
-    term of the density together with this one.
+    there are rows. ``support`` is None if only a run can say it, as where other values bound the
+    site (`Model.supports`). Sites with ``rows_expected`` False are of a program that never reads
+    its input: the usual run of it has no rows (R1). ``plate`` names the objects of the plate axes
+    ("" without a name), ``meets`` the latents that stand in a term of the density together with
+    this one.
     """
 
     name: str
     unconstrained_shape: tuple[int, ...]
     value_shape: tuple[int, ...]
-    support: Support
+    support: Support | None
     row_wise: bool
     plate_rank: int = 0
     rows_expected: bool = True
     plate: tuple[str, ...] = ()
     meets: frozenset[str] = frozenset()
+
+
+class Placed(NamedTuple):
+    """A site on its way into its support or out of it: ``(*s, *b, *own)``, ``(*s, *b, *plate)``."""
+
+    value: Tensor  # in the support, or unconstrained
+    log_det: Tensor  # log-Jacobian of the map into the support, there
+
+
+class Supports(Protocol):
+    """A model at one input and its data, to say where its sites lie (R12).
+
+    ``parameters`` replace the weights by storage key. Raises `UserError` if the bounds are made of
+    something that has no value.
+    """
+
+    def constrain(
+        self,
+        free: Mapping[str, Tensor],  # every declared latent, unconstrained, ``stack`` in front
+        names: Collection[str],
+        *,
+        stack: tuple[int, ...] = (),
+        parameters: Mapping[str, Tensor] | None = None,
+        generator: Generator | None = None,
+        fresh: bool = False,  # whether middles that the bounds are made of are drawn
+    ) -> dict[str, Placed]:
+        """The values of the sites in ``names``."""
+        ...
+
+    def unconstrain(
+        self,
+        values: Mapping[str, Tensor],  # of every declared latent
+        names: Collection[str],
+        *,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Placed]:
+        """The unconstrained values of the sites in ``names``."""
+        ...
 
 
 class Model(Parameterized, Protocol):
@@ -131,6 +170,12 @@ class Model(Parameterized, Protocol):
 
         A site whose size is not known before data are seen is an error naming it.
         """
+        ...
+
+    def supports(
+        self, x: Tensor | None, observations: Values | None = None, *, dtype: dtype | None = None
+    ) -> Supports:
+        """What knows the supports that `declared_latents` cannot say; no response is needed."""
         ...
 
     def batch_shape(self, x: Tensor | None) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from quivers_nb.inference.labels import Labels, labels_of
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.vi.guide import placed
 
 _BLOCK = 1 << 22  # elements of log density that are computed at once
 _UNASKED = 1 << 24  # elements, 128 MiB, up to which they are computed for ArviZ without a question
@@ -125,7 +126,7 @@ def log_likelihood(
             f"a {type(model).__name__} has no density per observation: its target needs a method "
             "`pointwise(values, stack)`, as in quivers_nb.lower.target"
         )
-    draws, front = draws_of(x, posterior, num_draws, generator)
+    draws, front = draws_of(x, placed(posterior, x, obs), num_draws, generator)
     flat = flattened(draws, front)
     fresh = generator is not None or hasattr(posterior, "rsample")
 

@@ -14,6 +14,7 @@ from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.vi.guide import placed
 
 
 @known_options
@@ -60,15 +61,16 @@ class Predictive:
         ``observations`` are host data and sites to clamp; leave out what is to be predicted.
         All draws run through a model of a program at once.
         """
+        guide = placed(self.guide, x, observations)
         simulate = getattr(self.model, "simulate", None)
         if simulate is not None:
             found: dict[str, Tensor] = simulate(
-                x, self.num_samples, self._all(x), observations, generator=self.generator
+                x, self.num_samples, self._all(guide, x), observations, generator=self.generator
             )
             return found
         collected: dict[str, list[Tensor]] = {}
         for number in range(self.num_samples):
-            given = {**self._latents(x, number), **by_name(observations)}
+            given = {**self._latents(guide, x, number), **by_name(observations)}
             run = self.model.trace(x, given, generator=self.generator)
             for name, site in run.sites.items():
                 collected.setdefault(name, []).append(torch.as_tensor(site.value))
@@ -79,15 +81,15 @@ class Predictive:
         total = len(next(iter((self.draws or {}).values())))
         return torch.arange(self.num_samples) * total // self.num_samples
 
-    def _all(self, x: Tensor | None) -> Mapping[str, Tensor]:
+    def _all(self, guide: Any, x: Tensor | None) -> Mapping[str, Tensor]:
         """Latents of every run, ``(num_samples, *value_shape)``."""
-        if self.guide is None:
+        if guide is None:
             return {name: draws[self._places()] for name, draws in (self.draws or {}).items()}
-        return draws_of_guide(self.guide, x, self.num_samples, self.generator)
+        return draws_of_guide(guide, x, self.num_samples, self.generator)
 
-    def _latents(self, x: Tensor | None, number: int) -> Mapping[str, Tensor]:
-        if self.guide is not None:
-            values: Mapping[str, Tensor] = self.guide.rsample(x, generator=self.generator)
+    def _latents(self, guide: Any, x: Tensor | None, number: int) -> Mapping[str, Tensor]:
+        if guide is not None:
+            values: Mapping[str, Tensor] = guide.rsample(x, generator=self.generator)
             return values
         if self.draws is None:
             return {}

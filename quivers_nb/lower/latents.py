@@ -1,7 +1,11 @@
-"""What a guide must know of a latent before any input: its shapes and where its values lie (R2)."""
+"""What a guide must know of a latent before any input: its shapes and where its values lie (R2).
 
-from collections.abc import Callable, Mapping, Sequence
+Where that is made of other values only a run can say it (`quivers_nb.lower.supports`).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 from quivers_nb.check import term as ir
 from quivers_nb.check.walk import last_parts
@@ -16,7 +20,7 @@ from quivers_nb.lower.parameters import KernelPlan
 from quivers_nb.lower.scope import axis_size
 from quivers_nb.spaces.families import FAMILIES
 from quivers_nb.spaces.family import Family
-from quivers_nb.spaces.space import Space, is_finite, width
+from quivers_nb.spaces.space import Space, is_finite
 from quivers_nb.spaces.support import (
     REAL,
     Above,
@@ -120,25 +124,27 @@ def _kernel_latent(
     """A latent drawn by kernels: of one, its own support; of several, one that all share."""
     kernels = _last_kernels(term)
     supports = {_kernel_support(kernel) for kernel in kernels}
-    event: tuple[int, ...] = () if is_finite(term.cod) else (width(term.cod),)
-    free, support = event, supports.pop() if len(supports) == 1 else REAL
-    if len(supports) > 1 or (len(kernels) > 1 and not isinstance(support, SCALAR)):
-        raise UserError(
-            f"the parts of `{name}` lie in different places, which a guide cannot follow: sample "
-            "each part in a step of its own, or use MCMC"
-        )
+    support = supports.pop() if len(supports) == 1 else None
+    events = [_kernel_events(kernel) for kernel in kernels]
     if len(kernels) == 1:
-        own, inner = KernelPlan(kernels[0], ()).events
-        event = own + inner
-        free = event
-        if not is_discrete(support) and not isinstance(support, SCALAR):
-            free = own + tuple(bijector_for(support).unconstrained_shape(inner))
-    if is_discrete(support):
-        support = REAL  # never asked for coordinates: given, summed or refused (R3)
+        ((free, event),) = events
+    else:  # side by side on one axis, as `lower.dists.Joint` has them
+        free, event = ((sum(map(prod, shapes)),) for shapes in zip(*events, strict=True))
+        support = support if isinstance(support, SCALAR) else None
     return DeclaredLatent(name, plate + free, plate + event, support, row_wise, len(plate))
 
 
 SCALAR = RealLine | Above | Below | Between
+
+
+def _kernel_events(kernel: ir.Morphism) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of one kernel: the shape of its unconstrained value, and of the value."""
+    plan = KernelPlan(kernel, ())
+    own, inner = plan.events
+    support = plan.family.support
+    if is_discrete(support) or isinstance(support, SCALAR):
+        return own + inner, own + inner
+    return own + tuple(bijector_for(support).unconstrained_shape(inner)), own + inner
 
 
 def _last_kernels(term: ir.Term) -> list[ir.Morphism]:
@@ -147,21 +153,21 @@ def _last_kernels(term: ir.Term) -> list[ir.Morphism]:
     return [kernel for part in last_parts(term) for kernel in _last_kernels(part)]
 
 
-def _kernel_support(kernel: ir.Morphism) -> Support:
-    """Where values of a kernel lie: bounds are those of its codomain, or made of its input.
-
-    What only the kernel knows has a name that no site can have: the model finds it in each run.
-    """
+def _kernel_support(kernel: ir.Morphism) -> Support | None:
+    """Where values of a kernel lie, if that is the same at every input."""
     support = KernelPlan(kernel, ()).family.support
-    ends = [getattr(support, end) for end in ("low", "high") if hasattr(support, end)]
-    if is_discrete(support) or not any(isinstance(end, str) for end in ends):
-        return support
     cod = kernel.cod
+    if is_discrete(support):
+        return REAL  # never asked for coordinates: given, summed or refused (R3)
     if kernel.family == "TruncatedNormal" and isinstance(cod, Space):
         return Between(float(cod.low or 0.0), float(cod.high or 0.0))
-    return _named_ends(
-        support, lambda end: f"the {end} of the {kernel.family} kernel {kernel.name}"
-    )
+    return _fixed(support)
+
+
+def _fixed(support: Support | None) -> Support | None:
+    """``support`` if its bounds are numbers."""
+    bounds = (getattr(support, end, None) for end in ("low", "high"))
+    return None if any(isinstance(bound, str) for bound in bounds) else support
 
 
 def _measure_latent(
@@ -173,46 +179,33 @@ def _measure_latent(
     plate: int,
 ) -> DeclaredLatent:
     """A latent drawn by a measure operator, whose interval the checker has found."""
-    if call.support is None:
-        raise UserError(
-            f"where `{name}` lies depends on more than one value, which a guide cannot follow: "
-            "bind each bound with one `let`, or use MCMC"
-        )
     info = next((v for v in compiled.program.variables if v.name == step.names[0]), None)
     event = event_of(step.space) or (() if info is None else info.event)
     free = event
     if isinstance(call.support, SimplexSupport):
         free = tuple(bijector_for(call.support, {}).unconstrained_shape(event))
     row_wise = step.plate is None
-    return DeclaredLatent(name, own + free, own + event, call.support, row_wise, plate)
+    support = _fixed(call.support)
+    return DeclaredLatent(name, own + free, own + event, support, row_wise, plate)
 
 
-def _located(support: Support, family: Family, args: Sequence[object]) -> Support:
-    """``support`` with its named bounds as the call gives them: numbers, or names of values."""
+def _located(support: Support, family: Family, args: Sequence[object]) -> Support | None:
+    """``support`` with the numbers that the call gives for its named bounds; None without them."""
 
-    def bound(given: str) -> Bound:
-        arg = named.get(given)
-        if isinstance(arg, ir.Literal):
-            return float(arg.value)
-        return arg.name if isinstance(arg, ir.Variable) else given
+    def end(bound: Bound) -> Bound:
+        arg = named.get(bound) if isinstance(bound, str) else None
+        return float(arg.value) if isinstance(arg, ir.Literal) else bound
 
     named = dict(zip((p.name for p in family.parameters), args, strict=False))
-    return _named_ends(support, bound)
-
-
-def _named_ends(support: Support, bound: Callable[[str], Bound]) -> Support:
-    """``support`` with each bound that is a parameter's name replaced."""
-
-    def end(given: Bound) -> Bound:
-        return bound(given) if isinstance(given, str) else given
-
-    if isinstance(support, Above):
-        return Above(end(support.low))
-    if isinstance(support, Below):
-        return Below(end(support.high))
-    if isinstance(support, Between):
-        return Between(end(support.low), end(support.high))
-    return support
+    match support:
+        case Above(low):
+            return _fixed(Above(end(low)))
+        case Below(high):
+            return _fixed(Below(end(high)))
+        case Between(low, high):
+            return _fixed(Between(end(low), end(high)))
+        case _:
+            return support
 
 
 def _own_axes(

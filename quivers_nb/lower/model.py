@@ -24,12 +24,11 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import DeclaredLatent, ParameterSite, Terms
 from quivers_nb.inference.origin import Origin
-from quivers_nb.inference.trace import Site, Trace
+from quivers_nb.inference.trace import Trace
 from quivers_nb.lower.activation import Activation, inner_mean, per_row, terms_of
 from quivers_nb.lower.answers import Answerer, FixedNoise, FreshNoise, Given, NoiseTable, Prior
 from quivers_nb.lower.compile import compile_program
 from quivers_nb.lower.data import (
-    Prepared,
     prepare,
     refuse_unknown,
     require_responses,
@@ -46,6 +45,7 @@ from quivers_nb.lower.numbers import float_bits
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 from quivers_nb.lower.storage import Storage
+from quivers_nb.lower.supports import Supports
 from quivers_nb.lower.target import Opened, open_target
 from quivers_nb.spaces.effect import Effect
 from quivers_nb.spaces.space import Object
@@ -316,6 +316,12 @@ class Model(nn.Module):
         known = names | self.observed_names
         return declared_latents(self.compiled, known, {**self.sizes, **self._late})
 
+    def supports(
+        self, x: Any, observations: Values | None = None, *, dtype: torch.dtype | None = None
+    ) -> Supports:
+        """What says where sites lie whose bounds are made of other values (R12), for guides."""
+        return Supports(self._activate(x, by_name(observations), dtype=dtype), self.storage())
+
     def sized(self, x: Any, observations: Values | None) -> "Model":
         """This model over the same weights, its late sizes those of the data."""
         other = copy(self)
@@ -392,6 +398,3 @@ class Model(nn.Module):
         program = self.program
         values = {label: act.plain(env[name], stack) for label, name in program.returns}
         return values if program.returns_tuple else next(iter(values.values()))
-
-
-__all__ = ["Model", "Prepared", "Site"]

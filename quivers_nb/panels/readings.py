@@ -27,7 +27,7 @@ from quivers_nb.check.term import Program, Term
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagrams.badges import parameter_paths_of
 from quivers_nb.diagrams.graph import Diagram, Item, Kind, walk
-from quivers_nb.inference.vi.guide import Covered, Guide
+from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.lower.model import Model
 from quivers_nb.lower.module import Kernel
 from quivers_nb.lower.storage import Storage
@@ -225,7 +225,7 @@ def _terms(subject: Subject) -> tuple[dict[str, float], dict[str, float]]:
             sites = model.trace(subject.x, {**data, **drawn}, generator=noise).stochastic_sites
             for name, site in sites.items():
                 log_p[name] = log_p.get(name, 0.0) + float(site.log_prob.sum()) / DRAWS
-            for name, value in _log_q(bound, model, subject.x, drawn).items():
+            for name, value in _log_q(bound, subject.x, drawn).items():
                 cost[name] = cost.get(name, 0.0) + value / DRAWS
     return log_p, {name: value - log_p[name] for name, value in cost.items() if name in log_p}
 
@@ -236,18 +236,15 @@ def _guide(subject: Subject) -> Guide:
     return subject.guide
 
 
-def _log_q(guide: Any, model: Model, x: Any, drawn: Mapping[str, Tensor]) -> dict[str, float]:
+def _log_q(guide: Any, x: Any, drawn: Mapping[str, Tensor]) -> dict[str, float]:
     """Log density of each site under a guide that says its moments site by site; else nothing."""
     if not hasattr(guide, "moments"):
         return {}
     found = {}
-    covered: Covered = guide.covered
-    for latent in covered.latents:
-        front = model.batch_shape(x) if latent.row_wise else ()
-        u, log_det = guide.unconstrained(latent, drawn, front)
-        loc, log_scale = guide.moments(latent.name)
+    for name, (u, log_det) in guide.unconstrained(x, drawn).items():
+        loc, log_scale = guide.moments(name)
         normal = torch.distributions.Normal(loc, log_scale.exp(), validate_args=False)
-        found[latent.name] = float(normal.log_prob(u).sum() - log_det.sum())
+        found[name] = float(normal.log_prob(u).sum() - log_det.sum())
     return found
 
 

@@ -14,7 +14,7 @@ from tests.laws.test_uses import KERNELS, kernel
 
 MOVING = {"Uniform", "Pareto", "GeneralizedPareto"}
 CONTINUOUS = [n for n in KERNELS if not is_discrete(FAMILIES[n].support)]
-COVERED = [n for n in CONTINUOUS if n not in MOVING and n != "GP"]
+COVERED = [n for n in CONTINUOUS if n != "GP"]
 
 
 @pytest.mark.parametrize("name", COVERED)
@@ -94,23 +94,6 @@ def test_a_support_that_moves_with_the_input_is_fitted_and_summarized(name: str)
     assert exact - 0.3 < float(bounds.mean()) < exact + 4.0 * error
     site = result.sites["h"]
     assert float(site.low) < float(site.mean) < float(site.high)
-    with pytest.raises(UserError, match="values cannot be had from the guide alone"):
-        guide.rsample(x)
-
-
-def test_parts_that_lie_in_different_places_are_refused() -> None:
-    source = """\
-object R : Real 2
-morphism f : R -> R [role=kernel] ~ Gamma
-morphism g : R -> R [role=kernel] ~ Normal
-let both = fan(f, g)
-program p : R -> R * R
-    sample h <- both
-    return h
-export p
-"""
-    with pytest.raises(UserError, match="the parts of `h` lie in different places"):
-        AutoNormalGuide(loads(source).morphism, observed_names=set())
 
 
 MATRICES = """\

@@ -51,6 +51,7 @@ from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
+from quivers_nb.inference.vi.guide import placed
 
 
 @known_options
@@ -135,12 +136,11 @@ class MCMC:
         target = flat(opened)
         if not target.dim:
             raise UserError(nothing_to_draw(opened))
+        values: DrawValues | None = None
         if guide is not None:
-            values: DrawValues | None = _FromGuide(guide, x)
+            values = _FromGuide(placed(guide, x, obs), x)
         elif self.init_strategy == "prior":
             values = _FromPrior(model, x, obs, _open_names(target))
-        else:
-            values = None
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
         return replace(
             result,

@@ -2,9 +2,9 @@
 
 A guide covers every declared stochastic site that is not observed; internal sites never (R3). It
 works in unconstrained space, with the bijector of each site's support, and knows the model only by
-its `DeclaredLatent`s. Its parameters exist before any input is seen; parameters of row-wise sites
-are shared over rows unless the guide is made for a number of rows (``rows=n``) or reads its input
-(`Guide.at`).
+its `DeclaredLatent`s and, where a support is made of other values, by `Supports`. Its parameters
+exist before any input is seen; parameters of row-wise sites are shared over rows unless the guide
+is made for a number of rows (``rows=n``) or reads its input (`Guide.at`).
 
 Shapes. A row-wise site has one value per row, ``(*s, *b, *value_shape)``; other sites
 ``(*s, *value_shape)``; a value of width 1 has no axis for it.
@@ -16,18 +16,28 @@ Laws, checked for every guide by ``tests/inference/vi/test_guide_laws.py``:
     entropy   `entropy` is minus the mean log density of draws.
 """
 
+import copy
 from collections.abc import Collection, Iterable, Mapping
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.layout import Layout
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms, Values, refuse_nothing
+from quivers_nb.inference.model import (
+    DeclaredLatent,
+    Model,
+    Placed,
+    Supports,
+    Terms,
+    Values,
+    refuse_nothing,
+)
 from quivers_nb.inference.origin import origin_of
-from quivers_nb.kernels import Bijector, bijector_for
+from quivers_nb.kernels import bijector_for
 
 Shape = tuple[int, ...]
 
@@ -67,6 +77,8 @@ class Covered:
         refuse_nothing(model)
         self.latents = model.declared_latents(frozenset(observed_names))
         self.by_name = {latent.name: latent for latent in self.latents}
+        # Sites whose supports are made of other values: only the model can say where they lie.
+        self.moving = frozenset(latent.name for latent in self.latents if latent.support is None)
 
     def parameter_shape(self, latent: DeclaredLatent) -> Shape:
         """``(d,)``, or ``(*plate, d)``: a scalar has d = 1."""
@@ -88,15 +100,10 @@ class Covered:
         )
 
 
-def bijector_of(latent: DeclaredLatent, values: Mapping[str, Tensor]) -> Bijector:
-    """The bijector onto a site's support, whose bounds may be ``values`` of earlier sites."""
-    try:
-        return bijector_for(latent.support, values)
-    except KeyError as error:
-        raise UserError(
-            f"`{latent.name}` is bounded by `{error.args[0]}`, which is not a site that this guide "
-            "covers: fits work, but values cannot be had from the guide alone"
-        ) from None
+def placed(guide: Any, x: Tensor | None, obs: Values | None) -> Any:
+    """``guide`` with what the supports of its sites are made of (`GuideModule.placed`)."""
+    place = getattr(guide, "placed", None)
+    return guide if place is None else place(x, obs)
 
 
 def own_axes(value: Tensor, rank: int) -> Tensor:
@@ -161,6 +168,9 @@ class GuideModule(nn.Module):
         self.covered = Covered(model, observed_names)
         self.rows = as_rows(rows)
         self._batch_shape = model.batch_shape
+        self._supports_at = model.supports if self.covered.moving else None
+        self._data: Mapping[str, Any] = {}  # what supports may be made of, see `placed`
+        self._supports: Supports | None = None  # at the input that this guide is bound to
         self.origin = origin_of(model)
         if not self.covered.latents:
             names = ", ".join(sorted(observed_names)) or "nothing"
@@ -202,8 +212,22 @@ class GuideModule(nn.Module):
         """Whether draws of rows depend on those of shared sites."""
         return False
 
-    def at(self, x: Tensor | None, obs: Values | None = None) -> Guide:  # noqa: ARG002
-        return self
+    def at(self, x: Tensor | None, obs: Values | None = None) -> Guide:
+        return self.placed(x, obs)
+
+    def placed(self, x: Tensor | None, obs: Values | None = None) -> Self:
+        """This guide, with what its supports are made of; itself if they are made of nothing.
+
+        ``obs`` are added to the data that it knows. A guide that reads its input is bound to that
+        by `at`.
+        """
+        if self._supports_at is None:
+            return self
+        bound = copy.copy(self)
+        bound._data = {**self._data, **by_name(obs)}
+        dtype = next(iter(self.state_dict().values())).dtype
+        bound._supports = self._supports_at(x, bound._data, dtype=dtype)
+        return bound
 
     def draw(
         self, layout: Layout, stack: Shape, generator: Generator | None = None
@@ -235,39 +259,40 @@ class GuideModule(nn.Module):
 
     def rsample(self, x: Tensor | None, *, generator: Generator | None = None) -> dict[str, Tensor]:
         """One reparameterised draw of every covered site."""
-        unconstrained, _ = self.sample(self.front(x), (), generator)
-        values: dict[str, Tensor] = {}
-        for latent in self.covered.latents:
-            values[latent.name] = self.constrained(latent, unconstrained[latent.name], values)
-        return values
+        return self._drawn(x, (), generator)
 
     def draws(
         self, x: Tensor | None, count: int, *, generator: Generator | None = None
     ) -> dict[str, Tensor]:
         """As many draws of every covered site at once, each ``(count, *value_shape)``."""
-        unconstrained, _ = self.sample(self.front(x), (count,), generator)
-        values: dict[str, Tensor] = {}
-        for latent in self.covered.latents:
-            u = unconstrained[latent.name]
-            bounds = {name: _widened(value, u.ndim) for name, value in values.items()}
-            values[latent.name] = self.constrained(latent, u, bounds)
-        return values
+        return self._drawn(x, (count,), generator)
+
+    def _drawn(
+        self, x: Tensor | None, stack: Shape, generator: Generator | None
+    ) -> dict[str, Tensor]:
+        here = self.placed(x)
+        free, _ = here.sample(self.front(x), stack, generator)
+        found = here.constrained(free, stack, generator=generator, fresh=True)
+        return {name: self._shown(name, site.value) for name, site in found.items()}
 
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
-        """Log density of constrained values per row; sites without rows count in every row."""
+        """Log density of constrained values per row; sites without rows count in every row.
+
+        Minus infinity outside the support.
+        """
         front = self.front(x)
+        here = self.placed(x)
         like: Tensor = next(iter(self.state_dict().values()))
-        unconstrained, jacobian = {}, like.new_zeros(front)
-        for latent in self.covered.latents:
-            if latent.name not in sites:
-                raise UserError(f"log_prob needs a value of `{latent.name}`")
-            own_front = front if latent.row_wise else ()
-            value, log_det = self.unconstrained(latent, sites, own_front)
-            unconstrained[latent.name] = value
-            jacobian = jacobian + log_det
-        terms = self.density(front, (), unconstrained)
-        total = terms.shared if terms.row is None else terms.shared + terms.row
-        return total - jacobian
+        free, total = {}, like.new_zeros(front)
+        for name, (u, log_det) in here.unconstrained(x, sites).items():
+            rank = len(front if self.covered.by_name[name].row_wise else ())
+            inside = ~torch.isnan(u)
+            free[name] = torch.where(inside, u, 0.0)
+            whole = inside.reshape((*inside.shape[:rank], prod(inside.shape[rank:]))).all(-1)
+            jacobian = own_axes(log_det, log_det.ndim - rank)
+            total = total - torch.where(whole, jacobian, torch.inf)
+        terms = here.density(front, (), free)
+        return total + (terms.shared if terms.row is None else terms.shared + terms.row)
 
     def front(self, x: Tensor | None) -> Shape:
         """The batch axes of row-wise values at this input."""
@@ -284,34 +309,67 @@ class GuideModule(nn.Module):
         return front
 
     def constrained(
-        self, latent: DeclaredLatent, u: Tensor, values: Mapping[str, Tensor]
-    ) -> Tensor:
-        """``(*n, *unconstrained_shape) -> (*n, *value_shape)``, a width of 1 dropped."""
-        value = bijector_of(latent, values).forward(u)
-        return value.squeeze(-1) if latent.value_shape[latent.plate_rank :] == (1,) else value
+        self,
+        free: Mapping[str, Tensor],
+        stack: Shape = (),
+        *,
+        generator: Generator | None = None,
+        fresh: bool = False,
+    ) -> dict[str, Placed]:
+        """Values ``(*s, *b, *value_shape)`` of every site, from all unconstrained ones.
 
-    def unconstrained(
-        self, latent: DeclaredLatent, values: Mapping[str, Any], front: Shape
-    ) -> tuple[Tensor, Tensor]:
-        """The inverse, with the log-Jacobian ``(*front,)`` of the forward map."""
-        value = torch.as_tensor(values[latent.name])
-        shaped = value.reshape((*front, *latent.value_shape))
-        bijector = bijector_of(latent, values)
-        u = bijector.inverse(shaped)
-        log_det = bijector.forward_and_log_det(u)[1]
-        return u, own_axes(log_det, log_det.ndim - len(front))
+        ``fresh`` draws middles that supports are made of. Raises `UserError` if supports are made
+        of an input or data that the guide was not bound to.
+        """
+        found = {}
+        for latent in self.covered.latents:
+            if latent.support is not None:
+                bijector = bijector_for(latent.support)
+                found[latent.name] = Placed(*bijector.forward_and_log_det(free[latent.name]))
+        if self.covered.moving:
+            found |= self._bound_supports().constrain(
+                free, self.covered.moving, stack=stack, generator=generator, fresh=fresh
+            )
+        return {latent.name: found[latent.name] for latent in self.covered.latents}
+
+    def unconstrained(self, x: Tensor | None, sites: Mapping[str, Any]) -> dict[str, Placed]:
+        """The inverse, for values as `rsample` gives them; NaN outside a support."""
+        front = self.front(x)
+        like: Tensor = next(iter(self.state_dict().values()))
+        values, found = {}, {}
+        for latent in self.covered.latents:
+            if latent.name not in sites:
+                raise UserError(f"log_prob needs a value of `{latent.name}`")
+            shape = (*(front if latent.row_wise else ()), *latent.value_shape)
+            value = torch.as_tensor(sites[latent.name]).to(like.device).reshape(shape)
+            values[latent.name] = value
+            if latent.support is not None:
+                bijector = bijector_for(latent.support)
+                u = bijector.inverse(value)
+                found[latent.name] = Placed(u, bijector.forward_and_log_det(u)[1])
+        if self.covered.moving:
+            found |= self._bound_supports().unconstrain(values, self.covered.moving)
+        return {latent.name: found[latent.name] for latent in self.covered.latents}
+
+    def _bound_supports(self) -> Supports:
+        if self._supports is None:
+            names = ", ".join(f"`{name}`" for name in sorted(self.covered.moving))
+            raise UserError(
+                f"where {names} lies is made of other values: bind the guide to its input and data "
+                "first, guide.at(x, obs)"
+            )
+        return self._supports
+
+    def _shown(self, name: str, value: Tensor) -> Tensor:
+        """As `rsample` gives it: a width of 1 has no axis."""
+        latent = self.covered.by_name[name]
+        return value.squeeze(-1) if latent.value_shape[latent.plate_rank :] == (1,) else value
 
 
 def _flat(layout: Layout, stack: Shape, values: Mapping[str, Tensor]) -> Tensor:
     """Values of sites in their places: ``(*s, dim)``."""
     pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
-
-
-def _widened(value: Tensor, rank: int) -> Tensor:  # (n, *own) -> (n, 1, ..., *own)
-    """A draw's value with as many axes as ``rank``, so that own axes align from the right."""
-    missing = max(0, rank - value.ndim)
-    return value.reshape((value.shape[0], *(1,) * missing, *value.shape[1:]))
 
 
 class Sums:

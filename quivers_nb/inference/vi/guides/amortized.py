@@ -125,7 +125,7 @@ class AmortizedNormalGuide(AutoNormalGuide):
                 f"the features have shape {tuple(features.shape)}; the guide was made for "
                 f"{(*batch, self._in_features)}: rows, then in_features"
             )
-        bound = copy.copy(self)
+        bound = copy.copy(self.placed(x, obs))
         bound.features = features.to(next(self.parameters()).dtype)
         return bound
 

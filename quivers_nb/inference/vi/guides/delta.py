@@ -11,7 +11,6 @@ from quivers_nb.inference.vi.guide import (
     GuideModule,
     Shape,
     Sums,
-    bijector_of,
     default_dtype,
     own_axes,
     parameter_name,
@@ -27,8 +26,8 @@ class AutoDelta(GuideModule):
     (`AutoLaplaceApproximation` expands around the mode of the density of unconstrained values,
     which differs for sites with a support.) Parameters and ``rows`` are as in `AutoNormalGuide`.
 
-    Raises `UserError` if nothing is left to guide; when it draws, if a site is bounded by a value
-    that the model alone can compute.
+    Raises `UserError` if nothing is left to guide; when it draws, if supports are made of other
+    values and it is not bound to its input (`at`), or they are made of middles.
     """
 
     def __init__(
@@ -87,11 +86,14 @@ class AutoDelta(GuideModule):
     def _jacobian(self, front: Shape) -> Terms:
         """At the point: every particle is there."""
         sums = Sums(front, next(self.parameters()))
-        values: dict[str, Tensor] = {}
+        free = {}
         for latent in self.covered.latents:
             before = front if latent.row_wise else ()
-            u = self.point(latent.name).expand((*before, *latent.unconstrained_shape))
-            bijector = bijector_of(latent, values)
-            values[latent.name], log_det = bijector.forward_and_log_det(u)
-            sums.add(latent, own_axes(log_det, log_det.ndim - len(before)))
+            free[latent.name] = self.point(latent.name).expand(
+                (*before, *latent.unconstrained_shape)
+            )
+        for name, (_, log_det) in self.constrained(free).items():
+            latent = self.covered.by_name[name]
+            own = log_det.ndim - len(front if latent.row_wise else ())
+            sums.add(latent, own_axes(log_det, own))
         return sums.terms()

@@ -67,15 +67,15 @@ class FlowOptions:
 class FlowBlock(Block):
     """The density of standard normal noise after a bijector."""
 
-    def __init__(self, bijector: VectorBijector, dim: int, dtype: torch.dtype) -> None:
+    def __init__(self, bijector: VectorBijector, dim: int) -> None:
         super().__init__()
-        self.bijector, self.dim, self.dtype = bijector, dim, dtype
+        self.bijector, self.dim = bijector, dim
 
     def sample(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """Noise, mapped."""
-        device = next(self.bijector.parameters()).device
+        like = next(self.bijector.parameters())  # which may have moved since this was made
         shape = (*shape, self.dim)
-        noise = torch.randn(shape, dtype=self.dtype, device=device, generator=generator)
+        noise = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
         u, log_det = self.bijector(noise)
         return u, self._standard(noise) - log_det
 
@@ -115,5 +115,5 @@ class AutoNormalizingFlow(JointGuide):
             model,
             observed_names,
             rows,
-            lambda dim, dtype: FlowBlock(options.build(dim, dtype), dim, dtype),
+            lambda dim, dtype: FlowBlock(options.build(dim, dtype), dim),
         )

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, Terms, Values
-from quivers_nb.inference.vi.guide import GuideModule, Shape
+from quivers_nb.inference.vi.guide import Guide, GuideModule, Shape
 
 MakeGuide = Callable[[Model, Collection[str]], GuideModule]  # model, names that it leaves out
 Part = tuple[Collection[str], MakeGuide]
@@ -51,12 +51,20 @@ class AutoGuideList(GuideModule):
 
     def at(self, x: Tensor | None, obs: Values | None = None) -> "AutoGuideList":
         """The same parts, each bound to this input."""
+        return super().placed(x, obs)._with([part.at(x, obs) for part in self._guides()])
+
+    def placed(self, x: Tensor | None, obs: Values | None = None) -> "AutoGuideList":
+        """The same parts, each with what its supports are made of."""
+        if not self.covered.moving:
+            return self
+        return super().placed(x, obs)._with([part.placed(x, obs) for part in self._guides()])
+
+    def _with(self, parts: Sequence[Guide]) -> "AutoGuideList":
         bound = copy.copy(self)
         bound._modules = {**self._modules, "parts": nn.ModuleList()}
-        for part in self._guides():
-            here = part.at(x, obs)
-            assert isinstance(here, GuideModule)
-            bound.parts.append(here)
+        for part in parts:
+            assert isinstance(part, GuideModule)
+            bound.parts.append(part)
         return bound
 
     def check_rows(self, front: Shape) -> Shape:
