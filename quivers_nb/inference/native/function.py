@@ -27,7 +27,7 @@ GREATEST_SCRATCH = 2**27  # numbers
 # 30,000. Others were three times dearer each, and `build.COMPILE_SECONDS` is the end of all.
 GREATEST_GRAPH = 20_000
 LONG_SOURCE = 60_000  # characters, headers included: beyond, -O3 takes seconds
-LONG_WORK = 2**20  # iterations of all loops: a long source with as many wants vectors nevertheless
+LONG_WORK = 2**16  # iterations of all loops: a long source with as many wants vectors nevertheless
 
 
 def aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:
