@@ -15,6 +15,7 @@ CODES = {
     "centering": "Q1009",
     "not-settled": "Q1010",
     "label-switching": "Q1011",
+    "undefined-density": "Q1012",
 }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from quivers_nb.inference.mcmc.finding import Finding
 from quivers_nb.inference.mcmc.geometry import centering, gathered, way_out
 from quivers_nb.inference.mcmc.switching import label_switching
+from quivers_nb.inference.mcmc.undefined import undefined
 
 if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.result import MCMCResult
@@ -29,8 +30,8 @@ _SHORT = 0.01  # length of a trajectory, in posterior sds of the metric, that le
 def findings(result: "MCMCResult") -> tuple[Finding, ...]:
     """Every finding about a run, the gravest first."""
     checks = (
-        _interrupted, _not_moved, _divergences, _energy, _tree_depth, label_switching, _r_hat,
-        _ess, _ess_tail, centering,
+        _interrupted, _not_moved, undefined, _divergences, _energy, _tree_depth, label_switching,
+        _r_hat, _ess, _ess_tail, centering,
     )  # fmt: skip
     found = (check(result) for check in checks)
     return tuple(finding for finding in found if finding is not None)

@@ -41,10 +41,11 @@ ROW = 16  # floats in 64 bytes
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """C text and the number of scratch elements its function wants."""
+    """C text, the scratch elements its function wants, and the characters of the function alone."""
 
     text: str
     scratch: int
+    length: int
 
 
 @cache
@@ -378,11 +379,12 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             "}\n",
         )
     )
+    length = sum(map(len, body))
     if real == "double":
-        return Source(text, max(scratch, ALIGN))
+        return Source(text, max(scratch, ALIGN), length)
     dim = program.gradient.size
     text += f"enum {{ DIM = {dim}, PLACE = {-(-dim // ROW) * ROW} }};\n" + header("single.h")
-    return Source(text, max(scratch, ALIGN) + 2 * -(-dim // ROW) * ROW)
+    return Source(text, max(scratch, ALIGN) + 2 * -(-dim // ROW) * ROW, length)
 
 
 def _wide(program: Program) -> frozenset[Buffer]:

@@ -26,7 +26,7 @@ GREATEST_SCRATCH = 2**27  # numbers
 # Operations. A recurrent network, unrolled: 1.5 s of a core at -O1 for 1,900, 14 for 15,000, 51 for
 # 30,000. Others were three times dearer each, and `build.COMPILE_SECONDS` is the end of all.
 GREATEST_GRAPH = 20_000
-LONG_SOURCE = 60_000  # characters, headers included: beyond, -O3 takes seconds
+LONG_SOURCE = 45_000  # characters of a density alone: beyond, -O3 takes seconds
 LONG_WORK = 2**16  # iterations of all loops: a long source with as many wants vectors nevertheless
 
 
@@ -112,7 +112,7 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     source = emit(program, fuse(program), real=REAL[dtype])
     if source.scratch > GREATEST_SCRATCH:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
-    if len(source.text) > LONG_SOURCE:
+    if source.length > LONG_SOURCE:
         found = found.hasty(vectors=_iterations(program) > LONG_WORK)
     loaded = load(source.text, found, ("density",))
     loaded.density.restype = ctypes.c_double

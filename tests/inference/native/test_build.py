@@ -13,6 +13,8 @@ import torch
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
 from quivers_nb.inference.native import NativeTarget, Unavailable, build, function, prepare
+from quivers_nb.inference.native import emit as emit_module
+from quivers_nb.inference.native.emit import emit, header
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.toolchain import compiler
 from quivers_nb.inference.target import Target
@@ -252,6 +254,26 @@ def test_what_would_take_too_long_or_too_much_is_refused(cache, monkeypatch):
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(cache.parent))
     monkeypatch.setattr(function, "GREATEST_SCRATCH", 1)
     assert "of scratch" in _reason(_prepared())
+
+
+def test_the_length_of_a_source_is_that_of_its_function(monkeypatch, compiled):
+    lengths = []
+
+    def watched(*given, **options):
+        source = emit(*given, **options)
+        lengths.append((source.length, len(source.text)))
+        return source
+
+    def density(q):
+        return -(q * q).sum()
+
+    monkeypatch.setattr(function, "emit", watched)
+    compiled(density, POINT)
+    monkeypatch.setattr(emit_module, "header", lambda name: header(name) + "/* one line more */\n")
+    compiled(density, POINT)
+    (before, short), (after, long) = lengths
+    assert before == after > 0
+    assert short < long
 
 
 @pytest.mark.parametrize("work", [0, 2**40], ids=["vectors", "plain"])
