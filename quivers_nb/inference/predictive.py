@@ -23,8 +23,10 @@ class Predictive:
 
     ``posterior`` is an `MCMCResult`, a guide, a mapping of sites to draws ``(n, *value_shape)``, or
     None for the prior predictive. ``num_samples`` defaults to all draws, and is needed for a guide
-    and for the prior; fewer than all are taken evenly spaced. ``sizes`` fixes sizes that no data
-    fix, such as the number of observations to be made up: ``sizes={"n": 50}``.
+    and for the prior; fewer than all are taken evenly spaced. Latents that the draws lack (those
+    that a run did not ``keep``) are drawn from the model given the others. ``sizes``
+    fixes sizes that no data fix, such as the number of observations to be made up:
+    ``sizes={"n": 50}``.
 
     Raises `UserError` if the number of samples is unknown or larger than that of the draws, and for
     a size that the model does not have.
