@@ -47,7 +47,9 @@ class OpenHand:
         values = {**values}
         if "s" in values:
             values["s"] = values["s"].log()
-        return torch.cat([values[c.name].reshape(c.size) for c in self.layout])
+        each = ((values[c.name], c) for c in self.layout)
+        flat = [v.reshape((*v.shape[: v.ndim - len(c.shape)], c.size)) for v, c in each]
+        return torch.cat(flat, -1)
 
     def terms(self, q, *, parameters=None, generator=None):
         values = {**self.given, **self.constrain(q)}
