@@ -3,7 +3,7 @@
 Kucukelbir et al. (2017), "Automatic differentiation variational inference", section 2.4.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import log, pi, prod
 
 import torch
@@ -45,6 +45,7 @@ class AutoNormalGuide(GuideModule):
         super().__init__(model, observed_names, rows)
         if not init_scale > 0.0:
             raise UserError(f"init_scale={init_scale!r} must be positive")
+        self._order: Sequence[DeclaredLatent] = self.covered.latents  # in which sites are drawn
         dtype = default_dtype(model)
         for latent in self.covered.latents:
             if self._has_own_parameters(latent):
@@ -68,17 +69,29 @@ class AutoNormalGuide(GuideModule):
         log_scale: Tensor = getattr(self, parameter_name("log_scale", name))
         return loc.reshape(shape), log_scale.reshape(shape)
 
+    def _centre(
+        self,
+        latent: DeclaredLatent,  # noqa: ARG002
+        loc: Tensor,
+        front: Shape,  # noqa: ARG002
+        values: Mapping[str, Tensor],  # noqa: ARG002
+    ) -> Tensor:
+        """Where a site is centred, given the values of the sites before it: at its location."""
+        return loc
+
     def sample(
         self, front: Shape, stack: Shape, generator: Generator | None
     ) -> tuple[dict[str, Tensor], Terms]:
-        """Location plus scaled noise, site by site."""
-        values, sums = {}, Sums(front, next(self.parameters()))
-        for latent in self.covered.latents:
+        """Centre plus scaled noise, site by site."""
+        values: dict[str, Tensor] = {}
+        sums = Sums(front, next(self.parameters()))
+        for latent in self._order:
             loc, log_scale = self.moments(latent.name)
             own = latent.unconstrained_shape
             shape = (*stack, *(front if latent.row_wise else ()), *own)
             noise = torch.randn(shape, dtype=loc.dtype, device=loc.device, generator=generator)
-            values[latent.name] = torch.addcmul(loc, log_scale.exp(), noise)
+            centre = self._centre(latent, loc, front, values)
+            values[latent.name] = torch.addcmul(centre, log_scale.exp(), noise)
             sums.add(latent, standard(noise, len(own)) - own_axes(log_scale, len(own)))
         return values, sums.terms()
 
@@ -88,12 +101,13 @@ class AutoNormalGuide(GuideModule):
         stack: Shape,  # noqa: ARG002
         values: Mapping[str, Tensor],
     ) -> Terms:
-        """Independent normal densities."""
+        """Normal densities about the centres."""
         sums = Sums(front, next(self.parameters()))
-        for latent in self.covered.latents:
+        for latent in self._order:
             loc, log_scale = self.moments(latent.name)
             own = len(latent.unconstrained_shape)
-            noise = (values[latent.name] - loc) * torch.exp(-log_scale)
+            centre = self._centre(latent, loc, front, values)
+            noise = (values[latent.name] - centre) * torch.exp(-log_scale)
             sums.add(latent, standard(noise, own) - own_axes(log_scale, own))
         return sums.terms()
 

@@ -9,13 +9,13 @@ from itertools import combinations
 from math import prod
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms
-from quivers_nb.inference.vi.guide import Shape, Sums, default_dtype, own_axes, refuse_rows
-from quivers_nb.inference.vi.guides.normal import AutoNormalGuide, standard
+from quivers_nb.inference.model import DeclaredLatent, Model
+from quivers_nb.inference.vi.guide import Shape, default_dtype, refuse_rows
+from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 
 LARGEST = 10_000_000  # numbers of one slope
 Parents = Mapping[str, tuple[str, ...]]
@@ -132,15 +132,14 @@ class AutoStructured(AutoNormalGuide):
             )
         return shape
 
-    def _shift(
-        self, latent: DeclaredLatent, front: Shape, values: Mapping[str, Tensor]
-    ) -> Tensor | float:  # -> (*s, *b, *own)
-        """What the parents' values add to the location."""
-        total: Tensor | float = 0.0
+    def _centre(
+        self, latent: DeclaredLatent, loc: Tensor, front: Shape, values: Mapping[str, Tensor]
+    ) -> Tensor:  # -> (*s, *b, *own)
+        """The location, and what the parents' values add to it."""
         for name in self.parents[latent.name]:
             parent = self.covered.by_name[name]
-            total = total + self._followed(latent, parent, front, values[name])
-        return total
+            loc = loc + self._followed(latent, parent, front, values[name])
+        return loc
 
     def _followed(
         self, child: DeclaredLatent, parent: DeclaredLatent, front: Shape, value: Tensor
@@ -155,38 +154,6 @@ class AutoStructured(AutoNormalGuide):
         if self._by_row(child) and not self._by_row(parent):
             before = (*before, *(1,) * len(front))
         return moved.reshape((*before, *own))
-
-    def sample(
-        self, front: Shape, stack: Shape, generator: Generator | None
-    ) -> tuple[dict[str, Tensor], Terms]:
-        """Site by site, parents first."""
-        values: dict[str, Tensor] = {}
-        sums = Sums(front, next(self.parameters()))
-        for latent in self._order:
-            loc, log_scale = self.moments(latent.name)
-            own = latent.unconstrained_shape
-            shape = (*stack, *(front if latent.row_wise else ()), *own)
-            noise = torch.randn(shape, dtype=loc.dtype, device=loc.device, generator=generator)
-            middle = loc + self._shift(latent, front, values)
-            values[latent.name] = middle + log_scale.exp() * noise
-            sums.add(latent, standard(noise, len(own)) - own_axes(log_scale, len(own)))
-        return values, sums.terms()
-
-    def density(
-        self,
-        front: Shape,
-        stack: Shape,  # noqa: ARG002
-        values: Mapping[str, Tensor],
-    ) -> Terms:
-        """Normal densities given the parents."""
-        sums = Sums(front, next(self.parameters()))
-        for latent in self._order:
-            loc, log_scale = self.moments(latent.name)
-            own = len(latent.unconstrained_shape)
-            middle = loc + self._shift(latent, front, values)
-            noise = (values[latent.name] - middle) * torch.exp(-log_scale)
-            sums.add(latent, standard(noise, own) - own_axes(log_scale, own))
-        return sums.terms()
 
 
 def _slope_name(child: str, parent: str) -> str:
