@@ -63,26 +63,29 @@ def without_dead_code(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(reversed(kept)), constants=constants)
 
 
+def renumbered(node: Node, number: Callable[[int], int]) -> Node:
+    """The same node with ``number`` of every number that it reads or makes."""
+
+    def current(ref: Ref) -> Ref:
+        return Ref(number(ref.index))
+
+    return replace(
+        node,
+        args=replace_refs(node.args, current),
+        kwargs={key: replace_refs(value, current) for key, value in node.kwargs.items()},
+        results=tuple(map(number, node.results)),
+    )
+
+
 def renumber(graph: Graph) -> Graph:
     """Inputs, constants and results numbered in this order without gaps."""
     new: dict[int, int] = {number: number for number in range(len(graph.inputs))}
     for number in (*graph.constants, *(n for node in graph.nodes for n in node.results)):
         new[number] = len(new)
 
-    def current(ref: Ref) -> Ref:
-        return Ref(new[ref.index])
-
-    nodes = tuple(
-        replace(
-            node,
-            args=replace_refs(node.args, current),
-            kwargs={key: replace_refs(value, current) for key, value in node.kwargs.items()},
-            results=tuple(new[number] for number in node.results),
-        )
-        for node in graph.nodes
-    )
+    nodes = tuple(renumbered(node, new.__getitem__) for node in graph.nodes)
     constants = {new[number]: tensor for number, tensor in graph.constants.items()}
-    outputs = tuple(map(current, graph.outputs))
+    outputs = tuple(Ref(new[output.index]) for output in graph.outputs)
     return replace(graph, nodes=nodes, outputs=outputs, constants=constants)
 
 

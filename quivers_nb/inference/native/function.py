@@ -72,8 +72,9 @@ class NativeFunction:
         return aligned(count, _NUMPY[self.dtype])
 
     def pointers(self) -> Any:
-        """The data as C wants it; keep the result alive as long as it is in use."""
-        return (ctypes.c_void_p * len(self.data))(*(a.ctypes.data for a in self.data))
+        """The data as C wants it, with room for arguments; keep it alive while it is in use."""
+        known = [array.ctypes.data for array in self.data]
+        return (ctypes.c_void_p * (len(known) + self.arguments))(*known)
 
     def value_and_grad(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Log density and gradient, one point after the other: (*s, dim) -> (*s,), (*s, dim)."""

@@ -8,17 +8,17 @@ torch, in the same order: the generator of a fit ends where it does without comp
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from math import prod
 
 import torch
 from torch import Tensor
 
-from quivers_nb.inference.graph import Graph, Node, Ref, is_draw, refs, replace_refs
+from quivers_nb.inference.graph import Graph, Node, Ref, is_draw, refs
 from quivers_nb.inference.native.function import NativeFunction, compile_graph
 from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.replay import Replay, vectorized
+from quivers_nb.inference.simplify import renumbered
 
 Draw = Callable[[], Tensor]
 
@@ -50,9 +50,7 @@ class _Step:
         pieces = self._gradient.split([prod(shape) for shape in shapes])
         self._pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
         self._work = function.memory(function.scratch)
-        known = [array.ctypes.data for array in function.data]
-        self._known = len(known)
-        self._pointers = (ctypes.c_void_p * (self._known + function.arguments))(*known)
+        self._known, self._pointers = len(function.data), function.pointers()
 
     def __call__(self, first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """The value, then the gradients."""
@@ -75,25 +73,13 @@ def _without_draws(graph: Graph) -> tuple[Graph, list[Draw]]:
     inputs = len(graph.inputs)
     new = {node.result: inputs + place for place, node in enumerate(drawn)}
 
-    def current(ref: Ref) -> Ref:
-        return Ref(moved(ref.index))
-
     def moved(number: int) -> int:  # numbers behind the inputs make room for the new ones
         return new.get(number, number if number < inputs else number + len(drawn))
 
-    nodes = tuple(
-        replace(
-            node,
-            args=replace_refs(node.args, current),
-            kwargs={key: replace_refs(value, current) for key, value in node.kwargs.items()},
-            results=tuple(map(moved, node.results)),
-        )
-        for node in graph.nodes
-        if not is_draw(node.op)
-    )
+    nodes = tuple(renumbered(node, moved) for node in graph.nodes if not is_draw(node.op))
     metas = tuple(node.meta for node in drawn)
     constants = {moved(number): tensor for number, tensor in graph.constants.items()}
-    outputs = tuple(map(current, graph.outputs))
+    outputs = tuple(Ref(moved(output.index)) for output in graph.outputs)
     return Graph(nodes, (*graph.inputs, *metas), outputs, constants), draws
 
 

@@ -5,7 +5,7 @@ every fitted weight and every normal draw is a piece of it; weights that are not
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -19,9 +19,8 @@ from quivers_nb.inference.graph import (
     Ref,
     aten,
     is_draw,
-    replace_refs,
 )
-from quivers_nb.inference.simplify import simplify
+from quivers_nb.inference.simplify import renumbered, simplify
 
 _NORMAL = frozenset({"aten::randn", "aten::randn_like"})
 _SHIFT = 1  # the old value numbers make room for the vector
@@ -93,7 +92,7 @@ def flattened(graph: Graph, weights: Sequence[Tensor], fitted: Sequence[Tensor])
             draws.append(_normal_shape(old, pieces.dtype))
             nodes += pieces.cut(draws[-1], old.result + _SHIFT)
         else:
-            nodes.append(_shifted(old))
+            nodes.append(renumbered(old, _SHIFT.__add__))
     constants = {number + _SHIFT: tensor for number, tensor in graph.constants.items()}
     known = {id(tensor) for tensor in fitted}
     constants |= {place[id(w)] + _SHIFT: w.detach().clone() for w in weights if id(w) not in known}
@@ -109,18 +108,6 @@ def _normal_shape(node: Node, dtype: torch.dtype) -> tuple[int, ...]:
     if node.op._schema.name not in _NORMAL or node.meta.dtype is not dtype:
         raise RecordingError(f"{node.op} draws {node.meta.dtype} numbers that are not normal")
     return node.meta.shape
-
-
-def _shifted(node: Node) -> Node:
-    def shift(ref: Ref) -> Ref:
-        return Ref(ref.index + _SHIFT)
-
-    return replace(
-        node,
-        args=replace_refs(node.args, shift),
-        kwargs={key: replace_refs(value, shift) for key, value in node.kwargs.items()},
-        results=tuple(number + _SHIFT for number in node.results),
-    )
 
 
 def _joined(
