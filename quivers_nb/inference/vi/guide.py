@@ -308,6 +308,14 @@ class GuideModule(nn.Module):
             )
         return front
 
+    def _by_row(self, latent: DeclaredLatent) -> bool:
+        """Whether the site has values in every row, but parameters of one."""
+        return latent.row_wise and latent.rows_expected and self.rows is None
+
+    def _rows_of(self, latent: DeclaredLatent) -> Shape:
+        """The rows that the site has parameters of."""
+        return self.rows if self.rows is not None and latent.row_wise else ()
+
     def constrained(
         self,
         free: Mapping[str, Tensor],

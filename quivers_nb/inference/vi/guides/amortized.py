@@ -150,19 +150,12 @@ class AmortizedNormalGuide(AutoNormalGuide):
             )
         return front
 
-    def rsample(self, x: Tensor | None, *, generator: Generator | None = None) -> dict[str, Tensor]:
-        """One reparameterised draw of every covered site."""
-        if self.features is None:
-            return self.at(x).rsample(x, generator=generator)
-        return super().rsample(x, generator=generator)
-
-    def draws(
-        self, x: Tensor | None, count: int, *, generator: Generator | None = None
+    def _drawn(
+        self, x: Tensor | None, stack: Shape, generator: Generator | None
     ) -> dict[str, Tensor]:
-        """As many draws of every covered site at once, each ``(count, *value_shape)``."""
         if self.features is None:
-            return self.at(x).draws(x, count, generator=generator)
-        return super().draws(x, count, generator=generator)
+            return self.at(x)._drawn(x, stack, generator)
+        return super()._drawn(x, stack, generator)
 
     def log_prob(self, x: Tensor | None, sites: Mapping[str, Tensor]) -> Tensor:  # -> (*b,)
         """Log density of constrained values per row; sites without rows count in every row."""

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from quivers_nb.inference.model import DeclaredLatent, Model, Terms
+from quivers_nb.inference.model import Model, Terms
 from quivers_nb.inference.vi.guide import (
     GuideModule,
     Shape,
@@ -42,9 +42,6 @@ class AutoDelta(GuideModule):
             shape = (*self._rows_of(latent), *self.covered.parameter_shape(latent))
             start = Parameter(torch.zeros(shape, dtype=dtype))
             self.register_parameter(parameter_name("loc", latent.name), start)
-
-    def _rows_of(self, latent: DeclaredLatent) -> Shape:
-        return self.rows if self.rows is not None and latent.row_wise else ()
 
     def point(self, name: str) -> Tensor:
         """The unconstrained value of a site, in its own unconstrained shape, rows in front."""

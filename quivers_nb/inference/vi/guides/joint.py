@@ -55,9 +55,7 @@ class JointGuide(GuideModule):
     ) -> None:
         super().__init__(model, observed_names, rows)
         latents = self.covered.latents
-        self._row = tuple(
-            d for d in latents if d.row_wise and d.rows_expected and self.rows is None
-        )
+        self._row = tuple(filter(self._by_row, latents))
         self._shared = tuple(d for d in latents if d not in self._row)
         dtype = default_dtype(model)
         self.shared_block = self._made(self._shared, make, dtype)
@@ -76,8 +74,7 @@ class JointGuide(GuideModule):
 
     def _shape(self, latent: DeclaredLatent) -> Shape:
         """The part of a site's value that is inside its block."""
-        rows = self.rows if self.rows is not None and latent.row_wise else ()
-        return (*rows, *latent.unconstrained_shape)
+        return (*self._rows_of(latent), *latent.unconstrained_shape)
 
     def _size(self, latent: DeclaredLatent) -> int:
         return prod(self._shape(latent))

@@ -58,9 +58,6 @@ class AutoNormalGuide(GuideModule):
     def _has_own_parameters(self, latent: DeclaredLatent) -> bool:  # noqa: ARG002
         return True
 
-    def _rows_of(self, latent: DeclaredLatent) -> Shape:
-        return self.rows if self.rows is not None and latent.row_wise else ()
-
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Location and log scale of a site, in its own unconstrained shape, rows in front."""
         latent = self.covered.by_name[name]

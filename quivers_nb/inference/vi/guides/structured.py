@@ -101,10 +101,6 @@ class AutoStructured(AutoNormalGuide):
             refuse_rows(self.covered.latents, front)
         return super().check_rows(front)
 
-    def _by_row(self, latent: DeclaredLatent) -> bool:
-        """Whether the site has values in every row, but parameters of one."""
-        return latent.row_wise and latent.rows_expected and self.rows is None
-
     def _own(self, latent: DeclaredLatent) -> Shape:
         return (*self._rows_of(latent), *latent.unconstrained_shape)
 
