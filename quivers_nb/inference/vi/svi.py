@@ -88,8 +88,8 @@ class SVI:
         self._traced: TracedLoss | None = None
         self._made: tuple[OpenTarget, tuple[Any, ...], CompiledFit] | None = None
         # Counted from the first step on the same data, or on data of the same shapes.
-        self._compile_at = {"auto": COMPILE_AT, "native": TRACE_AFTER + 2}.get(tier)
-        self._streams = Streams(self._loss_on, self._weights, generator, self._compile_at)
+        compile_at = {"auto": COMPILE_AT, "native": TRACE_AFTER + 2}.get(tier)
+        self._streams = Streams(self._loss_on, self._weights, generator, compile_at)
         self.tier = tier
         self.eager_reason = ""  # why steps are not traced
         self.replay_reason = ""  # why traced steps are not compiled
@@ -99,7 +99,7 @@ class SVI:
     def stay_replayed(self) -> None:
         """Compile no single step: one that a fit is gone on with would be compiled later than it
         was, and the last digits would not be those of an uninterrupted fit."""
-        self._compile_at = self._streams.compile_at = None
+        self._streams.compile_at = None
 
     def step(self, x: Tensor | None, obs: Values | None = None) -> float:
         """One gradient step on these data; the loss before it, per row.
@@ -272,7 +272,7 @@ class SVI:
         """The loss on data that the target was opened on, with gradients set."""
         if self._traced is not None and not self._traced.valid:
             self._traced, self._repeats = None, 0  # a weight was replaced, not written to
-        if self._traced is not None and self._repeats + 1 == self._compile_at:
+        if self._traced is not None and self._repeats + 1 == self._streams.compile_at:
             self._traced, self.replay_reason = native_step(self._traced, self.generator)
         loss = None if self._traced is None else self._traced()
         if loss is not None:
