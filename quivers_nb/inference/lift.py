@@ -152,8 +152,7 @@ class LiftedTarget:
         shown = [c for c in self.inner.layout if internal or not c.internal]
         if not shown:
             return {}
-        given = {slot.key: _piece(q, slot) for slot in self.slots}
-        return self.inner.constrain(rest, internal=internal, parameters=given)
+        return self.inner.constrain(rest, internal=internal, parameters=self._given(q))
 
     @property
     def centerings(self) -> Centerings:
@@ -164,8 +163,8 @@ class LiftedTarget:
     def located(self, q: Tensor) -> dict[str, Located]:  # (*s, dim)
         """The inner target's sites that can be recentred; weights have no latent scale."""
         inner: Any = self.inner
-        given = {slot.key: _piece(q, slot) for slot in self.slots}
-        found: dict[str, Located] = inner.located(q[..., self.weights.numel() :], parameters=given)
+        rest = q[..., self.weights.numel() :]
+        found: dict[str, Located] = inner.located(rest, parameters=self._given(q))
         return found
 
     def recentred(self, centerings: Centerings) -> "LiftedTarget":
@@ -205,13 +204,17 @@ class LiftedTarget:
         )
         return found
 
+    def _given(self, q: Tensor) -> dict[str, Tensor]:  # (*s, at least the weights)
+        """The weights in ``q`` by storage key."""
+        return {slot.key: _piece(q, slot) for slot in self.slots}
+
     def _weights_of(
         self, values: Mapping[str, Tensor], stack: tuple[int, ...]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights among ``values`` by storage key, and the rest by site."""
         own = [c for c in self.layout if c.stop <= self.weights.numel()]
         flat = torch.cat([values[c.name].reshape((*stack, c.size)) for c in own], -1)
-        given = {slot.key: _piece(flat.to(self.dtype), slot) for slot in self.slots}
+        given = self._given(flat.to(self.dtype))
         names = {c.name for c in own}
         return given, {name: v for name, v in values.items() if name not in names}
 
