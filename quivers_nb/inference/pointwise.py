@@ -177,9 +177,7 @@ def _easily_had(result: MCMCResult, problem: Problem) -> bool:
     count = sum(_tensor(given[name]).numel() for name in observed)
     if not 0 < count * result.num_chains * result.num_samples <= _UNASKED:
         return False
-    target: Any = problem.model.target(
-        problem.x, problem.obs, latents="all", missing=problem.missing, freeze_masks=True
-    )
+    target: Any = problem.target()
     if not hasattr(target, "pointwise"):
         return False
     q = torch.zeros(target.layout.dim, dtype=target.dtype)

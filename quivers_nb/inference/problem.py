@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.model import Model, OpenTarget, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +19,9 @@ class Problem:
     x: Tensor | None
     obs: Values | None
     missing: Collection[str] = ()
+
+    def target(self) -> OpenTarget:
+        """Its density over all latents, with the masks of dropout fixed."""
+        return self.model.target(
+            self.x, self.obs, latents="all", missing=self.missing, freeze_masks=True
+        )

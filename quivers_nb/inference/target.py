@@ -31,6 +31,11 @@ class Target:
     def dtype(self) -> dtype:
         return self.source.dtype
 
+    @property
+    def declared(self) -> frozenset[str]:
+        """The sites that are neither internal nor noise."""
+        return frozenset(c.name for c in self.layout if not (c.standard_normal or c.internal))
+
     def log_density(self, q: Tensor) -> Tensor:  # (*s, dim) -> (*s,)
         """Up to a constant, with the log-Jacobian of every coordinate that needs one."""
         return self.source.terms(q).total(self.row_weight)

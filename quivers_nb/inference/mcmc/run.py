@@ -140,7 +140,7 @@ class MCMC:
         if guide is not None:
             values = _FromGuide(placed(guide, x, obs), x)
         elif self.init_strategy == "prior":
-            values = _FromPrior(model, x, obs, _open_names(target))
+            values = _FromPrior(model, x, obs, target.declared)
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
         return replace(
             result,
@@ -342,10 +342,6 @@ class _FromGuide:
     def __call__(self, generator: torch.Generator) -> Mapping[str, Any]:
         with torch.no_grad():
             return dict(self.guide.rsample(self.x, generator=generator))
-
-
-def _open_names(target: Target) -> frozenset[str]:
-    return frozenset(c.name for c in target.layout if not (c.standard_normal or c.internal))
 
 
 def keep_most(counts: Sequence[int]) -> tuple[list[int], int]:

@@ -39,11 +39,7 @@ def undefined(result: "MCMCResult") -> Finding | None:
     problem = result.problem
     if problem is None or not bool(result.stats["diverged"].any()):
         return None
-    target = flat(
-        problem.model.target(
-            problem.x, problem.obs, latents="all", missing=problem.missing, freeze_masks=True
-        )
-    )
+    target = flat(problem.target())
     found = _search(result, target)
     if found is None:
         return None
@@ -60,8 +56,7 @@ def undefined(result: "MCMCResult") -> Finding | None:
 
 
 def _search(result: "MCMCResult", target: Target) -> Undefined | None:
-    open_sites = (c.name for c in target.layout if not (c.internal or c.standard_normal))
-    if any(name not in result.samples for name in open_sites):
+    if not target.declared <= result.samples.keys():
         return None  # not all sites were kept: where the chains were is not known
     draws = {name: values.flatten(0, 1) for name, values in result.samples.items()}
     places = result.stats["diverged"].flatten().nonzero().flatten()
