@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.snapshot import Arrays, Row
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values
-from quivers_nb.inference.target import Target, flat
+from quivers_nb.inference.target import Target
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.result import SVIResult, settled, steady
 from quivers_nb.inference.vi.svi import SVI
@@ -125,12 +124,13 @@ class NutsJob:
                 "draws of this size are kept once only: stop the run and take its result"
             )
         kept = torch.from_numpy(positions[:, self.selection.thin - 1 :: self.selection.thin])
-        return Samples(self.selection.values(self.log.target or self.target, kept))
+        return Samples(self.selection.values(self.target, kept))
 
-    @cached_property
+    @property
     def target(self) -> Target:
-        """What the chains move on, unless the log knows another one."""
-        return flat(self.model.target(self.x, self.data, latents="all", dtype=self.mcmc.dtype))
+        """What the positions in the log are of; a run says so before its first transition."""
+        assert self.log.target is not None
+        return self.log.target
 
 
 @dataclass(frozen=True)
