@@ -13,7 +13,7 @@ Answerers are asked in order; the first that knows the site wins.
 `quivers_nb.lower.discover` has the one that finds out which coordinates the sites of a run need.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import log, pi, prod
@@ -174,6 +174,14 @@ def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
 def _shape_text(want: tuple[int, ...], site: SiteKey) -> str:
     rows = f" (rows first: {want[: site.batch_rank]})" if site.batch_rank else ""
     return f"shape {want}{rows}"
+
+
+def first_answer(
+    sources: Iterable[Answerer], site: SiteKey, dist: Dist, stack: tuple[int, ...]
+) -> Answer | None:
+    """That of the first of ``sources`` that knows the site."""
+    answers = (source.answer(site, dist, stack) for source in sources)
+    return next((answer for answer in answers if answer is not None), None)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quivers_nb.inference.centering import Centerings, Located, Place
 from quivers_nb.inference.layout import Layout
-from quivers_nb.lower.answers import Answer, Answerer, SiteKey
+from quivers_nb.lower.answers import Answer, Answerer, SiteKey, first_answer
 from quivers_nb.lower.dists import Dist, Simple
 
 # The parameters that are location and scale there; with None for the location, the scale of a
@@ -82,12 +82,10 @@ class Locating:
     found: dict[str, Located] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        for source in self.sources:
-            answer = source.answer(site, dist, stack)
-            if answer is not None:
-                self._note(site, dist, answer.value)
-                return answer
-        return None
+        answer = first_answer(self.sources, site, dist, stack)
+        if answer is not None:
+            self._note(site, dist, answer.value)
+        return answer
 
     def _note(self, site: SiteKey, dist: Dist, value: Tensor) -> None:
         coordinate = next((c for c in self.layout if c.name == site.path), None)

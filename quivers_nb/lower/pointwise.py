@@ -13,7 +13,15 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.activation import Activation
-from quivers_nb.lower.answers import Answer, Answerer, FreshNoise, Given, Kind, SiteKey
+from quivers_nb.lower.answers import (
+    Answer,
+    Answerer,
+    FreshNoise,
+    Given,
+    Kind,
+    SiteKey,
+    first_answer,
+)
 from quivers_nb.lower.dists import Branched, Dist
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
@@ -52,8 +60,7 @@ class _Observes:
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
         if site.observe and site.path in self.data:
             self.asked.append(site.path)
-        answers = (source.answer(site, dist, stack) for source in self.sources)
-        return next((answer for answer in answers if answer is not None), None)
+        return first_answer(self.sources, site, dist, stack)
 
 
 @dataclass(frozen=True)

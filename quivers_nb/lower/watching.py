@@ -7,7 +7,7 @@ from torch import Tensor
 
 from quivers_nb.inference.centering import Centerings
 from quivers_nb.inference.layout import Layout
-from quivers_nb.lower.answers import Answer, Answerer, Given, SiteKey
+from quivers_nb.lower.answers import Answer, Answerer, Given, SiteKey, first_answer
 from quivers_nb.lower.centering import place_of
 from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.timeline import Gathered
@@ -22,16 +22,14 @@ class Watch:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
     def answer(self, site: SiteKey, dist: Dist, stack: tuple[int, ...]) -> Answer | None:
-        for source in self.sources:
-            answer = source.answer(site, dist, stack)
-            if answer is not None:
-                behind = len(dist.lead) + len(dist.event)
-                self.values.add(site.path, site.steps, answer.value, behind)
-                if answer.term is not None:
-                    known = self.terms.get(site.path)  # of a scan: the steps before
-                    self.terms[site.path] = answer.term if known is None else known + answer.term
-                return answer
-        return None
+        answer = first_answer(self.sources, site, dist, stack)
+        if answer is not None:
+            behind = len(dist.lead) + len(dist.event)
+            self.values.add(site.path, site.steps, answer.value, behind)
+        if answer is not None and answer.term is not None:
+            known = self.terms.get(site.path)  # of a scan: the steps before
+            self.terms[site.path] = answer.term if known is None else known + answer.term
+        return answer
 
 
 @dataclass
@@ -53,17 +51,15 @@ class Pinned:
                 site.path, site.steps, u, len(dist.lead) + len(dist.unconstrained_event())
             )
             return pinned
-        for source in self.sources:
-            answer = source.answer(site, dist, stack)
-            if answer is not None:
-                return answer
-        return None
+        return first_answer(self.sources, site, dist, stack)
 
     def _coordinate(self, site: SiteKey, dist: Dist, value: Tensor) -> Tensor:
         u = dist.unconstrain(value.to(dist_dtype(value)))
-        centering, place = self.centerings.get(site.path), place_of(dist)
-        if centering is None or place is None:
+        centering = self.centerings.get(site.path)
+        if centering is None:
             return u
+        place = place_of(dist)
+        assert place is not None, site.path  # only sites with a place are given a centering
         return centering.coordinate(u, place)
 
 
