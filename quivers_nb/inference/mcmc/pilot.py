@@ -60,12 +60,15 @@ class Positions(Selection):
 class Piloted:
     """Where a run goes on after its pilot. ``parts``: those of a pilot that was stopped."""
 
-    target: Target
     start: Start
     scales: Vector | None = None  # (dim,)
     centerings: Centerings = field(default_factory=dict)
     gradients: int = 0
     stopped: "Sequence[Part]" = ()
+
+    @property
+    def target(self) -> Target:
+        return self.start.target
 
     @property
     def shares(self) -> dict[str, Tensor]:
@@ -112,8 +115,7 @@ def _again(found: Piloted, target: Target, centerings: Centerings) -> Piloted:
     """The same, on the target in these coordinates."""
     source = cast("Recenterable", target.source)
     moved = flat(source.recentred(centerings), target.row_weight) if centerings else target
-    start = replace(found.start, target=moved)
-    return replace(found, target=moved, start=start, centerings=centerings)
+    return replace(found, start=replace(found.start, target=moved), centerings=centerings)
 
 
 def _movable(source: Recenterable, target: Target) -> dict[str, Centering]:

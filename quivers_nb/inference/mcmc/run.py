@@ -187,7 +187,7 @@ class MCMC:
             else arguments.scales_by_coordinate(target, self.init_scales)
         )
         start = Start(target, values, exact, self.jitter)
-        begun = Piloted(target, start, scales)
+        begun = Piloted(start, scales)
         if self.recenter:
             begun = pilot(begun, seed, self._piloting(watch))
         follow(watch, begun.target)
