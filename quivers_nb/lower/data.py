@@ -119,7 +119,7 @@ def prepare(
         elif key in words.host or key in words.lets:
             host[key] = _host_value(key, value, words, dtype, device, batch_rank)
         else:
-            raise UserError(unknown_key(key, words))
+            raise UserError(_unknown_key(key, words))
     known, givers = dict(sizes), dict[str, str]()
     for name, spec in words.declared.items():
         if name in host and isinstance(host[name], Value):
@@ -136,10 +136,10 @@ def refuse_unknown(keys: Iterable[str], words: Vocabulary) -> None:
     """Names that the program does not have are an error with the nearest one (R10)."""
     for key in keys:
         if not is_site(key, words) and key not in words.host and key not in words.lets:
-            raise UserError(unknown_key(key, words))
+            raise UserError(_unknown_key(key, words))
 
 
-def unknown_key(key: str, words: Vocabulary) -> str:
+def _unknown_key(key: str, words: Vocabulary) -> str:
     """What is said of a name that the program does not have."""
     known = sorted(words.sites | words.lets | words.host)
     inside = [name for name in known if name.endswith(f"/{key}")]  # of a cell or sub-program

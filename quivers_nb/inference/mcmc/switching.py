@@ -167,7 +167,9 @@ def _exchangeable(result: "MCMCResult", group: Axes) -> bool | None:
         for site, axes in group.items()
         if all(axis < len(result.labels.dims.get(site, ())) for axis in axes)
     }
-    answers = [_same(result, axes) for axes in ([group, named] if named else [group])]
+    answers = [
+        _same(result, axes) for axes in ([group, named] if named and named != group else [group])
+    ]
     return None if None in answers else any(answers)
 
 
