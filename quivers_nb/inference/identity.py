@@ -91,6 +91,8 @@ def _readable(tensor: Tensor) -> np.ndarray[Any, Any]:
         raise _UnknownError
     if tensor.numel() * tensor.element_size() > GREATEST:
         raise _UnknownError
+    if not tensor.numel():  # which has no bytes to view, whatever its strides
+        return np.empty(0, np.uint8)
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 

@@ -3,6 +3,7 @@
 What is said has the option that was meant and all there are, or the kind of value that is wanted.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -43,6 +44,12 @@ class UnknownOption(UserError, TypeError):
 
 class WrongOption(UserError, TypeError):
     """An option was given a value of another type than it takes (Q0802)."""
+
+
+def refuse_text(option: str, names: Collection[str]) -> None:
+    """Names are wanted: those of a text would be its letters. Raises `UserError`."""
+    if isinstance(names, str):
+        raise UserError(f"{option}={names!r} is a text: give names, {option}=[{names!r}]")
 
 
 def known_options(target: Target) -> Target:

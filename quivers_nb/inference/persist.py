@@ -17,13 +17,10 @@ Laws (``tests/inference/test_persist.py``)
 """
 
 import json
-import os
 import platform
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
@@ -35,6 +32,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.files import digest, replacing
 from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model
@@ -45,6 +43,11 @@ KINDS = ("draws", "weights", "guide")
 _FACTS = ("num_warmup", "max_tree_depth", "dim", "tier", "tier_reason", "interrupted", "seed")
 _LATER = ("gradients",)  # facts that older files lack
 _NOUNS = {"draws": "the draws of a run", "weights": "the weights of a model", "guide": "a guide"}
+_INSTEAD = {  # what is saved of an object that has one of these
+    "morphism": ": of a module take its .morphism",
+    "result": ": of a run of draws take run.result, of a variational one run.guide",
+    "num_steps": ": a variational fit is kept by saving its guide, run.guide",
+}
 Location = str | PathLike[str]
 
 
@@ -161,9 +164,10 @@ def _kind(obj: Any) -> str:
         return "weights"
     if isinstance(obj, nn.Module) and hasattr(obj, "draw") and hasattr(obj, "rsample"):
         return "guide"
+    hint = next((hint for name, hint in _INSTEAD.items() if hasattr(obj, name)), "")
     raise UserError(
-        f"a {type(obj).__name__} cannot be saved or loaded: only an MCMCResult, a model (of a "
-        "loaded module: its .morphism) or a guide"
+        f"a {type(obj).__name__} cannot be saved or loaded: only an MCMCResult, a model or a "
+        f"guide{hint}"
     )
 
 
@@ -288,38 +292,12 @@ def _differences(saved: Origin | None, here: Origin | None) -> list[str]:
 
 
 @contextmanager
-def replacing(where: Path) -> Iterator[Path]:
-    """A new file beside ``where`` that takes its place, on the disk, when all went well."""
-    temporary = where.with_name(f".{where.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, where)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{str(where)!r} could not be written ({error}); what was there before is unchanged"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(where.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name is on the disk only when its folder is; not every system can say so."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
 def _opened(where: Path) -> Iterator[Any]:
     if not where.is_file():
-        raise UserError(f"no file {str(where)!r}: check the path (working directory {Path.cwd()})")
+        what = "a folder, not a file" if where.is_dir() else "no file"
+        raise UserError(
+            f"{str(where)!r} is {what}: check the path (working directory {Path.cwd()})"
+        )
     try:
         with safe_open(where, framework="pt", device="cpu") as file:
             yield file
@@ -335,6 +313,11 @@ def _noted(where: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
         )
     try:
         noted = json.loads(metadata["manifest"])
+        if "state" in noted:
+            raise UserError(
+                f"{str(where)!r} is the checkpoint of a run: give it to the fit again, "
+                "checkpoint=, with the settings of then"
+            )
         number, kind = int(noted["format"]), noted["kind"]
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(where, f"its manifest cannot be read: {error}") from error
@@ -373,16 +356,6 @@ def _own(tensor: Tensor) -> Tensor:
     plain = tensor.detach().cpu().contiguous()
     whole = plain.untyped_storage().nbytes() == plain.numel() * plain.element_size()
     return plain if whole else plain.clone()
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
-    total = sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def _versions() -> dict[str, str]:

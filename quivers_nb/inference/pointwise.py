@@ -89,6 +89,14 @@ class LogLikelihood(Mapping[str, Tensor]):
                 f"predictive has none of {', '.join(self.observed) or 'no observed site'}: pass "
                 "what Predictive(model, result)(x) returns, called without the observations"
             )
+        for name, value in found.items():
+            wanted = torch.as_tensor(self.observed[name]).shape
+            if prod(value.shape[1:]) != prod(wanted):
+                raise UserError(
+                    f"the predictions of `{name}` have shape {tuple(value.shape[1:])} per draw, "
+                    f"its data {tuple(wanted)}: predict with the host data of the fit. What is "
+                    "predicted of other rows is no check of these"
+                )
         return {
             name: value.reshape((chains, draws, *value.shape[1:]))
             if len(value) == chains * draws

@@ -1,5 +1,6 @@
 """Predictive draws: what the model would show, before or after seeing data."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import QuiversWarning, UserError
 from quivers_nb.inference.blocks import draws_of_guide
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.lift import PREFIX
@@ -16,6 +17,8 @@ from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.guide import placed
 
+CODE = "Q1013"
+
 
 @known_options
 class Predictive:
@@ -23,8 +26,9 @@ class Predictive:
 
     ``posterior`` is an `MCMCResult`, a guide, a mapping of sites to draws ``(n, *value_shape)``, or
     None for the prior predictive. ``num_samples`` defaults to all draws, and is needed for a guide
-    and for the prior; fewer than all are taken evenly spaced. Latents that the draws lack (those
-    that a run did not ``keep``) are drawn from the model given the others. ``sizes``
+    and for the prior; fewer than all are taken evenly spaced. Latents that the draws lack are drawn
+    from the model given the others: new groups, for a mapping that leaves their effects out. Of a
+    run that did not ``keep`` them this warns (Q1013), since data no longer speak of them. ``sizes``
     fixes sizes that no data fix, such as the number of observations to be made up:
     ``sizes={"n": 50}``.
 
@@ -44,6 +48,7 @@ class Predictive:
         refuse_nothing(model)
         self.model, self.generator = _sized(model, sizes), generator
         self.guide = posterior if hasattr(posterior, "rsample") else None
+        self.of_run = isinstance(posterior, MCMCResult | Samples)
         self.draws = None if posterior is None or self.guide is not None else _draws(posterior)
         self.num_samples = self._count(num_samples)
 
@@ -64,6 +69,8 @@ class Predictive:
         All draws run through a model of a program at once.
         """
         guide = placed(self.guide, x, observations)
+        if self.of_run:
+            _warn_of_dropped(self.model, x, by_name(observations), self.draws or {})
         simulate = getattr(self.model, "simulate", None)
         if simulate is not None:
             found: dict[str, Tensor] = simulate(
@@ -97,6 +104,23 @@ class Predictive:
             return {}
         place = int(self._places()[number])
         return {name: draws[place] for name, draws in self.draws.items()}
+
+
+def _warn_of_dropped(
+    model: Model, x: Tensor | None, given: Values, draws: Mapping[str, Tensor]
+) -> None:
+    """Say which latents a run has no draws of: what is predicted knows no data about them."""
+    sized = getattr(model, "sized", None)
+    latents = (model if sized is None else sized(x, given)).declared_latents(frozenset(given))
+    dropped = [latent.name for latent in latents if latent.name not in draws]
+    if dropped:
+        warnings.warn(
+            f"the run has no draws of {', '.join(f'`{name}`' for name in dropped)}, so they are "
+            "drawn from the model given what was kept, not from the posterior: fit without keep=, "
+            "or pass {site: draws} of those that are to stay if this is meant (" + CODE + ")",
+            QuiversWarning,
+            stacklevel=4,  # above torch's no_grad
+        )
 
 
 def _draws_of_site(name: str, value: Any) -> Tensor:

@@ -17,12 +17,14 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.inference.options import refuse_text
 from quivers_nb.lower.frame import CompiledProgram, every_step, is_anonymous
 from quivers_nb.lower.numbers import as_numbers, first, refuse_reordered
 from quivers_nb.lower.values import Names, Value
 from quivers_nb.spaces.space import UNIT, Object, SizeVar, Space, is_finite
 
 MOST_NAMES = 12  # listed in a message
+_NUMBERS = (Tensor, int, float, list, tuple, range)
 STEP = re.compile(r"(?<=/)\[\d+\](?=/|$)")  # one step of a scan in a site's path
 
 
@@ -81,6 +83,7 @@ def require_responses(
         for step in every_step(each.steps)
         if isinstance(step, ir.ObserveStep) and not is_anonymous(step.name)
     }
+    refuse_text("missing", missing)
     for name in missing:
         if name not in names:
             there = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
@@ -170,7 +173,8 @@ def _host_value(
         )
     if _is_tokens(value):
         return list(value)
-    if not (hasattr(value, "__array__") or isinstance(value, Tensor | int | float | list | tuple)):
+    numbers = hasattr(value, "__array__") or isinstance(value, _NUMBERS)
+    if not numbers and key not in words.declared:
         return value  # a host object, such as a chart or a dictionary
     tensor = as_numbers(key, value, dtype, device, finite=False)
     spec = words.declared.get(key)

@@ -31,7 +31,9 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
         array = _objects(key, value, array)
     if array.dtype.kind in "OUSMm":
         shown = getattr(value, "dtype", None) or array.dtype
-        raise UserError(f"`{key}` is not numeric (dtype {shown}): {_to_numbers(shown, array)}")
+        raise UserError(
+            f"`{key}` is not numeric (dtype {shown}): {_to_numbers(value, shown, array)}"
+        )
     return array
 
 
@@ -57,8 +59,9 @@ def _objects(key: str, value: Any, array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if all(isinstance(v, Real) for v in array.flat) else array
 
 
-def _to_numbers(dtype: Any, array: np.ndarray) -> str:
+def _to_numbers(value: Any, dtype: Any, array: np.ndarray) -> str:
     """The way from what is not numeric to numbers."""
+    polars = hasattr(value, "to_physical")
     if array.dtype.kind in "Mm":
         return "turn times into numbers, such as days since the first"
     if str(dtype) == "category":
@@ -66,8 +69,13 @@ def _to_numbers(dtype: Any, array: np.ndarray) -> str:
     try:
         array.astype(np.float64)
     except (TypeError, ValueError):
-        return "turn categories into integer codes, for example with pandas.factorize"
-    return "its texts are numbers: convert it with .astype(float)"
+        codes = (
+            'such as its `.rank("dense") - 1`' if polars else "for example with pandas.factorize"
+        )
+        return f"turn categories into integer codes, {codes}"
+    cast = ".cast(pl.Float64)" if polars else ".astype(float)"
+    what = "objects" if array.dtype.kind == "O" else "texts"
+    return f"its {what} are numbers: convert it with {cast}"
 
 
 def float_bits(value: Any) -> int:

@@ -7,6 +7,7 @@ named.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
+from quivers_nb.inference.files import digest, replacing
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.origin import origin_of
-from quivers_nb.inference.persist import digest, replacing
 from quivers_nb.lower.numbers import as_array
 
 FORMAT = "quivers-nb run 1"
@@ -43,6 +44,13 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         self._next = monotonic() + self.every
+        folder = self.path.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            is_there = "cannot be written to" if folder.is_dir() else "does not exist"
+            raise UserError(
+                f"checkpoint={str(self.path)!r}: the folder {str(folder)!r} {is_there}. Make it, "
+                "or take another one"
+            )
 
     @property
     def due(self) -> bool:
@@ -73,10 +81,14 @@ class Checkpoint:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             noted = json.loads(metadata["manifest"])
-            known, facts, state = noted["format"] == FORMAT, noted["facts"], noted["state"]
+            if noted["format"] != FORMAT:
+                raise self._refusal(
+                    f"its format is {noted['format']!r}, that of runs is {FORMAT!r}"
+                )
+            facts, state = noted["facts"], noted["state"]
             whole = noted["sha256"] == digest(tensors)
-        if not known or not whole:
-            raise self._refusal("it was altered, or written by another version")
+        if not whole:
+            raise self._refusal("it was altered")
         self._check(facts)
         return tensors, state
 

@@ -238,6 +238,11 @@ def _threads(threads: int | None) -> int | None:
 
 def _begun(run: AnyRun, after: Run[Any] | None, *, block: bool) -> AnyRun:
     """Begin, now or after another run; show the progress and wait if the caller does."""
+    if after is not None and not isinstance(after, Run):
+        raise UserError(
+            f"after={after!r:.60} ({type(after).__name__}): a run is wanted, such as what "
+            "fit_svi returned"
+        )
     if after is not None:
         before = after
         before.call_at_end(lambda: _hand_over(before, run))

@@ -21,6 +21,15 @@ class StopRule(Protocol):
     def met(self, progress: Progress) -> str | None: ...
 
 
+def refuse_no_rule(rule: object) -> None:
+    """Raise `UserError` for what is no stop rule, such as a class of them."""
+    if isinstance(rule, type) or not callable(getattr(rule, "met", None)):
+        raise UserError(
+            f"{rule!r:.60} ({type(rule).__name__}) is no stop rule: until= takes one of "
+            "quivers_nb.session.rules, such as RHatBelow(1.01) | TimeBudget(seconds=60)"
+        )
+
+
 class _Combined:
     def __or__(self, other: StopRule) -> "AnyOf":
         return AnyOf((self, other))  # type: ignore[arg-type]  # every subclass is a rule
@@ -115,6 +124,10 @@ class AnyOf(_Combined):
 
     rules: tuple[StopRule, ...]
 
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            refuse_no_rule(rule)
+
     @property
     def every(self) -> int:
         return min(rule.every for rule in self.rules)
@@ -129,6 +142,10 @@ class AllOf(_Combined):
     """All rules are met at once."""
 
     rules: tuple[StopRule, ...]
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            refuse_no_rule(rule)
 
     @property
     def every(self) -> int:

@@ -20,7 +20,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.session.live import claim, release
 from quivers_nb.session.log import Progress
 from quivers_nb.session.publisher import GREATEST_ROWS, Publisher, Subscriber
-from quivers_nb.session.rules import StopRule
+from quivers_nb.session.rules import StopRule, refuse_no_rule
 from quivers_nb.session.state import Event, Job, State, Waited
 
 SLICE = 0.1  # seconds that a wait lasts before it looks up, so that Ctrl-C is heard everywhere
@@ -43,6 +43,8 @@ class Run(Generic[R]):
         until: StopRule | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        if until is not None:
+            refuse_no_rule(until)
         self._job, self._until, self._clock = job, until, clock
         # Verbs enter the lock itself and not the condition: a lock written in C cannot be left
         # locked by an interrupt that arrives while it is being entered.

@@ -21,11 +21,12 @@ from quivers_nb.inference import (
     NUTSKernel,
     bayesian_lift_parameters,
     condition,
+    files,
     load,
     manifest,
-    persist,
     save,
 )
+from quivers_nb.session.fits import fit_nuts
 from tests.inference.vi.registry import GUIDES, prepared
 from tests.support.models import HandModel
 from tests.support.targets import eight_schools
@@ -215,7 +216,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(persist.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*is unchanged"):
         save(tmp_path / "w", one)
     assert (tmp_path / "w").read_bytes() == before
@@ -223,8 +224,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(UserError, match="nowhere/w' could not be written"):
+    with pytest.raises(UserError, match=r"nowhere/w' cannot be written: the folder .* not exist"):
         save(tmp_path / "nowhere" / "w", model())
+    with pytest.raises(UserError, match="is a folder: give the name of a file in it"):
+        save(tmp_path, model())
 
 
 # --- what does not fit
@@ -339,6 +342,9 @@ def test_a_file_is_not_put_into_something_else(tmp_path):
         save(tmp_path / "x", {})
     with pytest.raises(UserError, match=r"a Module cannot be saved .*its \.morphism"):
         save(tmp_path / "x", loads(SOURCE))
+    run = fit_nuts(model(PLAIN), X, OBS, chains=1, warmup=5, draws=5, seed=0, block=True)
+    with pytest.raises(UserError, match=r"a Run cannot be saved .*take run\.result.* run\.guide"):
+        save(tmp_path / "x", run)
 
 
 # --- files that are not ours, or no longer
@@ -387,7 +393,10 @@ def test_files_of_others_are_refused(tmp_path):
     torch.save(one.state_dict(), tmp_path / "torch")
     refuses(tmp_path / "torch", one, "is damaged or not a file of this package")
     refuses(tmp_path / "none", one, "no file")
-    refuses(tmp_path, one, "no file")
+    refuses(tmp_path, one, "is a folder, not a file")
+    run = tmp_path / "run"
+    fit_nuts(model(PLAIN), X, OBS, chains=1, warmup=5, draws=5, checkpoint=run, block=True)
+    refuses(run, None, "is the checkpoint of a run: give it to the fit again")
 
 
 @pytest.mark.parametrize("number", [0, 2])

@@ -313,5 +313,10 @@ def test_every_group_is_handed_over():
     some = Predictive(model, run, num_samples=5)(None, {"g": G})
     few = log_likelihood(model, None, obs, run).to_arviz(some)
     assert few.posterior_predictive["y"].shape == (1, 5, 6)
+    other = {"y": torch.zeros(14, 3)}
+    with pytest.raises(
+        UserError, match=r"`y` have shape \(3,\) per draw, its data \(6,\): predict"
+    ):
+        log_likelihood(model, None, obs, run).to_arviz(other)
     with pytest.raises(UserError, match="predictive has none of n, y"):
         log_likelihood(model, None, obs, run).to_arviz({"mu": torch.zeros(1, 2)})

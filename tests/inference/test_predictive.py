@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import QuiversWarning, UserError
 from quivers_nb.inference import (
     MCMC,
     AutoNormalGuide,
@@ -86,6 +86,17 @@ def test_what_cannot_be_predicted_is_said():
     result = MCMC(NUTSKernel(), 5, 5, num_chains=1, seed=0).run(lifted, x, obs)
     with pytest.raises(UserError, match=r"theta__.* is a lifted weight"):
         Predictive(lifted, result)
+
+
+def test_sites_that_a_run_did_not_keep_are_drawn_from_the_model_and_said_to_be():
+    model = HandModel()
+    run = MCMC(NUTSKernel(), 5, 5, num_chains=1, seed=0).run(model, X, {"y": Y}, keep=["m"])
+    with pytest.warns(QuiversWarning, match=r"no draws of `z`, .*fit without keep=.*Q1013") as said:
+        found = Predictive(model, run)(X)
+    assert said[0].filename == __file__  # the line of the call
+    assert found["z"].shape[0] == 5
+    Predictive(model, {"m": run.samples["m"].flatten(0, 1)})(X)  # meant: no warning
+    Predictive(model, run)(X, {"z": torch.zeros(5)})  # given: nothing is drawn
 
 
 @pytest.mark.parametrize("strategy", ["prior", "guide"])

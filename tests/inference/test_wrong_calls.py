@@ -17,6 +17,7 @@ from quivers_nb.inference import (
     save,
 )
 from quivers_nb.session.fits import fit_nuts, fit_svi
+from quivers_nb.session.rules import RHatBelow
 
 MODEL = """object Obs : FinSet 3
 object G : FinSet 2
@@ -56,6 +57,7 @@ def mcmc(model, data=None, **options):
         ({"init_values": {"s": 1.0}}, r'does not use them: say init_strategy="value"'),
         ({"init_strategy": "value"}, r"needs init_values="),
         ({"keep": "mu"}, r"keep='mu' is a text: give names, keep=\['mu'\]"),
+        ({"missing": "y"}, r"missing='y' is a text: give names, missing=\['y'\]"),
         ({"missing": {"z"}}, r"missing=\{'z'\}: the program's observe sites are `y`"),
         ({"guide": "normal"}, r"guide='normal': a fitted guide is wanted"),
         ({"guide": AutoNormalGuide}, r"guide=<class.*: a fitted guide is wanted"),
@@ -99,10 +101,29 @@ def test_variational_fits(model):
         ELBO("4")
     with pytest.raises(UserError, match=r"`yy` is used by no site.*did you mean `y`"):
         AutoNormalGuide(model, {"yy"})
+    with pytest.raises(UserError, match=r"observed_names='y' is a text: give names, .*=\['y'\]"):
+        AutoNormalGuide(model, "y")
     with pytest.raises(UserError, match=r"^the observe site `y` has no value"):
         fit_svi(model, None, {}, steps=3, block=True)
     with pytest.raises(UserError, match="a fitted guide is wanted"):
         fit_nuts(model, None, DATA, guide=AutoNormalGuide)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"until": "converged"}, r"'converged' \(str\) is no stop rule: .*RHatBelow\(1\.01\)"),
+        ({"until": RHatBelow}, r"is no stop rule"),
+        ({"after": "svi"}, r"after='svi' \(str\): a run is wanted"),
+    ],
+)
+def test_rules_and_runs_before_that_are_none_are_refused_before_anything_runs(
+    model, options, words
+):
+    with pytest.raises(UserError, match=words):
+        fit_nuts(model, None, DATA, seed=0, **options)
+    with pytest.raises(UserError, match="no stop rule"):
+        RHatBelow() | 3
 
 
 @pytest.mark.parametrize(

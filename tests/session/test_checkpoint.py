@@ -295,6 +295,11 @@ def test_what_a_checkpoint_cannot_hold_is_refused_at_once(tmp_path):
         fit_svi(HandModel(), X, DATA, objective=objective, checkpoint=tmp_path / "a.qvr")
 
 
+def test_a_folder_that_is_not_there_is_said_before_the_run(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere' does not exist\. Make it"):
+        fit_nuts(HandModel(), X, DATA, seed=1, checkpoint=tmp_path / "nowhere" / "fit.qvr")
+
+
 def test_a_run_does_not_go_on_with_another_table(tmp_path):
     source = """object X : FinSet 2
 morphism w : X -> X [role=observed] ~ from_data("w")

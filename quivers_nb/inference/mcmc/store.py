@@ -18,6 +18,7 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.mcmc.kernel import Stats
 from quivers_nb.inference.mcmc.metric import Vector
+from quivers_nb.inference.options import refuse_text
 from quivers_nb.inference.target import Target
 
 _BLOCK_BYTES = 32 << 20
@@ -33,8 +34,8 @@ class Selection:
     thin: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.keep, str):
-            raise UserError(f"keep={self.keep!r} is a text: give names, keep=[{self.keep!r}]")
+        if self.keep is not None:
+            refuse_text("keep", self.keep)
 
     def values(self, target: Target, q: Tensor) -> dict[str, Tensor]:
         """The kept site values at ``q`` ``(*s, dim)``."""

@@ -36,6 +36,7 @@ from quivers_nb.inference.model import (
     Values,
     refuse_nothing,
 )
+from quivers_nb.inference.options import refuse_text
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.kernels import bijector_for
 
@@ -75,6 +76,7 @@ class Covered:
 
     def __init__(self, model: Model, observed_names: Collection[str]) -> None:
         refuse_nothing(model)
+        refuse_text("observed_names", observed_names)
         self.latents = model.declared_latents(frozenset(observed_names))
         self.by_name = {latent.name: latent for latent in self.latents}
         # Sites whose supports are made of other values: only the model can say where they lie.
