@@ -1,7 +1,7 @@
 """Observations by name: a mapping, or a table with named columns (pandas, polars, numpy)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,6 +33,6 @@ def by_name(values: Any) -> Mapping[str, Any]:
 def _column_names(values: Any) -> Sequence[Any] | None:
     """Those of a frame, or of an array with fields; None for what has none."""
     if isinstance(values, np.ndarray):
-        return values.dtype.names
+        return cast("tuple[str, ...] | None", values.dtype.names)
     eager = hasattr(values, "items") or hasattr(values, "get_columns")  # pandas, polars
     return list(values.columns) if eager and hasattr(values, "columns") else None
