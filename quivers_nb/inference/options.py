@@ -46,10 +46,11 @@ class WrongOption(UserError, TypeError):
     """An option was given a value of another type than it takes (Q0802)."""
 
 
-def refuse_text(option: str, names: Collection[str]) -> None:
-    """Names are wanted: those of a text would be its letters. Raises `UserError`."""
-    if isinstance(names, str):
-        raise UserError(f"{option}={names!r} is a text: give names, {option}=[{names!r}]")
+def names_in(option: str, given: Collection[str]) -> frozenset[str]:
+    """The names given for an option. Raises `UserError` for a text: they would be its letters."""
+    if isinstance(given, str):
+        raise UserError(f"{option}={given!r} is a text: give names, {option}=[{given!r}]")
+    return frozenset(given)
 
 
 def known_options(target: Target) -> Target:

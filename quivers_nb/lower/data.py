@@ -17,7 +17,7 @@ from torch import Tensor
 from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
-from quivers_nb.inference.options import refuse_text
+from quivers_nb.inference.options import names_in
 from quivers_nb.lower.frame import CompiledProgram, every_step, is_anonymous
 from quivers_nb.lower.numbers import as_numbers, first, refuse_reordered
 from quivers_nb.lower.values import Names, Value
@@ -83,8 +83,7 @@ def require_responses(
         for step in every_step(each.steps)
         if isinstance(step, ir.ObserveStep) and not is_anonymous(step.name)
     }
-    refuse_text("missing", missing)
-    for name in missing:
+    for name in names_in("missing", missing):
         if name not in names:
             there = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
             raise UserError(f"missing={missing!r}: the program's observe sites are {there}")

@@ -18,7 +18,7 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.mcmc.kernel import Stats
 from quivers_nb.inference.mcmc.metric import Vector
-from quivers_nb.inference.options import refuse_text
+from quivers_nb.inference.options import names_in
 from quivers_nb.inference.target import Target
 
 _BLOCK_BYTES = 32 << 20
@@ -35,7 +35,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.keep is not None:
-            refuse_text("keep", self.keep)
+            names_in("keep", self.keep)
 
     def values(self, target: Target, q: Tensor) -> dict[str, Tensor]:
         """The kept site values at ``q`` ``(*s, dim)``."""

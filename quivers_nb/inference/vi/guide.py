@@ -6,8 +6,7 @@ its `DeclaredLatent`s and, where a support is made of other values, by `Supports
 exist before any input is seen; parameters of row-wise sites are shared over rows unless the guide
 is made for a number of rows (``rows=n``) or reads its input (`Guide.at`).
 
-Shapes. A row-wise site has one value per row, ``(*s, *b, *value_shape)``; other sites
-``(*s, *value_shape)``; a value of width 1 has no axis for it.
+Row-wise sites have ``(*s, *b, *value_shape)``, others ``(*s, *value_shape)``; width 1 has no axis.
 
 Laws, checked for every guide by ``tests/inference/vi/test_guide_laws.py``:
     density   `log_density` at a draw is what `draw` said, and `log_prob` of its constrained values
@@ -36,7 +35,7 @@ from quivers_nb.inference.model import (
     Values,
     refuse_nothing,
 )
-from quivers_nb.inference.options import refuse_text
+from quivers_nb.inference.options import names_in
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.kernels import bijector_for
 
@@ -76,8 +75,7 @@ class Covered:
 
     def __init__(self, model: Model, observed_names: Collection[str]) -> None:
         refuse_nothing(model)
-        refuse_text("observed_names", observed_names)
-        self.latents = model.declared_latents(frozenset(observed_names))
+        self.latents = model.declared_latents(names_in("observed_names", observed_names))
         self.by_name = {latent.name: latent for latent in self.latents}
         # Sites whose supports are made of other values: only the model can say where they lie.
         self.moving = frozenset(latent.name for latent in self.latents if latent.support is None)
