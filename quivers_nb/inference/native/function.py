@@ -17,7 +17,7 @@ from quivers_nb.inference.native.emit import emit
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.library import gemm
 from quivers_nb.inference.native.lowering import lower
-from quivers_nb.inference.native.program import Kernel, Program, Refusal
+from quivers_nb.inference.native.program import Asked, Kernel, Program, Refusal
 from quivers_nb.inference.native.toolchain import compiler
 
 REAL = {torch.float64: "double", torch.float32: "float"}
@@ -55,6 +55,7 @@ class NativeFunction:
     library: ctypes.CDLL
     data: tuple[NDArray[Any], ...]  # literals first
     arguments: int = 0  # further inputs, given by address behind the data
+    asked: tuple[Asked, ...] = ()  # indices made from those that the caller is to look at
 
     @property
     def address(self) -> int:
@@ -122,7 +123,7 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
     return NativeFunction(
         prod(graph.inputs[0].shape), dtype, source.scratch, source.text, loaded,
-        (literals, *program.arrays), len(program.arguments),
+        (literals, *program.arrays), len(program.arguments), program.asked,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quivers_nb.inference.graph import Graph, Meta, Node, Ref, refs
+from quivers_nb.inference.native.bounds import Bounds
 from quivers_nb.inference.native.expression import (
     PLAIN_NUMBERS,
     Algebra,
@@ -91,6 +92,7 @@ class Lowering:
 
     graph: Graph
     dtype: torch.dtype
+    bounds: Bounds
     library: bool = False  # whether products may go to the library that torch links
     algebra: Algebra = field(default_factory=Algebra)
     values: dict[int, Value] = field(default_factory=dict)
@@ -351,7 +353,7 @@ def lower(graph: Graph, *, library: bool = False) -> Program:
     """
     q, *others = graph.inputs
     value, *gradients = graph.outputs
-    work = Lowering(graph, q.dtype, library)
+    work = Lowering(graph, q.dtype, Bounds(graph), library)
     work.uses.update(ref.index for node in graph.nodes for ref in refs((node.args, node.kwargs)))
     work.uses.update(ref.index for ref in graph.outputs)
     work.values[0] = Strided(q.shape, Buffer("q", prod(q.shape), "real", "input"), q.strides)
@@ -394,4 +396,5 @@ def _finish(work: Lowering, value: Ref, gradients: Sequence[Ref]) -> Program:
         tuple(buffer for buffer, _ in pairs),
         tuple(array for _, array in pairs),
         tuple(work.literals),
+        asked=tuple(work.bounds.asked),
     )

@@ -12,8 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quivers_nb.inference.graph import Ref
 from quivers_nb.inference.native.expression import Buffer, Expression
 
+Asked = tuple[Ref, int, int]  # an index, the least and one past the greatest that it may be
 Fold = Literal["set", "add", "mul", "max", "min"]
 LIBRARY_CALL = "q_gemm"  # the routine behind which is the library that torch links
 START: dict[Fold, float] = {"add": 0.0, "mul": 1.0, "max": float("-inf"), "min": float("inf")}
@@ -85,6 +87,7 @@ class Program:
     arrays: tuple[NDArray[np.generic], ...]  # one per data buffer
     literals: tuple[float, ...]
     arguments: tuple[Buffer, ...] = ()  # what each evaluation is given besides its first input
+    asked: tuple[Asked, ...] = ()  # indices among or made from these, to be looked at before
 
     @property
     def calls_library(self) -> bool:

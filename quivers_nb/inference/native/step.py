@@ -8,6 +8,7 @@ torch, in the same order: the generator of a fit ends where it does without comp
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
 
@@ -16,11 +17,12 @@ from torch import Tensor
 
 from quivers_nb.inference.graph import Graph, Node, Ref, is_draw, refs
 from quivers_nb.inference.native.function import NativeFunction, compile_graph
-from quivers_nb.inference.native.program import Refusal
-from quivers_nb.inference.replay import Replay, vectorized
-from quivers_nb.inference.simplify import renumbered
+from quivers_nb.inference.native.program import Asked, Refusal
+from quivers_nb.inference.replay import Replay, replay, vectorized
+from quivers_nb.inference.simplify import renumbered, simplify
 
 Draw = Callable[[], Tensor]
+Guard = Callable[..., None]
 
 
 def compile_step(graph: Graph) -> Replay:
@@ -36,16 +38,17 @@ def compile_step(graph: Graph) -> Replay:
     shapes = [graph.meta(output).shape for output in graph.outputs[1:]]
     bare, draws = _without_draws(vectorized(graph))
     function = compile_graph(bare, library=True)
-    return _Step(function, draws, shapes)
+    return _Step(function, draws, shapes, _guard(bare, function.asked))
 
 
 class _Step:
     """The replay that `compile_step` gives."""
 
     def __init__(
-        self, function: NativeFunction, draws: Sequence[Draw], shapes: Sequence[Sequence[int]]
-    ) -> None:
-        self._function, self._draws = function, draws
+        self, function: NativeFunction, draws: Sequence[Draw], shapes: Sequence[Sequence[int]],
+        guard: Guard | None,
+    ) -> None:  # fmt: skip
+        self._function, self._draws, self._guard = function, draws, guard
         self._gradient = torch.empty(sum(map(prod, shapes)), dtype=function.dtype)
         pieces = self._gradient.split([prod(shape) for shape in shapes])
         self._pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
@@ -53,8 +56,10 @@ class _Step:
         self._known, self._pointers = len(function.data), function.pointers()
 
     def __call__(self, first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """The value, then the gradients."""
+        """The value, then the gradients. Raises what torch raises where an index has no place."""
         given = [*others, *(draw() for draw in self._draws)]  # held until the call is over
+        if self._guard is not None:
+            self._guard(first, *given)
         for place, tensor in enumerate(given, start=self._known):
             self._pointers[place] = tensor.data_ptr()
         value = self._function.library.density(
@@ -64,6 +69,25 @@ class _Step:
             ctypes.c_void_p(self._work.ctypes.data),
         )
         return (torch.tensor(value, dtype=self._function.dtype), *self._pieces)
+
+
+def _guard(graph: Graph, asked: Sequence[Asked]) -> Guard | None:
+    """What looks at the indices that are made from data, before compiled loops follow them."""
+    if not asked:
+        return None
+    indices = replay(simplify(replace(graph, outputs=tuple(index for index, _, _ in asked))))
+    ends = [(least, size) for _, least, size in asked]
+
+    def guard(*inputs: Tensor) -> None:
+        for index, (least, size) in zip(indices(*inputs), ends, strict=True):
+            low, high = (0, -1) if not index.numel() else map(int, torch.aminmax(index))
+            if low < least or high >= size:
+                replay(graph)(*inputs)  # torch names the operation
+                raise IndexError(
+                    f"index {low if low < least else high} is out of bounds for {size}"
+                )
+
+    return guard
 
 
 def _without_draws(graph: Graph) -> tuple[Graph, list[Draw]]:

@@ -1,6 +1,7 @@
 """Reading at computed places, and adding into them.
 
-Indices that do not depend on the variables become data; negative ones are wrapped here, once.
+Indices that do not depend on the variables become data; negative ones are wrapped here, once. Those
+that do depend on them must be known to stay on their axis (`bounds`).
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +36,11 @@ CROWDED = 0.25  # share of neighbours in one place: rows that are sorted by grou
 Place = Callable[[Index], Index]  # index of the result -> index of the source
 
 
-def places(work: Lowering, index: Any, size: int) -> Dense:
-    """A tensor of places on an axis of ``size``, none of them negative."""
+def places(work: Lowering, index: Any, size: int, *, least: int = 0) -> Dense:
+    """A tensor of places on an axis of ``size``, none of them negative.
+
+    Torch has looked at those that are constant; others are from ``least`` on, see `Bounds.ask`.
+    """
     tensor = work.tensor(index) if isinstance(index, Ref) else index
     if isinstance(tensor, Tensor):
         key = (index.index, size) if isinstance(index, Ref) else (id(tensor), size)
@@ -44,7 +48,10 @@ def places(work: Lowering, index: Any, size: int) -> Dense:
             wrapped = torch.where(tensor < 0, tensor + size, tensor).to(torch.int64)
             work.derived[key] = _steps(work, wrapped) or work.constant(wrapped)
         return work.derived[key]
+    work.bounds.ask(index, least, size)
     found, x = work.keep(work.value(index)), work.algebra
+    if least == 0:
+        return found
 
     def wrapped_at(at: Index) -> Any:
         place = found.at(x, at)
@@ -76,7 +83,7 @@ def _steps(work: Lowering, places: Tensor) -> Lazy | None:
 
 
 def _one_per_axis(
-    work: Lowering, shape: Shape, indices: Sequence[Ref | None]
+    work: Lowering, shape: Shape, indices: Sequence[Ref | None], *, wraps: bool
 ) -> list[Dense | None]:
     """The places asked for on each axis, masks resolved; None keeps the axis."""
     found: list[Dense | None] = []
@@ -90,13 +97,19 @@ def _one_per_axis(
             sizes = shape[len(found) : len(found) + len(hits)]
             found.extend(work.constant(hit) for hit, _ in zip(hits, sizes, strict=True))
         else:
-            found.append(places(work, index, shape[len(found)]))
+            size = shape[len(found)]
+            found.append(places(work, index, size, least=-size if wraps else 0))
     return found + [None] * (len(shape) - len(found))
 
 
-def indexed(work: Lowering, shape: Shape, indices: Sequence[Ref | None]) -> tuple[Shape, Place]:
-    """The shape of ``source[indices]`` and where each of its elements is read."""
-    asked = _one_per_axis(work, shape, indices)
+def indexed(
+    work: Lowering, shape: Shape, indices: Sequence[Ref | None], *, wraps: bool = True
+) -> tuple[Shape, Place]:
+    """The shape of ``source[indices]`` and where each of its elements is read.
+
+    ``wraps``: whether torch counts negative places from the end.
+    """
+    asked = _one_per_axis(work, shape, indices, wraps=wraps)
     taken = [d for d, index in enumerate(asked) if index is not None]
     block = tuple(torch.broadcast_tensors(*(torch.empty(a.shape) for a in asked if a))[0].shape)
     wide = [None if a is None else work.broadcast(a, block) for a in asked]
@@ -230,7 +243,7 @@ def _index_add(work: Lowering, node: Node) -> Value:
 @rule("embedding")
 def _embedding(work: Lowering, node: Node) -> Value:
     source = work.value(node.args[0])
-    shape, place = indexed(work, source.shape, [node.args[1]])
+    shape, place = indexed(work, source.shape, [node.args[1]], wraps=False)
     return gathered(work, source, shape, place)
 
 
@@ -241,7 +254,7 @@ def _embedding_backward(work: Lowering, node: Node) -> Value:
         raise Refusal(f"{node.op} with padding or frequencies has no native form")
     source = work.value(grad)
     shape = (count, source.shape[-1])
-    _, place = indexed(work, shape, [index])
+    _, place = indexed(work, shape, [index], wraps=False)
     zeros = Fill(shape, "real", work.algebra.number(0.0))
     return _added(work, zeros, source, place)
 
