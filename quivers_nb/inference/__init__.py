@@ -9,6 +9,7 @@ from typing import Any
 
 _HOME = {
     "AmortizedNormalGuide": "vi.guides.amortized",
+    "AutoDAIS": "vi.guides.dais",
     "AutoDelta": "vi.guides.delta",
     "AutoGuideList": "vi.guides.parts",
     "AutoLaplaceApproximation": "vi.guides.laplace",

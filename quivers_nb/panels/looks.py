@@ -117,7 +117,7 @@ def predictive(run: Run[Any], look: Look, generator: Generator) -> Shown:
     seen = [name for name in data if name in job.model.observed_names]
     if not seen:
         return {"note": "nothing is observed: there is no data to compare with"}, []
-    posterior: Any = job.guide if isinstance(job, SviJob) else _sites(job)
+    posterior: Any = job.guide.at(job.x, data) if isinstance(job, SviJob) else _sites(job)
     predict = Predictive(job.model, posterior, PREDICTED, generator)
     host = {name: value for name, value in data.items() if name not in job.model.observed_names}
     drawn = predict(job.x, host)[seen[0]].double().reshape(PREDICTED, -1).numpy()

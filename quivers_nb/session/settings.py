@@ -19,6 +19,7 @@ GUIDES = (
     "AutoStructured",
     "AutoMixture",
     "AutoNormalizingFlow",
+    "AutoDAIS",
     "AutoDelta",
     "AmortizedNormalGuide",
 )

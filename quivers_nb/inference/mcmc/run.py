@@ -51,7 +51,7 @@ from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
-from quivers_nb.inference.vi.guide import placed
+from quivers_nb.inference.vi.guide import bound
 
 
 @known_options
@@ -138,7 +138,7 @@ class MCMC:
             raise UserError(nothing_to_draw(opened))
         values: DrawValues | None = None
         if guide is not None:
-            values = _FromGuide(placed(guide, x, obs), x)
+            values = _FromGuide(bound(guide, x, obs), x)
         elif self.init_strategy == "prior":
             values = _FromPrior(model, x, obs, target.declared)
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)

@@ -12,7 +12,8 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.estimators import Estimator, Problem, Reparameterized
-from quivers_nb.inference.vi.guide import Guide, Shape
+from quivers_nb.inference.vi.guide import Guide
+from quivers_nb.inference.vi.rows import Shape
 
 
 @known_options

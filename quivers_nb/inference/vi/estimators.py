@@ -13,7 +13,8 @@ from torch import Generator, Tensor, nn
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import OpenTarget, Terms
-from quivers_nb.inference.vi.guide import Guide, GuideModule, Shape
+from quivers_nb.inference.vi.guide import Guide, GuideModule
+from quivers_nb.inference.vi.rows import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,11 @@ class Problem:
                 "loss per row: give at least one, and leave empty minibatches out"
             )
         total = total_rows if total_rows is not None and target.batch_shape else rows
-        if total != rows and _made_for_rows(guide):
+        reason = _needs_all_rows(guide) if total != rows else ""
+        if reason:
             raise UserError(
-                f"the guide was made for the rows of its data, {rows}, which cannot stand for "
-                f"{total} (total_rows): fit all rows at once, or make the guide without rows="
+                f"{rows} rows cannot stand for {total} (total_rows), since the guide {reason}, or "
+                "fit all rows at once"
             )
         return cls(target, guide, total / rows, total, generator)
 
@@ -96,10 +98,11 @@ class Particles:
         return each.reshape((-1, *(1,) * (len(shape) - 1))).expand(shape)
 
 
-def _made_for_rows(guide: Guide) -> bool:
-    """Parameters of single rows say nothing about other rows, so they cannot be weighted."""
+def _needs_all_rows(guide: Guide) -> str:
+    """Why rows cannot be weighted: what a part knows of single ones says nothing about others."""
     parts = guide.modules() if isinstance(guide, nn.Module) else ()
-    return any(isinstance(part, GuideModule) and part.rows is not None for part in parts)
+    reasons = (part.needs_all_rows() for part in parts if isinstance(part, GuideModule))
+    return next(filter(None, reasons), "")
 
 
 class Estimator(Protocol):

@@ -13,10 +13,13 @@ Laws, checked for every guide by ``tests/inference/vi/test_guide_laws.py``:
               is that less the log-Jacobian;
     mass      the density of a single coordinate integrates to one;
     entropy   `entropy` is minus the mean log density of draws.
+A guide whose draws come by paths says the density of the path instead, and keeps one law:
+    weights   the mean of ``p / exp(said)`` over draws is the mass of ``p``, for every ``p``.
 """
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from math import prod
 from typing import Any, Protocol, Self
 
@@ -37,9 +40,9 @@ from quivers_nb.inference.model import (
 )
 from quivers_nb.inference.options import names_in
 from quivers_nb.inference.origin import origin_of
+from quivers_nb.inference.vi.rows import Shape, as_rows, front_of
+from quivers_nb.inference.vi.sums import own_axes
 from quivers_nb.kernels import bijector_for
-
-Shape = tuple[int, ...]
 
 
 class Guide(Protocol):
@@ -106,9 +109,10 @@ def placed(guide: Any, x: Tensor | None, obs: Values | None) -> Any:
     return guide if place is None else place(x, obs)
 
 
-def own_axes(value: Tensor, rank: int) -> Tensor:
-    """Sum over the last ``rank`` axes."""
-    return value.sum(tuple(range(-rank, 0))) if rank else value
+def bound(guide: Any, x: Tensor | None, obs: Values | None) -> Any:
+    """``guide`` at these data (`Guide.at`); one that has but `rsample` as it is."""
+    at = getattr(guide, "at", None)
+    return guide if at is None else at(x, obs)
 
 
 def parameter_name(kind: str, site: str) -> str:
@@ -121,32 +125,6 @@ def default_dtype(model: Model) -> torch.dtype:
     for parameter in model.parameters():
         return parameter.dtype
     return torch.get_default_dtype()
-
-
-def front_of(layout: Layout) -> Shape:
-    """The batch axes of a target: those of its row-wise coordinates, `()` if it has none."""
-    return next((c.shape[: c.batch_rank] for c in layout if c.batch_rank), ())
-
-
-def refuse_rows(latents: Iterable[DeclaredLatent], front: Shape) -> None:
-    """Refuse rows where the sites of a program that never reads its input were taken for one."""
-    names = [d.name for d in latents if d.row_wise and not d.rows_expected]
-    if names and prod(front) > 1:
-        raise UserError(
-            f"the data have rows {front}, but {', '.join(names)} of a program that never reads its "
-            "input were taken for one value each: run with x=None, or make the guide with rows="
-            f"{front[0] if len(front) == 1 else front}"
-        )
-
-
-def as_rows(rows: int | Shape | None) -> Shape | None:
-    """The option ``rows`` as a batch shape."""
-    if rows is None:
-        return None
-    shape = (rows,) if isinstance(rows, int) else tuple(rows)
-    if not shape or min(shape) < 1:
-        raise UserError(f"rows={rows!r} must be a positive number of rows, or a batch shape")
-    return shape
 
 
 class GuideModule(nn.Module):
@@ -197,6 +175,17 @@ class GuideModule(nn.Module):
         )
 
     @property
+    def like(self) -> Tensor:
+        """One of its tensors: of the dtype, and on the device, of all of them."""
+        return next(chain(self.parameters(), self.buffers()))
+
+    def needs_all_rows(self) -> str:
+        """Why some of the rows cannot stand for all, as a clause; empty if they can."""
+        if self.rows is None:
+            return ""
+        return "was made for the rows of its data: make the guide without rows="
+
+    @property
     def log_shares(self) -> Tensor | None:  # (C,)
         """Log probabilities of the strata of a guide that is a mixture, else None."""
         return None
@@ -225,8 +214,7 @@ class GuideModule(nn.Module):
             return self
         bound = copy.copy(self)
         bound._data = {**self._data, **by_name(obs)}
-        dtype = next(iter(self.state_dict().values())).dtype
-        bound._supports = self._supports_at(x, bound._data, dtype=dtype)
+        bound._supports = self._supports_at(x, bound._data, dtype=self.like.dtype)
         return bound
 
     def draw(
@@ -282,8 +270,7 @@ class GuideModule(nn.Module):
         """
         front = self.front(x)
         here = self.placed(x)
-        like: Tensor = next(iter(self.state_dict().values()))
-        free, total = {}, like.new_zeros(front)
+        free, total = {}, self.like.new_zeros(front)
         for name, (u, log_det) in here.unconstrained(x, sites).items():
             rank = len(front if self.covered.by_name[name].row_wise else ())
             inside = ~torch.isnan(u)
@@ -343,13 +330,13 @@ class GuideModule(nn.Module):
     def unconstrained(self, x: Tensor | None, sites: Mapping[str, Any]) -> dict[str, Placed]:
         """The inverse, for values as `rsample` gives them; NaN outside a support."""
         front = self.front(x)
-        like: Tensor = next(iter(self.state_dict().values()))
+        device = self.like.device
         values, found = {}, {}
         for latent in self.covered.latents:
             if latent.name not in sites:
                 raise UserError(f"log_prob needs a value of `{latent.name}`")
             shape = (*(front if latent.row_wise else ()), *latent.value_shape)
-            value = torch.as_tensor(sites[latent.name]).to(like.device).reshape(shape)
+            value = torch.as_tensor(sites[latent.name]).to(device).reshape(shape)
             values[latent.name] = value
             if latent.support is not None:
                 bijector = bijector_for(latent.support)
@@ -378,23 +365,3 @@ def _flat(layout: Layout, stack: Shape, values: Mapping[str, Tensor]) -> Tensor:
     """Values of sites in their places: ``(*s, dim)``."""
     pieces = [values[c.name].reshape((*stack, c.size)) for c in layout]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
-
-
-class Sums:
-    """Terms as they are collected site by site: row-wise ones per row, the others shared."""
-
-    def __init__(self, front: Shape, like: Tensor) -> None:
-        self.front, self.like = front, like
-        self.row: Tensor | None = None
-        self.shared: Tensor | None = None
-
-    def add(self, latent: DeclaredLatent, term: Tensor) -> None:
-        """The term of a site, ``(*s, *b)`` if it is row-wise, else ``(*s,)``."""
-        if latent.row_wise and self.front:
-            self.row = term if self.row is None else self.row + term
-        else:
-            self.shared = term if self.shared is None else self.shared + term
-
-    def terms(self) -> Terms:
-        shared = self.like.new_zeros(()) if self.shared is None else self.shared
-        return Terms(self.row, shared, len(self.front) if self.row is not None else 0)

@@ -8,6 +8,7 @@ import torch
 
 from quivers_nb.inference import (
     AmortizedNormalGuide,
+    AutoDAIS,
     AutoDelta,
     AutoGuideList,
     AutoLaplaceApproximation,
@@ -27,6 +28,7 @@ class Entry:
 
     make: Callable[..., GuideModule]
     density: bool = True  # a density, not a point
+    path: bool = False  # draws say the density of how they were reached, nothing else is known
     entropy: bool = True  # of closed form
     trained: bool = True  # by steps
     rows: bool = False  # made for the number of rows of the data
@@ -58,6 +60,10 @@ def structured(model, names, rows=None) -> AutoStructured:
 
 def amortized(model, names, rows=None) -> AmortizedNormalGuide:
     return AmortizedNormalGuide(model, names, in_features=1, hidden=(4,), generator=generator())
+
+
+def dais(model, names, rows=None) -> AutoDAIS:
+    return AutoDAIS(model, names, K=2, rows=rows)
 
 
 def parts(model, names, rows=None) -> AutoGuideList:
@@ -97,6 +103,7 @@ GUIDES: dict[str, Entry] = {
     **both("mixture diagonal", partial(mixture, "diagonal"), entropy=False),
     **both("mixture full", partial(mixture, "full"), entropy=False),
     **both("structured", structured),
+    **both("dais", dais, entropy=False, path=True),
     "parts": Entry(parts),
     "amortized": Entry(amortized),
     "laplace": Entry(laplace, trained=False),

@@ -24,7 +24,9 @@ from tests.support.models import HandModel
 ROWS = 5
 X = torch.linspace(-1, 1, ROWS, dtype=torch.float64)[:, None]
 OBS = {"y": torch.sin(3 * X[:, 0])}
-DENSITIES = [name for name, entry in GUIDES.items() if entry.density]
+DENSITIES = [name for name, entry in GUIDES.items() if entry.density and not entry.path]
+PATHS = [name for name, entry in GUIDES.items() if entry.path]
+KNOWN = [name for name in GUIDES if name not in PATHS]
 NORMALS = [name for name, entry in GUIDES.items() if entry.entropy]
 TRAINED = [name for name, entry in GUIDES.items() if entry.trained]
 BOUND = critical_z(alpha("variational guides", 300))
@@ -48,7 +50,7 @@ def hand(name: str):
 
 
 @pytest.mark.parametrize("stack", [(), (7,), (2, 3)])
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", KNOWN)
 def test_the_density_at_a_draw_is_what_the_draw_said(name, stack):
     _, target, guide = hand(name)
     q, said = guide.draw(target.layout, stack, torch.Generator().manual_seed(0))
@@ -63,7 +65,7 @@ def test_the_density_at_a_draw_is_what_the_draw_said(name, stack):
         assert said.row.shape[-1] == ROWS
 
 
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", KNOWN)
 def test_log_prob_of_constrained_values_is_the_density_less_the_log_jacobian(name):
     _, target, guide = hand(name)
     q, said = guide.draw(target.layout, (), torch.Generator().manual_seed(1))
@@ -71,6 +73,24 @@ def test_log_prob_of_constrained_values_is_the_density_less_the_log_jacobian(nam
     got = guide.log_prob(X, values)
     row = torch.zeros(ROWS, dtype=q.dtype) if said.row is None else said.row
     torch.testing.assert_close(got, row + said.shared - values["s"].log())
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_weights_of_paths_have_the_mass_of_any_density_as_their_mean(name):
+    """Size: 50,000 paths; densities 3 % off in every scale are seen (`test_dais` has mutants)."""
+    _, target, guide = hand(name)
+    with torch.no_grad():
+        q, said = guide.draw(target.layout, (50_000,), torch.Generator().manual_seed(8))
+        centre, scale = q.mean(0), 0.5 * q.std(0)
+
+        def z(factor: float) -> float:
+            log_p = -0.5 * ((q - centre) / scale).square() - (factor * scale).log()
+            log_p = log_p.sum(-1) - 0.5 * q.shape[-1] * math.log(2 * math.pi)
+            weights = (log_p - said.total()).exp()
+            return abs(float((weights.mean() - 1.0) / (weights.std() / math.sqrt(len(q)))))
+
+        assert z(1.0) < BOUND
+        assert z(1.03) > BOUND
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -170,7 +190,7 @@ def test_steps_are_traced_and_lower_the_loss(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["laplace", "multivariate, rows", "flow iaf", "amortized", "delta"]
+    "name", ["laplace", "multivariate, rows", "flow iaf", "amortized", "delta", "dais, rows"]
 )
 def test_chains_start_at_draws_of_a_guide(name):
     model, _, guide = hand(name)

@@ -13,9 +13,10 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Values
-from quivers_nb.inference.vi.guide import Shape, default_dtype, parameter_name
+from quivers_nb.inference.vi.guide import default_dtype, parameter_name
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.network import Network
+from quivers_nb.inference.vi.rows import Shape
 
 Features = Callable[[Tensor | None, Values], Tensor]  # x, observations -> (*b, in_features)
 
@@ -42,7 +43,7 @@ class AmortizedNormalGuide(AutoNormalGuide):
 
     The guide must be bound to its input, ``guide.at(x, obs)``, before it can draw; `SVI` does so.
     `rsample` and `log_prob` bind themselves to the ``x`` that they are given, so only features that
-    read observations need ``guide.at(x, obs)`` before `MCMC` or `Predictive`.
+    read observations need ``guide.at(x, obs)`` before `Predictive`; `MCMC` binds it itself.
 
     Raises `UserError` if no site is row-wise, or an option is missing or out of its range.
     """

@@ -9,12 +9,11 @@ from torch.nn import Parameter
 from quivers_nb.inference.model import Model, Terms
 from quivers_nb.inference.vi.guide import (
     GuideModule,
-    Shape,
-    Sums,
     default_dtype,
-    own_axes,
     parameter_name,
 )
+from quivers_nb.inference.vi.rows import Shape
+from quivers_nb.inference.vi.sums import Sums, own_axes
 
 
 class AutoDelta(GuideModule):

@@ -9,7 +9,8 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import Model, Terms, Values
 from quivers_nb.inference.origin import origin_of
-from quivers_nb.inference.vi.guide import Covered, Guide, Shape, default_dtype
+from quivers_nb.inference.vi.guide import Covered, Guide, default_dtype
+from quivers_nb.inference.vi.rows import Shape
 
 
 class EmptyGuide(nn.Module):

@@ -19,10 +19,10 @@ from quivers_nb.inference.vi.flows.autoregressive import (
 )
 from quivers_nb.inference.vi.flows.bijector import Affine, Chain, Reversed, VectorBijector
 from quivers_nb.inference.vi.flows.coupling import AffineCoupling, SplineCoupling
-from quivers_nb.inference.vi.guide import Shape
 from quivers_nb.inference.vi.guides.joint import Block, JointGuide
 from quivers_nb.inference.vi.guides.multivariate import check_scale
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
+from quivers_nb.inference.vi.rows import Shape
 
 MakeLayer = Callable[[int, Sequence[int], torch.dtype, Generator | None], VectorBijector]
 

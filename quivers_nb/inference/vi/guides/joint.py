@@ -13,7 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
-from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype, refuse_rows
+from quivers_nb.inference.vi.guide import GuideModule, default_dtype
+from quivers_nb.inference.vi.rows import Shape, refuse_rows
 
 
 class Block(nn.Module):

@@ -14,8 +14,9 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, OpenTarget, Terms, Values
 from quivers_nb.inference.threads import spare_core
-from quivers_nb.inference.vi.guide import GuideModule, Shape, default_dtype, front_of
+from quivers_nb.inference.vi.guide import GuideModule, default_dtype
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
+from quivers_nb.inference.vi.rows import Shape, front_of
 
 MAX_ITERATIONS = 1000
 GRADIENT_TOLERANCE = 1e-9  # where the search may stop

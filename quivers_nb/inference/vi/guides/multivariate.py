@@ -14,9 +14,9 @@ from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model
-from quivers_nb.inference.vi.guide import Shape
 from quivers_nb.inference.vi.guides.joint import Block, JointGuide
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
+from quivers_nb.inference.vi.rows import Shape
 
 
 class CholeskyNormal(Block):

@@ -14,12 +14,11 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
 from quivers_nb.inference.vi.guide import (
     GuideModule,
-    Shape,
-    Sums,
     default_dtype,
-    own_axes,
     parameter_name,
 )
+from quivers_nb.inference.vi.rows import Shape
+from quivers_nb.inference.vi.sums import Sums, own_axes
 
 HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
 

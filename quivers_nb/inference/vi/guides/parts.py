@@ -7,7 +7,9 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model, Terms, Values
-from quivers_nb.inference.vi.guide import Guide, GuideModule, Shape
+from quivers_nb.inference.vi.guide import Guide, GuideModule
+from quivers_nb.inference.vi.rows import Shape
+from quivers_nb.inference.vi.sums import summed
 
 MakeGuide = Callable[[Model, Collection[str]], GuideModule]  # model, names that it leaves out
 Part = tuple[Collection[str], MakeGuide]
@@ -83,7 +85,7 @@ class AutoGuideList(GuideModule):
             drawn, terms = part.sample(front, stack, generator)
             values.update(drawn)
             found.append(terms)
-        return values, _sum(found)
+        return values, summed(found)
 
     def _mixed(self) -> GuideModule | None:
         """The first part that is a mixture: its strata are the list's."""
@@ -117,19 +119,12 @@ class AutoGuideList(GuideModule):
             )
             values.update(drawn)
             found.append(terms)
-        return values, _sum(found)
+        return values, summed(found)
 
     def density(self, front: Shape, stack: Shape, values: Mapping[str, Tensor]) -> Terms:
         """The sum of the parts' densities."""
-        return _sum([part.density(front, stack, values) for part in self._guides()])
+        return summed([part.density(front, stack, values) for part in self._guides()])
 
     def entropy_of(self, front: Shape) -> Terms:
         """The sum of the parts' entropies."""
-        return _sum([part.entropy_of(front) for part in self._guides()])
-
-
-def _sum(parts: Sequence[Terms]) -> Terms:
-    rows = [part.row for part in parts if part.row is not None]
-    shared = sum((part.shared for part in parts[1:]), parts[0].shared)
-    row = sum(rows[1:], rows[0]) if rows else None
-    return Terms(row, shared, max(part.batch_rank for part in parts))
+        return summed([part.entropy_of(front) for part in self._guides()])

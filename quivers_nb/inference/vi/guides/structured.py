@@ -14,8 +14,9 @@ from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model
-from quivers_nb.inference.vi.guide import Shape, default_dtype, refuse_rows
+from quivers_nb.inference.vi.guide import default_dtype
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
+from quivers_nb.inference.vi.rows import Shape, refuse_rows
 
 LARGEST = 10_000_000  # numbers of one slope
 Parents = Mapping[str, tuple[str, ...]]
