@@ -37,7 +37,7 @@ class Feed:
     ) -> None:
         self._run, self._number, self._send, self._wanted = run, number, send, wanted
         self._sent = self._seen = 0
-        self._state = ""
+        self._told: tuple[str, object] = ("", None)  # state and pilot
         self._last = self._next_look = 0.0
         self._unsubscribe: Callable[[], None] = lambda: None
         self._generator = Generator().manual_seed(0)
@@ -63,12 +63,12 @@ class Feed:
         return self._sent - self._seen < UNSEEN or monotonic() - self._last > PATIENCE
 
     def __call__(self, message: Message) -> None:
-        state = str(message.progress.state)
-        if not message.data and state == self._state and self._sent and not message.last:
+        told = (str(message.progress.state), message.progress.pilot)
+        if not message.data and told == self._told and self._sent and not message.last:
             return  # a run that rests has no news
         header, buffers = packed(message)
         self._send({**header, "sequence": self._sent, "run": self._number}, buffers)
-        self._sent, self._state, self._last = self._sent + 1, state, monotonic()
+        self._sent, self._told, self._last = self._sent + 1, told, monotonic()
         if message.last or self._last >= self._next_look:
             self.look()
 

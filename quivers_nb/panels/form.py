@@ -63,9 +63,9 @@ class Form:
         read(method, texts, self._rows)
         known = {setting.name: setting for setting in SETTINGS[method]}
         for name, text in texts.items():
-            if known[name].choices:  # a list cannot show what is not in it
-                known[name].read(text)
-            self._fields[method][name].value = text
+            field = self._fields[method][name]
+            # a list cannot show what is not in it
+            field.value = known[name].choice(text) if known[name].choices else text
 
     def reading(self, method: str | None = None) -> Reading:
         """The fields of a method as values, or what is wrong with them."""
@@ -96,6 +96,6 @@ def _field(setting: Setting, text: str) -> Any:
         "layout": {"width": "auto"},
     }
     if setting.choices:
-        options["value"] = setting.read(text)
+        options["value"] = setting.choice(text)
         return widgets.Dropdown(options=setting.choices, **options)
     return widgets.Text(placeholder=setting.empty, continuous_update=True, **options)

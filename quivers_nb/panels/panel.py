@@ -25,6 +25,7 @@ from quivers_nb.session.fits import SviRun, fit_nuts, fit_svi, own_seed
 from quivers_nb.session.recipe import Recipe, recipe
 from quivers_nb.session.report import problems, report
 from quivers_nb.session.run import Run
+from quivers_nb.session.settings import as_text
 from quivers_nb.session.state import State
 
 FITS: Mapping[str, Callable[..., Run[Any]]] = {"svi": fit_svi, "nuts": fit_nuts}
@@ -73,7 +74,7 @@ class Panel:
         # we sent, which may be that of a page that is gone. What is sent as if from the cell that
         # made the panel is answered where cells run.
         self._home = copy_context()
-        texts = {name: str(value) for name, value in (settings or {}).items()}
+        texts = {name: as_text(value) for name, value in (settings or {}).items()}
         self._form = Form(method, texts, _rows(model, x), self._renew)
         self._view = RunView()
         self._view.on_msg(self._hear)
@@ -153,7 +154,7 @@ class Panel:
 
     def set(self, **settings: Any) -> "Panel":
         """Write into the form. Raises `UserError` if a name is no setting of the method."""
-        self._form.fill(self._form.method, {k: str(v) for k, v in settings.items()})
+        self._form.fill(self._form.method, {k: as_text(v) for k, v in settings.items()})
         return self
 
     @property

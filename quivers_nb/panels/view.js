@@ -595,11 +595,11 @@ class View {
       this.clock.textContent = "";
       return;
     }
-    if (h.total) this.bar.value = h.iteration / h.total;
+    const [made, total] = h.pilot || [h.iteration, h.total];
+    if (total) this.bar.value = made / total;
     else this.bar.removeAttribute("value");
-    const left = live && h.eta ? `, ${time(h.eta)} to go` : "";
-    const of = h.total ? ` of ${h.total}` : "";
-    this.clock.textContent = `${h.iteration}${of} in ${time(h.elapsed)}${left}`;
+    const left = live && h.eta ? `, ${time(h.eta)} to go` : "", pilot = h.pilot ? "pilot run: " : "";
+    this.clock.textContent = `${pilot}${made}${total ? ` of ${total}` : ""} in ${time(h.elapsed)}${left}`;
   }
 
   controlsFor(tab, info) {

@@ -40,6 +40,9 @@ class _Watching:
             self.control.warmed_up()
         return self.control.checkpoint()
 
+    def scouts(self, transition: Transition) -> None:
+        self.log.scouted(transition.chain)
+
     def moves_on(self, target: Target) -> None:
         self.log.moves_on(target)
 

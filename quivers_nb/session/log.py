@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.mcmc.engine import Progress as Transition
 from quivers_nb.inference.mcmc.kernel import Stats
+from quivers_nb.inference.mcmc.pilot import LENGTH
 from quivers_nb.inference.target import Target
 
 Counts = tuple[int, ...]  # rows per chain; of a log of losses, steps
@@ -44,6 +45,8 @@ class Log(Protocol):
     @property
     def counts(self) -> Counts: ...
     @property
+    def pilot(self) -> tuple[int, int] | None: ...  # as in `Progress`
+    @property
     def columns(self) -> Mapping[str, Sequence[float]]: ...  # for curves; they only grow
     def losses(self, counts: Counts, last: int | None = None) -> Floats: ...  # (steps,)
     def num_draws(self, counts: Counts) -> int: ...  # per chain, after warm-up
@@ -59,6 +62,7 @@ class Progress:
     that is furthest behind. ``elapsed`` and ``eta`` are seconds of work, pauses not counted.
     ``r_hat`` is the largest and ``ess`` the smallest over unconstrained coordinates, of the draws
     after warm-up; they are computed when first asked for, and None while there are too few draws.
+    ``pilot`` are the finished transitions of a pilot run that is under way, and all it will have.
     """
 
     state: str
@@ -66,6 +70,7 @@ class Progress:
     elapsed: float
     log: Log
     counts: Counts
+    pilot: tuple[int, int] | None = None
 
     @property
     def iteration(self) -> int:
@@ -110,6 +115,8 @@ class Progress:
 class LossLog:
     """The loss before every step of an optimisation."""
 
+    pilot = None
+
     def __init__(self) -> None:
         self._losses: list[float] = []
 
@@ -153,10 +160,20 @@ class DrawLog:
             self._columns[f"divergent[{chain}]"] = self._divergent[chain]
         self.complete = True  # whether all coordinates are kept
         self.target: Target | None = None  # what positions are of, once that is known
+        self._scouted = [0] * num_chains  # transitions of a pilot run
 
     def moves_on(self, target: Target) -> None:
         """Note what the positions of all transitions to come are of."""
         self.target = target
+
+    def scouted(self, chain: int) -> None:
+        """Count a transition of the pilot, of which nothing is kept."""
+        self._scouted[chain] += 1
+
+    @property
+    def pilot(self) -> tuple[int, int] | None:
+        under_way = any(self._scouted) and not any(self.counts)
+        return (min(self._scouted), LENGTH) if under_way else None
 
     def add(self, transition: Transition) -> None:
         chain, stats, position = transition.chain, transition.stats, transition.position

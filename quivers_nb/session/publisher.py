@@ -44,6 +44,7 @@ class Message:
             "iteration": p.iteration,
             "total": p.total,
             "elapsed": round(p.elapsed, 3),
+            "pilot": p.pilot,
             "eta": None if p.eta is None else round(p.eta, 3),
             "chains": [
                 [c.iteration, int(c.warming), c.divergences, float(f"{c.step_size:.4g}"), c.depth]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from quivers_nb.session.settings import Value, defaults
+from quivers_nb.session.settings import Value, as_text, defaults
 
 _PLACES = {
     "partial": "functools",
@@ -153,7 +153,7 @@ def recipe(method: str, values: Mapping[str, Value], seed: int, features: int | 
 def _nuts(values: Mapping[str, Value]) -> Iterator[tuple[str, Expression]]:
     usual = defaults("nuts")
     for name, value in values.items():
-        if value is not None and str(value) != usual[name]:
+        if value is not None and as_text(value) != usual[name]:
             yield name, value
 
 

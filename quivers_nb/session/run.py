@@ -230,7 +230,8 @@ class Run(Generic[R]):
         """Where the run stands, as a snapshot."""
         with self._lock:
             state, elapsed = self._state, self._elapsed()
-        return Progress(state, self._job.total, elapsed, self._job.log, self._job.log.counts)
+        log = self._job.log
+        return Progress(state, self._job.total, elapsed, log, log.counts, log.pilot)
 
     @property
     def events(self) -> tuple[Event, ...]:

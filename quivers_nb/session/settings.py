@@ -10,7 +10,8 @@ from math import isfinite
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 
-Value = str | int | float | None
+Value = str | int | float | bool | None
+NO_YES = ("no", "yes")  # the choices of what is true or false
 
 GUIDES = (
     "AutoNormalGuide",
@@ -51,8 +52,10 @@ class Setting:
     def read(self, text: str) -> Value:
         """The value of a field. Raises `UserError` with what would be right."""
         text = text.strip()
+        if self.choices == NO_YES:
+            return self.choice(text) == "yes"
         if self.choices:
-            return self._choice(text)
+            return self.choice(text)
         if not text and self.empty:
             return None
         number = self._number(text)
@@ -60,7 +63,10 @@ class Setting:
             raise UserError(f"{self.label} {text} must be {self._range()}")
         return number
 
-    def _choice(self, text: str) -> str:
+    def choice(self, text: str) -> str:
+        """The choice that a text is. Raises `UserError` with the nearest one."""
+        if self.choices == NO_YES:
+            text = {"True": "yes", "False": "no"}.get(text, text)
         if text in self.choices:
             return text
         meant = nearest(text, self.choices)
@@ -144,6 +150,8 @@ NUTS_SETTINGS = (
             whole=True, low=1, high=20),
     Setting("mass_matrix", "Mass matrix", "diagonal", "what warm-up learns of the scales",
             ("diagonal", "dense", "low_rank", "identity")),
+    Setting("recenter", "Recentre effects", "no",
+            "yes: a pilot run chooses coordinates for the effects of hierarchical models", NO_YES),
     Setting("tier", "Tier", "auto", "what computes the gradient",
             ("auto", "native", "traced", "eager")),
     _SEED,
@@ -163,6 +171,11 @@ class Reading:
     @property
     def good(self) -> bool:
         return not self.problems
+
+
+def as_text(value: object) -> str:
+    """A value as a field has it."""
+    return NO_YES[value] if isinstance(value, bool) else str(value)
 
 
 def defaults(method: str) -> dict[str, str]:

@@ -43,7 +43,10 @@ class TextProgress:
 def sentence(progress: Progress) -> str:
     """Where a run stands, in one line."""
     total = "" if progress.total is None else f"/{progress.total}"
-    parts = [f"{progress.state} {progress.iteration}{total}", f"{progress.elapsed:.1f} s"]
+    where = f"{progress.iteration}{total}"
+    if progress.pilot is not None:
+        where = "pilot {}/{}".format(*progress.pilot)
+    parts = [f"{progress.state} {where}", f"{progress.elapsed:.1f} s"]
     if progress.eta:
         parts.append(f"{progress.eta:.1f} s to go")
     if progress.loss is not None:

@@ -62,6 +62,51 @@ def test_every_button_works_while_a_later_cell_awaits(empty, browser, front, sho
     quiet(watch)
 
 
+SCHOOLS = """%%qvr
+object School : FinSet 8
+data se : School -> Real 1
+program schools : School -> School
+    sample mu <- Normal(0.0, 5.0)
+    sample tau <- HalfCauchy(5.0)
+    sample theta : School <- Normal(mu, tau)
+    observe y : School <- Normal(theta, se)
+    return theta
+export schools"""
+
+
+PILOT = """after => {
+    const clock = document.querySelector('.qvr-clock');
+    const told = /^pilot run: (\\d+) of 400 in /.exec(clock.textContent);
+    return told !== null && Number(told[1]) > after;
+}"""
+
+
+def test_a_run_that_recentres_shows_its_pilot(empty, browser, shots: Path) -> None:
+    cells = [
+        SCHOOLS,
+        "from quivers_nb import panel\n"
+        "rated = {'y': [28., 8, -3, 7, -1, 1, 18, 12], 'se': [15., 10, 16, 11, 9, 11, 10, 18]}\n"
+        "p = panel(schools, None, rated, method='nuts', tier='eager', warmup=50, draws=50, "
+        "chains=2, max_tree_depth=4)\np",
+        "print('centred', float(p.result.centering['theta'].min()))",
+    ]
+    with opened(empty, browser, cells) as (page, watch):
+        run_first(page, FIRST + 2)
+        page.get_by_label("Recentre effects").select_option("yes")
+        press(page, "start")
+        clock = page.locator(".qvr-clock")
+        page.wait_for_function(PILOT, arg=0, timeout=SOON)
+        first = int(re.findall(r"pilot run: (\d+) of 400 in ", clock.text_content())[0])
+        page.wait_for_function(PILOT, arg=first, timeout=SOON)  # it moves
+        assert 0.0 < page.evaluate("document.querySelector('.qvr-head progress').value") <= 1.0
+        page.locator(".qvr-panel").screenshot(path=shots / "panel-pilot.png")
+        state(page, ["done"])
+        assert clock.text_content().startswith("100 of 100 in ")
+        run_cell(page, FIRST + 2)
+        assert output(page, FIRST + 2, "centred 0.").count() == 1
+    quiet(watch)
+
+
 @pytest.mark.parametrize("front", FRONTS)
 def test_an_interrupt_of_a_blocking_fit_keeps_the_draws(empty, browser, front) -> None:
     cells = [

@@ -340,3 +340,13 @@ def test_a_fit_of_weights_alone_has_curves_and_nothing_else_to_show():
     assert screen.curves[-1]["last"]
     assert not screen.looks("density")
     assert "20 steps" in repr(made)
+
+
+def test_recentring_is_a_setting():
+    made = panel(HandModel(), X, DATA, method="nuts", recenter=True)
+    assert made.settings["recenter"] == "yes"
+    assert "recenter=True," in made.code
+    made.set(recenter=False)
+    assert "recenter" not in made.code
+    with pytest.raises(UserError, match="is not one of no, yes"):
+        made.set(recenter="often")

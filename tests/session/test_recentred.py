@@ -4,7 +4,9 @@ import numpy as np
 
 from quivers_nb import fit_nuts
 from quivers_nb.dsl import loads
+from quivers_nb.inference.mcmc.pilot import LENGTH
 from quivers_nb.session.growing import Growing
+from quivers_nb.session.text_progress import sentence
 from tests.support.targets import SCHOOLS_SIGMA, SCHOOLS_Y
 
 LONG = 60.0
@@ -36,3 +38,25 @@ def test_live_looks_show_the_sites_of_the_draws():
     for site, values in run.job.partial().items():
         np.testing.assert_allclose(values.numpy(), samples[site].numpy(), rtol=1e-12)
     assert run.job.target is run.job.log.target  # what a predictive look reads too
+
+
+def test_a_pilot_is_told_of_while_it_goes_on_and_not_after():
+    model = loads(SCHOOLS).morphism
+    options = {"draws": 20, "warmup": 20, "chains": 2, "seed": 0, "tier": "traced"}
+    run = fit_nuts(model, None, RATED, recenter=True, **options)
+    seen = []
+    run.subscribe(lambda message: seen.append((message.header()["pilot"], message.progress)))
+    assert run.wait(LONG)
+    assert run.flush()
+    pilots = [pilot for pilot, _ in seen if pilot is not None]
+    assert pilots == sorted(pilots)
+    assert len(set(pilots)) > 1
+    assert {total for _, total in pilots} == {LENGTH}
+    during = next(progress for pilot, progress in seen if pilot is not None)
+    assert during.iteration == 0  # none of its transitions is one of the run
+    assert sentence(during).startswith(f"warming pilot {pilots[0][0]}/{LENGTH}, ")
+    assert run.progress.pilot is None
+    assert sentence(run.progress).startswith("done 40/40, ")
+    plain = fit_nuts(model, None, RATED, **options)
+    assert plain.wait(LONG)
+    assert plain.progress.pilot is None

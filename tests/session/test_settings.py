@@ -35,6 +35,7 @@ def test_a_fresh_form_is_right(method):
         ("nuts", "target_accept", "1", "above 0 and below 1"),
         ("nuts", "max_tree_depth", "21", "at least 1 and at most 20"),
         ("nuts", "seed", "-1", "at least 0"),
+        ("nuts", "recenter", "perhaps", "Recentre effects 'perhaps' is not one of no, yes"),
     ],
 )
 def test_a_fault_is_named_with_what_would_be_right(method, field, text, words):
@@ -109,3 +110,12 @@ def test_a_drawn_seed_is_in_the_code():
     made = recipe("nuts", read("nuts", {"draws": "5"}, None).values, 77, None)
     assert "seed=77," in made.code(("m", "None", "d"))
     assert set(defaults("nuts")) == {setting.name for setting in SETTINGS["nuts"]}
+
+
+@pytest.mark.parametrize("text", ["yes", "True"])
+def test_a_yes_is_true_and_in_the_code(text):
+    reading = read("nuts", {"recenter": text, "seed": "1"}, None)
+    assert reading.values["recenter"] is True
+    assert "recenter=True," in recipe("nuts", reading.values, 0, None).code(("m", "None", "d"))
+    plain = recipe("nuts", read("nuts", {"seed": "1"}, None).values, 0, None)
+    assert "recenter" not in plain.code(("m", "None", "d"))

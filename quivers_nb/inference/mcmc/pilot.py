@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.run import Part
 
 WARMUP, DRAWS, ROUNDS = 100, 100, 2  # transitions of a pilot run, and how many there are
+LENGTH = ROUNDS * (WARMUP + DRAWS)  # of all of them, per chain
 _BLOCK_BYTES = 64 << 20  # of positions whose sites are located at once
 _POSITIONS = "positions"
 
@@ -45,6 +46,13 @@ class Follower(Protocol):
     """A watch that is told, before the first transition, which target the positions are of."""
 
     def moves_on(self, target: Target) -> None: ...
+
+
+@runtime_checkable
+class Scout(Protocol):
+    """A watch that is told of a pilot's transitions, which are none of its run."""
+
+    def scouts(self, transition: Progress) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +189,13 @@ def _seed(seed: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Patient:
-    """Lets a run be paused and stopped during its pilot, whose transitions it is not told."""
+    """Lets a run be paused and stopped during its pilot; who is no `Scout` sees none of it."""
 
     watch: Attentive
 
-    def __call__(self, _transition: Progress) -> bool | None:
+    def __call__(self, transition: Progress) -> bool | None:
+        if isinstance(self.watch, Scout):
+            self.watch.scouts(transition)
         return self.hold() if self.asked() else None
 
     def asked(self) -> bool:
