@@ -78,6 +78,10 @@ class QuiversWarning(UserWarning):
     """Something legal that is probably not what was meant; said once per place."""
 
 
+class LanguageWarning(QuiversWarning):
+    """What checking a module warns of, with the places; also in ``module.checked.warnings``."""
+
+
 def _is_of_the_user(file: str) -> bool:
     """Whether a file is neither ours nor part of Python and what is installed with it."""
     return not file.startswith(_FOREIGN) and "quivers_magics" not in Path(file).parts

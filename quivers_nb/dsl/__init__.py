@@ -7,6 +7,7 @@
 Raises `ParseError` or `CompileError`, nothing else; both carry line, column and every diagnostic.
 """
 
+import warnings
 from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from quivers_nb.check import check_source
 from quivers_nb.check.term import CheckedModule
-from quivers_nb.diagnostics.errors import CompileError, LanguageError, ParseError, UserError
+from quivers_nb.diagnostics.errors import (
+    CompileError,
+    LanguageError,
+    LanguageWarning,
+    ParseError,
+    UserError,
+)
+from quivers_nb.diagnostics.render import render_text
 from quivers_nb.diagnostics.source import SourceText
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.spaces.table_data import as_tables, described
@@ -33,12 +41,22 @@ def loads(
 ) -> "Module":
     """Compile a text. ``data`` feeds `from_data`; ``sizes`` fixes late-bound sizes (R8).
 
-    Raises `UserError` if data are no tables of weights, or no `from_data` reads them.
+    What is legal and probably not meant is told by a `LanguageWarning`. Raises `UserError` if data
+    are no tables of weights, or no `from_data` reads them.
     """
+    return _loaded(SourceText(source, name), data, sizes)
+
+
+def _loaded(
+    source: SourceText, data: Mapping[str, Any] | None, sizes: Mapping[str, int] | None
+) -> "Module":
     arrays = as_tables(data or {})
     tables = {key: described(array) for key, array in arrays.items()}
-    checked = check_source(SourceText(source, name), tables=tables, sizes=sizes)
+    checked = check_source(source, tables=tables, sizes=sizes)
     _all_read(arrays, checked)
+    if checked.warnings:
+        words = render_text(checked.warnings, source)
+        warnings.warn(words, LanguageWarning, stacklevel=3)
     from quivers_nb.lower import lower  # noqa: PLC0415  (torch is needed only now)
 
     return lower(checked, sizes, arrays)
@@ -73,7 +91,7 @@ def load(
         ) from error
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise UserError(f"{str(path)!r} is not a QVR text file: {error}") from error
-    return loads(text, data, sizes=sizes, name=str(path))
+    return _loaded(SourceText(text, str(path)), data, sizes)
 
 
 __all__ = ["CompileError", "LanguageError", "ParseError", "load", "loads", "parse"]

@@ -3,7 +3,7 @@
 What is said has the option that was meant and all there are, or the kind of value that is wanted.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -50,6 +50,8 @@ def names_in(option: str, given: Collection[str]) -> frozenset[str]:
     """The names given for an option. Raises `UserError` for a text: they would be its letters."""
     if isinstance(given, str):
         raise UserError(f"{option}={given!r} is a text: give names, {option}=[{given!r}]")
+    if not isinstance(given, Iterable):
+        raise UserError(f"{option}={given!r:.60} has no names: give some, {option}=['y']")
     return frozenset(given)
 
 

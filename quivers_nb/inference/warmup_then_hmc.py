@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.calibration import FitGuide
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.model import Model, Values, refuse_nothing
 
 DRAWS = 400  # of the guide, for its spread: standard deviations to 4 %
 
@@ -30,12 +32,28 @@ class WarmupThenHMC:
     mcmc: MCMC
     fit: Callable[[Model, Tensor | None, Values, int], Any] = field(default_factory=FitGuide)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.mcmc, MCMC):
+            raise UserError(
+                f"mcmc={self.mcmc!r:.60} ({type(self.mcmc).__name__}): a sampler is wanted, such "
+                "as MCMC(NUTSKernel(), 200, 1000)"
+            )
+        if isinstance(self.fit, type) or not callable(self.fit):
+            raise UserError(
+                f"fit={self.fit!r:.60}: a function (model, x, obs, seed) that returns a fitted "
+                "guide is wanted, such as FitGuide(AutoNormalGuide)"
+            )
+
     def run(
         self, model: Model, x: Tensor | None, obs: Values | None = None, **options: Any
     ) -> MCMCResult:
-        """As `MCMC.run`, with its options. The seed of the run is that of the fit too."""
+        """As `MCMC.run`, with its options. The seed of the run is that of the fit too.
+
+        Raises `UserError` where the guide cannot be fitted, and what `MCMC.run` raises.
+        """
+        refuse_nothing(model)
         seed = int(torch.randint(2**62, ())) if self.mcmc.seed is None else self.mcmc.seed
-        guide = self.fit(model, x, obs or {}, seed)
+        guide = self._fitted(model, x, by_name(obs), seed)
         layout = model.target(x, obs, latents="declared").layout
         with torch.no_grad():
             q, _ = guide.draw(layout, (DRAWS,), torch.Generator().manual_seed(seed))
@@ -47,3 +65,18 @@ class WarmupThenHMC:
         known = {**scales, **(self.mcmc.init_scales or {})}
         mcmc = replace(self.mcmc, seed=seed, init_scales=known)
         return mcmc.run(model, x, obs, guide, **options)
+
+    def _fitted(self, model: Model, x: Tensor | None, obs: Values, seed: int) -> Any:
+        try:
+            guide = self.fit(model, x, obs, seed)
+        except UserError as error:
+            raise UserError(
+                f"the guide that chains should start at cannot be fitted: {error}. "
+                "MCMC(…).run(model, x, obs) needs no guide"
+            ) from error
+        if not hasattr(guide, "draw"):
+            raise UserError(
+                f"fit returned {guide!r:.60} ({type(guide).__name__}), not a guide: let it end "
+                "with `return guide`"
+            )
+        return guide

@@ -92,7 +92,7 @@ def _field(setting: Setting, text: str) -> Any:
         "value": text,
         "description": setting.label,
         "tooltip": setting.help,
-        "style": {"description_width": "9em"},
+        "style": {"description_width": "10em"},
         "layout": {"width": "auto"},
     }
     if setting.choices:

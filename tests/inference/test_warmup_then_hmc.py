@@ -1,11 +1,14 @@
 """A guide first, then chains."""
 
+import pytest
 import torch
 
+from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.inference import (
     MCMC,
     AutoDelta,
+    AutoNormalGuide,
     FitGuide,
     NUTSKernel,
     WarmupThenHMC,
@@ -49,3 +52,39 @@ def test_a_seed_repeats_it_and_a_point_has_no_spread():
     fit = FitGuide(AutoDelta, num_steps=50)
     first, again = (WarmupThenHMC(QUICK, fit).run(MODEL, None, DATA) for _ in range(2))
     assert torch.equal(first.samples["a"], again.samples["a"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mcmc": NUTSKernel()}, r"mcmc=NUTSKernel.*: a sampler is wanted, such as MCMC\("),
+        ({"mcmc": QUICK, "fit": AutoNormalGuide}, r"fit=<class.*such as FitGuide\(AutoNormal"),
+    ],
+)
+def test_what_is_no_sampler_or_no_fit_is_refused_when_it_is_given(options, words):
+    with pytest.raises(UserError, match=words):
+        WarmupThenHMC(**options)
+
+
+def test_what_goes_wrong_in_the_fit_is_said_to_be_of_the_fit():
+    with pytest.raises(UserError, match=r"fit returned None \(NoneType\), not a guide"):
+        WarmupThenHMC(QUICK, lambda *_: None).run(MODEL, None, DATA)
+    with pytest.raises(UserError, match="the model is None"):
+        WarmupThenHMC(QUICK).run(None, None, DATA)
+    root = loads(SOURCE.replace("a + b * t", "sqrt(a) + b * t")).morphism
+    words = r"^the guide .* cannot be fitted: .*`y` = .*MCMC\(…\)\.run\(model, x, obs\) needs no"
+    with pytest.raises(UserError, match=words):
+        WarmupThenHMC(QUICK).run(root, None, DATA)
+
+
+def test_an_error_on_the_way_is_raised_as_it_is():
+    calls = []
+
+    def failing(transition):
+        calls.append(transition.transition)
+        if transition.transition == QUICK.num_warmup + 70:
+            raise RuntimeError("at draw 70")
+
+    with pytest.raises(RuntimeError, match="at draw 70"):
+        WarmupThenHMC(QUICK, FIT).run(MODEL, None, DATA, watch=failing)
+    assert max(calls) == QUICK.num_warmup + 70

@@ -103,6 +103,8 @@ def test_variational_fits(model):
         AutoNormalGuide(model, {"yy"})
     with pytest.raises(UserError, match=r"observed_names='y' is a text: give names, .*=\['y'\]"):
         AutoNormalGuide(model, "y")
+    with pytest.raises(UserError, match=r"observed_names=None has no names: give some, .*=\['y'\]"):
+        AutoNormalGuide(model, None)
     with pytest.raises(UserError, match=r"^the observe site `y` has no value"):
         fit_svi(model, None, {}, steps=3, block=True)
     with pytest.raises(UserError, match="a fitted guide is wanted"):

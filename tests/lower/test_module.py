@@ -1,9 +1,11 @@
 """Modules: exports by name, kernels as torch modules, what a module without export says (11.2)."""
 
+import warnings
+
 import pytest
 import torch
 
-from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.errors import LanguageWarning, UserError
 from quivers_nb.dsl import load, loads
 
 TEXT = """object X : FinSet 3
@@ -67,3 +69,25 @@ def test_a_module_without_export_is_legal() -> None:
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"no file 'nowhere\.qvr'"):
         load("nowhere.qvr")
+
+
+ONE_PER_ROW = """object X : Real 1
+program p(x) : X -> X
+    sample spread <- HalfNormal(1.0)
+    observe y <- Normal(x, spread)
+    return y
+export p
+"""
+
+
+def test_what_checking_warns_of_is_a_warning_of_python_at_the_line_of_the_caller(tmp_path) -> None:
+    file = tmp_path / "p.qvr"
+    file.write_text(ONE_PER_ROW)
+    for make in (lambda: loads(ONE_PER_ROW), lambda: load(file)):
+        with pytest.warns(LanguageWarning, match=r"line 3, column 12(?s:.*)spread") as said:
+            module = make()
+        assert len(said) == len(module.checked.warnings) == 1
+        assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loads(ONE_PER_ROW.replace("sample spread", "sample spread : 1"))
