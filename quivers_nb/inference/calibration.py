@@ -77,7 +77,7 @@ class Calibration:
 
     ``quantities`` are the scalars of the latent sites, by name and index, and the log-likelihood
     of all data where it can be had. ``ess`` is the smallest effective sample size of each MCMC run,
-    None for other methods.
+    None for other methods. An interrupted one has fewer simulations than were ``asked`` for.
     """
 
     quantities: tuple[Ranks, ...]
@@ -85,6 +85,11 @@ class Calibration:
     num_draws: int
     seed: int
     ess: NDArray[np.float64] | None = None
+    asked: int | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        return self.asked is not None and self.num_simulations < self.asked
 
     def size(self, alpha: float = 0.01) -> float:
         """The size of one of the three tests of each quantity, so that all together have alpha."""
@@ -110,7 +115,8 @@ class Calibration:
         faults = self.faults(alpha)
         count = len(self.quantities)
         head = (
-            f"Simulation-based calibration: {self.num_simulations} simulations, {self.num_draws} "
+            f"Simulation-based calibration: {self.num_simulations} simulations"
+            f"{f' of {self.asked}, then interrupted' * self.interrupted}, {self.num_draws} "
             f"draws each, {count} {'quantity' if count == 1 else 'quantities'}."
         )
         lines = [head]
@@ -163,7 +169,8 @@ def calibrate(
     has a random stream of its own, a function of ``seed`` and its number, so that the result does
     not depend on ``executor``.
 
-    Raises `UserError` if nothing can be ranked, a site has no draws or too few, or a fit fails;
+    Interrupted, it keeps the simulations that were finished, and says so. Raises `UserError` if
+    nothing can be ranked, a site has no draws or too few, or a fit fails;
     the message has the number of the simulation.
     """
     if num_simulations < 1 or num_draws < 1:
@@ -176,15 +183,30 @@ def calibrate(
         fit = _Chains.of(fit, num_draws)
     wanted = None if sites is None else frozenset(sites)
     job = _Simulation(model, x, fit, dict(data or {}), wanted, num_draws, seed)
-    step = num_simulations if executor is None else -(-num_simulations // _JOBS)
-    ranges = [range(k, min(k + step, num_simulations)) for k in range(0, num_simulations, step)]
-    rows = [row for part in spread(executor, job.run, [(r,) for r in ranges]) for row in part]
+    rows = _simulated(executor, job, num_simulations)
     names = rows[0].names
     table = np.stack([row.ranks for row in rows])
     quantities = tuple(Ranks(name, table[:, k], num_draws) for k, name in enumerate(names))
     sizes = [row.ess for row in rows if row.ess is not None]
     ess = np.array(sizes) if sizes else None
-    return Calibration(quantities, num_simulations, num_draws, seed, ess)
+    return Calibration(quantities, len(rows), num_draws, seed, ess, num_simulations)
+
+
+def _simulated(executor: Executor | None, job: "_Simulation", count: int) -> list["_Row"]:
+    """The simulations; of an interrupted wait those that were finished, if there are any."""
+    step = 1 if executor is None else -(-count // _JOBS)
+    jobs = [(range(k, min(k + step, count)),) for k in range(0, count, step)]
+    finished: list[list[_Row]] = []
+    try:
+        if executor is None:
+            for (numbers,) in jobs:
+                finished.append(job.run(numbers))
+        else:
+            finished = spread(executor, job.run, jobs, finished)
+    except KeyboardInterrupt:
+        if not finished:
+            raise
+    return [row for part in finished for row in part]
 
 
 # --- one simulation -----------------------------------------------------------------------------

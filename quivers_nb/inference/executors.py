@@ -18,6 +18,15 @@ from quivers_nb.diagnostics.errors import UserError
 Result = TypeVar("Result")
 
 
+def refuse_no_executor(executor: object) -> None:
+    """Raise `UserError` for what takes no jobs; None is no executor, and runs them here."""
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
+        raise UserError(
+            f"executor={executor!r:.60}: a concurrent.futures.Executor is wanted, such as "
+            "ThreadPoolExecutor(), or Client.get_executor() of a Dask cluster"
+        )
+
+
 def spread(
     executor: Executor | None,
     work: Callable[..., Result],
@@ -31,6 +40,7 @@ def spread(
 
     Raises what a job raised, and `UserError` if the workers themselves died.
     """
+    refuse_no_executor(executor)
     if executor is None:
         return [work(*job) for job in jobs]
     futures: list[Future[Result]] = []

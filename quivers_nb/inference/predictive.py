@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import QuiversWarning, UserError
-from quivers_nb.inference.blocks import draws_of_guide
+from quivers_nb.inference.blocks import draws_of_guide, in_blocks, refuse_too_large
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
@@ -18,6 +18,7 @@ from quivers_nb.inference.options import known_options
 from quivers_nb.inference.vi.guide import placed
 
 CODE = "Q1013"
+_BLOCK = 1 << 24  # numbers that are drawn at once
 
 
 @known_options
@@ -66,17 +67,16 @@ class Predictive:
         """Draws of every declared site, ``(num_samples, *value_shape)``.
 
         ``observations`` are host data and sites to clamp; leave out what is to be predicted.
-        All draws run through a model of a program at once.
+        Draws run through a model of a program at once, in blocks that fit into memory.
+
+        Raises `UserError` if all of them do not.
         """
         guide = placed(self.guide, x, observations)
         if self.of_run:
             _warn_of_dropped(self.model, x, by_name(observations), self.draws or {})
         simulate = getattr(self.model, "simulate", None)
         if simulate is not None:
-            found: dict[str, Tensor] = simulate(
-                x, self.num_samples, self._all(guide, x), observations, generator=self.generator
-            )
-            return found
+            return self._simulated(simulate, x, self._all(guide, x), observations)
         collected: dict[str, list[Tensor]] = {}
         for number in range(self.num_samples):
             given = {**self._latents(guide, x, number), **by_name(observations)}
@@ -84,6 +84,26 @@ class Predictive:
             for name, site in run.sites.items():
                 collected.setdefault(name, []).append(torch.as_tensor(site.value))
         return {name: torch.stack(values) for name, values in collected.items()}
+
+    def _simulated(
+        self, simulate: Any, x: Tensor | None, latents: Mapping[str, Tensor], given: Any
+    ) -> dict[str, Tensor]:
+        def block(start: int, stop: int, generator: Generator | None) -> dict[str, Tensor]:
+            some = {name: draws[start:stop] for name, draws in latents.items()}
+            found: dict[str, Tensor] = simulate(x, stop - start, some, given, generator=generator)
+            return found
+
+        mine = self.generator
+        own = None if mine is None else Generator(mine.device).manual_seed(0)
+        with torch.random.fork_rng(devices=()):
+            shown = block(0, 1, own)  # for its size; no draw of the result
+        elements = max(1, sum(value.numel() for value in shown.values()))
+        if elements * self.num_samples <= _BLOCK:
+            return block(0, self.num_samples, self.generator)
+        front = (1, self.num_samples)
+        refuse_too_large("predictions", shown, front, "take fewer of them, num_samples=100")
+        found = in_blocks(lambda a, b: block(a, b, self.generator), shown, front, _BLOCK)
+        return {name: value.squeeze(0) for name, value in found.items()}
 
     def _places(self) -> Tensor:
         """Which draws are taken: evenly spaced."""

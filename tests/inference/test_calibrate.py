@@ -264,6 +264,31 @@ def test_an_interrupt_stops_it_though_a_run_would_keep_its_draws():
     assert len(calls) == 1
 
 
+def interrupted_at(number):
+    """A method that somebody interrupts in the midst of a simulation, from 0."""
+    calls = []
+
+    def fit(model, x, obs, seed):
+        calls.append(seed)
+        if len(calls) > number:
+            raise KeyboardInterrupt
+        return from_prior(model, x, obs, seed)
+
+    return fit
+
+
+def test_an_interrupt_keeps_the_simulations_that_were_finished():
+    kept, whole = small(interrupted_at(3)), small(num_simulations=3)
+    assert kept.interrupted
+    assert not whole.interrupted
+    assert "3 simulations of 5, then interrupted, 7 draws" in kept.report()
+    assert "interrupted" not in whole.report()
+    for one, two in zip(kept.quantities, whole.quantities, strict=True):
+        np.testing.assert_array_equal(one.ranks, two.ranks)
+    with ThreadPoolExecutor(1) as pool:
+        assert small(interrupted_at(3), executor=pool).num_simulations == 3
+
+
 def test_lifted_models_and_levels_out_of_range_are_refused():
     rows = """object R3 : Real 3
 morphism f : R3 -> R3 [role=kernel, scale=0.3] ~ Normal

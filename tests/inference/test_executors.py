@@ -68,6 +68,12 @@ def test_results_come_in_the_order_of_the_jobs():
     assert spread(None, pow, [(2, 3), (3, 2)]) == [8, 9]
 
 
+@pytest.mark.parametrize("executor", ["dask", ThreadPoolExecutor])
+def test_what_takes_no_jobs_is_refused(executor):
+    with pytest.raises(UserError, match=r"executor=.*such as ThreadPoolExecutor\(\)"):
+        spread(executor, pow, [(2, 3)])
+
+
 def test_a_failure_is_raised_and_what_has_not_begun_is_given_up():
     began = []
 

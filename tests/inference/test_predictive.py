@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from quivers_nb.diagnostics.errors import QuiversWarning, UserError
+from quivers_nb.dsl import loads
 from quivers_nb.inference import (
     MCMC,
     AutoNormalGuide,
@@ -11,7 +12,9 @@ from quivers_nb.inference import (
     Predictive,
     bayesian_lift_parameters,
     condition,
+    predictive,
 )
+from quivers_nb.inference import blocks as blocks_module
 from tests.support.models import HandModel
 
 X = torch.linspace(-1, 1, 5)[:, None]
@@ -117,3 +120,49 @@ def test_chains_start_at_draws_of_the_prior_or_of_a_guide(strategy):
     else:
         assert 0.8 < float(m.std()) < 1.2  # N(0, 1), not uniform(-2, 2)
         assert float(m.abs().max()) > 2.0
+
+
+LINE = """object Obs : FinSet n
+data x : Obs -> Real 1
+program line : Obs -> Obs
+    sample slope <- Normal(0.0, 1.0)
+    let mu = slope * x
+    observe y : Obs <- Normal(mu, 0.001)
+    return mu
+export line
+"""
+
+
+def test_many_predictions_are_made_in_blocks_that_fit(monkeypatch):
+    model, slopes = loads(LINE).morphism, torch.linspace(-1.0, 1.0, 50)
+    data, seeded = {"x": torch.ones(30)}, torch.Generator().manual_seed
+
+    def predicted():
+        return Predictive(model, {"slope": slopes}, generator=seeded(3))(None, data)["y"]
+
+    whole = predicted()
+    sizes, simulate = [], type(model).simulate
+
+    def counted(self, x, count, *rest, **options):
+        sizes.append(count)
+        return simulate(self, x, count, *rest, **options)
+
+    monkeypatch.setattr(type(model), "simulate", counted)
+    monkeypatch.setattr(predictive, "_BLOCK", 500)
+    blocks = predicted()
+    assert max(sizes) * 30 <= 500
+    assert sum(sizes) == 50 + 1  # one to see how large they are
+    assert whole.shape == blocks.shape == (50, 30)
+    torch.testing.assert_close(blocks, slopes[:, None].expand(50, 30), atol=0.01, rtol=0.0)
+    assert len({float(row[0] - slope) for row, slope in zip(blocks, slopes, strict=True)}) == 50
+    monkeypatch.setattr(blocks_module, "available_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"predictions of 50 draws would take .*num_samples=100"):
+        predicted()
+
+
+def test_predictions_leave_the_global_stream_where_they_would():
+    model, draws = loads(LINE).morphism, {"slope": torch.zeros(4)}
+    torch.manual_seed(5)
+    plain = model.simulate(None, 4, draws, {"x": torch.ones(3)})["y"]
+    torch.manual_seed(5)
+    assert torch.equal(Predictive(model, draws)(None, {"x": torch.ones(3)})["y"], plain)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.executors import refuse_no_executor
 from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.target import Target
 
@@ -24,11 +25,7 @@ def refuse_unfit(kernel: Any, executor: Any, dtype: Any, seed: int | None) -> No
     """Raise `UserError` for what would fail somewhere inside, at its first use."""
     if isinstance(kernel, type) or not hasattr(kernel, "begin"):
         raise UserError(f"kernel={kernel!r:.60}: a kernel is wanted, such as NUTSKernel()")
-    if executor is not None and not hasattr(executor, "submit"):
-        raise UserError(
-            f"executor={executor!r:.60}: a concurrent.futures.Executor is wanted, such as "
-            "ThreadPoolExecutor(), or Client.get_executor() of a Dask cluster"
-        )
+    refuse_no_executor(executor)
     if seed is not None and seed < 0:
         raise UserError(f"seed={seed} must not be negative")
     if dtype not in (torch.float64, torch.float32):
