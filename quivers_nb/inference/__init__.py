@@ -39,6 +39,8 @@ _HOME = {
     "Reparameterized": "vi.estimators",
     "RunningMean": "vi.estimators",
     "RunFailed": "mcmc.fault",
+    "SMC": "smc.run",
+    "SMCResult": "smc.result",
     "SVI": "vi.svi",
     "SVIResult": "vi.result",
     "ScoreFunction": "vi.estimators",

@@ -124,6 +124,22 @@ class LiftedTarget:
         terms = self.inner.terms(rest, parameters=given, generator=generator)
         return replace(terms, shared=terms.shared + self._prior(weights))
 
+    def prior_terms(self, q: Tensor) -> Terms:  # (*s, dim)
+        """The prior of the weights and what the model draws given them (`Drawable`)."""
+        inner: Any = self.inner
+        rest = q[..., self.weights.numel() :]
+        terms: Terms = inner.prior_terms(rest, parameters=self._given(q))
+        weights = q[..., : self.weights.numel()]
+        return replace(terms, shared=terms.shared + self._prior(weights))
+
+    def draw_prior(self, count: int, generator: Generator) -> Tensor:  # -> (count, dim)
+        """Weights from their prior, then the model's own sites given them."""
+        inner: Any = self.inner
+        shape = (count, self.weights.numel())
+        weights = self.prior_scale * torch.randn(shape, generator=generator, dtype=self.dtype)
+        rest = inner.draw_prior(count, generator, parameters=self._given(weights))
+        return torch.cat([weights, rest], -1)
+
     def _prior(self, weights: Tensor) -> Tensor:  # (*s, k) -> (*s,)
         squares: Tensor = _SumOfSquares.apply(weights)  # type: ignore[no-untyped-call]
         constant = weights.shape[-1] * (log(self.prior_scale) + 0.5 * log(2.0 * pi))

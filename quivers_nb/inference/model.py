@@ -11,7 +11,7 @@ inference knows the language: a hand-written density only needs an `OpenTarget`.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, dtype
 from torch.nn import Parameter
@@ -78,6 +78,38 @@ class OpenTarget(Protocol):
     def names_of(self, q: Tensor) -> str:
         """For messages: the sites whose terms are not finite at ``q``, with their values."""
         ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """An open target that knows the density of what is drawn, apart from that of what is given.
+
+    ``terms - prior_terms`` is the log-likelihood of the given values, and of scores.
+    """
+
+    def prior_terms(self, q: Tensor) -> Terms:  # (*s, dim)
+        """Terms of the draws alone, with log-Jacobians: a normalised density."""
+        ...
+
+    def draw_prior(self, count: int, generator: Generator) -> Tensor:  # -> (count, dim)
+        """Positions drawn from it. Raises `NoPrior` naming a site that cannot be drawn."""
+        ...
+
+
+class NoPrior(UserError):
+    """A method that begins with draws of the prior has none (Q0803): ``fact`` says of what."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(
+            f"the prior cannot be drawn: {fact}. Give the site a proper prior or a value, or use "
+            f"MCMC, which needs no draws of the prior ({self.code})"
+        )
+        self.fact = fact
+
+    code = "Q0803"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # from a process of an executor
+        return type(self), (self.fact,)
 
 
 @dataclass(frozen=True, slots=True)

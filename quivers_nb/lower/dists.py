@@ -291,6 +291,16 @@ class Branched:
         return self.inner.unconstrain(value)
 
 
+def branch_weight(dist: Dist) -> Tensor | None:
+    """What is left of the density of a value that is not scored: the sum over branches, whose
+    weights hold the terms of other sites. None where there are no branches.
+    """
+    if isinstance(dist, Branched):
+        return torch.logsumexp(dist.weights, dim=0)
+    found = [w for part in getattr(dist, "parts", ()) if (w := branch_weight(part)) is not None]
+    return sum(found[1:], start=found[0]) if found else None
+
+
 def widest(support: Support, named: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
     """The bounds of ``support``, by name, for values of ``rank`` axes; other parameters are left.
 
@@ -338,4 +348,13 @@ def _sum_last(term: Tensor, count: int) -> Tensor:
     return term.sum(tuple(range(-count, 0))) if count else term
 
 
-__all__ = ["Branched", "Dist", "Joint", "Simple", "side_by_side", "simple", "widest"]
+__all__ = [
+    "Branched",
+    "Dist",
+    "Joint",
+    "Simple",
+    "branch_weight",
+    "side_by_side",
+    "simple",
+    "widest",
+]

@@ -27,7 +27,7 @@ def integrated(scan: Scan, run: Run, cell: GaussianCell, prefix: str, count: int
     """
     lead, width = (*scan.lead, count), scan.start.value.shape[-1]
     size = width + cell.size
-    points = _Points(cell, prefix, width, size, lead, run.answerers, len(run.stack))
+    points = _Points(cell, prefix, width, size, lead, run.answerers, len(run.stack), run.prior)
     inner = replace(run, stack=(size + 1, *run.stack), answerers=(points, *run.answerers))
     x = Flow(scan.inputs.value[..., :count, :])
     state = Flow(points.unit(0, (width,)))
@@ -63,6 +63,7 @@ class _Points:
     lead: tuple[int, ...]
     others: tuple[Answerer, ...]
     stack_rank: int
+    prior: bool = False  # observations are read and not scored
     found: list[Linear] = field(default_factory=list)
 
     def unit(self, offset: int, shape: tuple[int, ...]) -> Tensor:
@@ -88,6 +89,8 @@ class _Points:
         answer = next((each for each in found if each is not None), None)
         if answer is None:
             raise unanswered(site)
+        if self.prior:
+            return Answer(answer.value, None, given=True)
         linear = self._noisy(dist, stack)
         flat = answer.value.reshape(
             (*answer.value.shape[: answer.value.ndim - self._own(dist)], -1)

@@ -78,7 +78,8 @@ def marginalize(
         bound = draw_block(frame, env, index, step, execute, z)
         env.update({name: bound[name] for name in observed_names(step.body)})
         return
-    if missing and any(isinstance(answerer, Prior) for answerer in run.answerers):
+    drawing = any(isinstance(answerer, Prior) for answerer in run.answerers)
+    if drawing and (missing or run.prior):  # the sites of the block are drawn given one value of z
         drawn = draw_block(frame, env, index, step, execute, z)
         given = {frame.prefix + name: drawn[name].tensor for name in missing}
         run = replace(run, answerers=(Given(given, len(run.stack)), *run.answerers))
@@ -98,7 +99,7 @@ def marginalize(
     bound = execute(inner, {**env, step.name: z})
     _keep_responses(frame, env, bound, index, missing)
     result = block.fold(prior)
-    if result is not None:
+    if result is not None and not (run.prior and step.reduction is not ir.Reduction.LOGSUMEXP):
         _record(frame, step, result, block.own_rank)
         run.add(result, rows=group.rows, own_rank=block.own_rank, via=via_of(step, env))
 

@@ -15,7 +15,7 @@ from quivers_nb.check import term as ir
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.trace import Site
 from quivers_nb.lower.answers import Answer, Answerer, SiteKey
-from quivers_nb.lower.dists import Dist
+from quivers_nb.lower.dists import Dist, branch_weight
 from quivers_nb.lower.noise import path_seed
 from quivers_nb.lower.timeline import Kept, Steps, Timeline, joined
 
@@ -69,6 +69,7 @@ class Run:
     tables: dict[ir.Owner, Tensor] = field(default_factory=dict)  # drawn from priors: log rows
     plates: Mapping[str | None, int] = field(default_factory=dict)  # of marginalize around
     wanted: bool = True  # whether the value of the term being evaluated is read by anybody
+    prior: bool = False  # given values and scores add nothing: what is left is the draws' density
 
     @property
     def batch_rank(self) -> int:
@@ -81,6 +82,8 @@ class Run:
         for answerer in self.answerers:
             answer = answerer.answer(site, dist, self.stack if stack is None else stack)
             if answer is not None:
+                if self.prior and answer.given:
+                    answer = replace(answer, term=branch_weight(dist))
                 return self._padded(answer, dist)
         return None
 

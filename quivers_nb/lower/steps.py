@@ -102,7 +102,8 @@ def _score(frame: Frame, env: dict[str, Any], name: str, value: ir.LetTerm) -> A
             f"the score `{frame.prefix}{name}` must be one number per row, but has own shape "
             f"{number.own_shape}: reduce it, for example with sum(…)"
         )
-    run.add(number.tensor, rows=number.rows)
+    if not run.prior:
+        run.add(number.tensor, rows=number.rows)
     record_deterministic(frame, name, result, "score", number.tensor)
     return result
 

@@ -36,6 +36,7 @@ from quivers_nb.lower.dists import Dist
 from quivers_nb.lower.labels import labels
 from quivers_nb.lower.parts import Parts
 from quivers_nb.lower.pointwise import pointwise
+from quivers_nb.lower.prior import drawn_positions
 from quivers_nb.lower.run import Run
 from quivers_nb.lower.steps import execute
 from quivers_nb.lower.watching import Pinned, Watch
@@ -83,7 +84,31 @@ class Opened:
         generator: Generator | None = None,
     ) -> Terms:
         """Log density at ``q`` with log-Jacobians; ``parameters`` replace weights by key."""
-        run = self._run(q, [], parameters, generator)
+        return self._summed(q, self._run(q, [], parameters, generator))
+
+    def prior_terms(
+        self,
+        q: Tensor,  # (*s, dim)
+        *,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Terms:
+        """`terms` without those of given values and of scores: the density of `draw_prior`."""
+        return self._summed(q, replace(self._run(q, [], parameters, None), prior=True))
+
+    def draw_prior(
+        self,
+        count: int,
+        generator: Generator,
+        *,
+        parameters: Mapping[str, Tensor] | None = None,  # storage key -> (count, *storage shape)
+    ) -> Tensor:  # -> (count, dim)
+        """Positions of what the program draws around the given values, all at once.
+
+        Raises `UserError` (Q0803) naming the site where nothing can be drawn.
+        """
+        return drawn_positions(self.act, self.layout, self._weights_or(parameters), count, generator)
+
+    def _summed(self, q: Tensor, run: Run) -> Terms:
         execute(self.act.frame(run), self.act.inputs)
         row, shared = terms_of(run)
         noise = noise_density(q, self.layout)
@@ -213,7 +238,7 @@ class Opened:
         or group of it. ``fresh`` draws internal sites that have no value from the model.
         """
         noise = FreshNoise(generator) if fresh else None
-        weights = self._weights() if parameters is None else parameters
+        weights = self._weights_or(parameters)
         return pointwise(self.act, weights, values, stack, noise)
 
     def classes(
@@ -230,7 +255,7 @@ class Opened:
         ``fresh`` draws internal sites that have no value from the model.
         """
         noise = FreshNoise(generator) if fresh else None
-        weights = self._weights() if parameters is None else parameters
+        weights = self._weights_or(parameters)
         return classes(self.act, weights, values, stack, noise)
 
     def labels(self, given: Mapping[str, Any]) -> Labels:
@@ -243,6 +268,9 @@ class Opened:
         """The model's weights in the target's dtype; the same objects as long as they stay so."""
         same, weights = self._own_weights
         return weights if same else self.model.weights(self.act.dtype)
+
+    def _weights_or(self, parameters: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        return self._weights() if parameters is None else parameters
 
     @cached_property
     def _noise(self) -> frozenset[str]:
@@ -279,7 +307,7 @@ class Opened:
             watcher = first[0]
             watcher.sources = tuple(sources)
             sources = [watcher]
-        weights = self._weights() if parameters is None else parameters
+        weights = self._weights_or(parameters)
         return Run(
             tuple(sources),
             weights,

@@ -1,0 +1,1 @@
+"""Sequential Monte Carlo: particles that are led from the prior to the posterior."""

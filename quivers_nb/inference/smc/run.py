@@ -1,0 +1,258 @@
+"""The run: particles from the prior to the posterior, several times over.
+
+Runs are independent, each with a random stream of its own, a function of the seed and the run's
+number: their log evidences say how well it is known, and their draws are compared as chains are.
+"""
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.columns import by_name
+from quivers_nb.inference.executors import spread as spread_out
+from quivers_nb.inference.labels import labels_of
+from quivers_nb.inference.mcmc.fault import RunFailed
+from quivers_nb.inference.mcmc.result import Samples
+from quivers_nb.inference.mcmc.store import Selection
+from quivers_nb.inference.model import Model, OpenTarget, Values, nothing_to_draw, refuse_nothing
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.origin import origin_of
+from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.smc.moves import Moved, Settings, first_step_size, settle
+from quivers_nb.inference.smc.path import Path
+from quivers_nb.inference.smc.result import SMCResult, Stage, Trail
+from quivers_nb.inference.smc.spread import spread_of
+from quivers_nb.inference.smc.weights import next_step, systematic
+from quivers_nb.inference.target import Target, flat
+from quivers_nb.inference.threads import spare_core
+
+TIERS = ("auto", "eager", "traced")
+STAGES = 1000  # temperatures beyond which a run is given up
+
+
+@known_options
+@dataclass(frozen=True)
+class SMC:
+    """Sequential Monte Carlo with likelihood tempering: draws, and the evidence of the model.
+
+        result = SMC(num_particles=1000).run(model, x, obs)
+        result.log_evidence, result.log_evidence_se
+
+    ``num_particles`` draws of the prior are led to the posterior through the densities
+    ``prior x likelihood^b``, b from 0 to 1. Each temperature is the highest at which the
+    conditional effective sample size is ``ess_share`` of the particles; they are then resampled
+    and moved by Hamiltonian Monte Carlo until they have forgotten their places, by ``max_moves``
+    moves at most, of at most ``max_leapfrogs`` leapfrogs. Particles start everywhere that the prior
+    allows, so that modes far apart all keep their share, where a chain would stay in one.
+
+    ``num_runs`` independent runs are made. ``seed`` None takes one from torch's global generator.
+    ``tier`` forces what computes gradients ("eager", "traced"; "auto" takes the faster that works).
+    ``executor`` makes every run a job of its own. All is in float64.
+
+    Given values are the data, and scores (7.8) count with them: what is drawn in the first place is
+    every other site in program order. Del Moral, Doucet & Jasra (2006), "Sequential Monte Carlo
+    samplers", section 3; Buchholz, Chopin & Jacob (2021) for the moves.
+    """
+
+    num_particles: int = 1000
+    num_runs: int = 4
+    ess_share: float = 0.5
+    target_accept: float = 0.8
+    max_moves: int = 20
+    max_leapfrogs: int = 128
+    seed: int | None = None
+    tier: str = "auto"
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        least = {"num_particles": 4, "num_runs": 1, "max_moves": 1, "max_leapfrogs": 1}
+        for name, count in least.items():
+            if getattr(self, name) < count:
+                raise UserError(f"{name}={getattr(self, name)} must be at least {count}")
+        for name in ("ess_share", "target_accept"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise UserError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
+        if self.tier not in TIERS:
+            raise UserError(f"tier={self.tier!r} is not one of {TIERS}")
+        if self.executor is not None and not hasattr(self.executor, "submit"):
+            raise UserError(
+                f"executor={self.executor!r:.60}: a concurrent.futures.Executor is wanted, such as "
+                "ThreadPoolExecutor(), or Client.get_executor() of a Dask cluster"
+            )
+        if self.seed is not None and self.seed < 0:
+            raise UserError(f"seed={self.seed} must not be negative")
+
+    def run(
+        self,
+        model: Model,
+        x: Tensor | None,
+        obs: Values | None = None,
+        *,
+        keep_internal: bool = False,
+        keep: Collection[str] | None = None,
+        missing: Collection[str] = (),
+        freeze_masks: bool = False,
+    ) -> SMCResult:
+        """Draw from the posterior of ``model`` at ``x`` given ``obs``, and estimate the evidence.
+
+        Options are those of `MCMC.run`. If it is interrupted, runs that were complete are returned;
+        particles on their way are draws of no posterior and are lost.
+
+        Raises `NoPrior` (Q0803) where the prior cannot be drawn, `UserError` if the data are
+        impossible under all draws of it, and `RunFailed`, which has the runs that were complete, if
+        the model fails on the way.
+        """
+        refuse_nothing(model)
+        opened = model.target(
+            x, obs, latents="all", dtype=torch.float64, missing=missing, freeze_masks=freeze_masks
+        )
+        target = flat(opened)
+        if not target.dim:
+            raise UserError(nothing_to_draw(opened))
+        result = self._run(target, Selection(keep, keep_internal))
+        return replace(
+            result,
+            origin=origin_of(model),
+            labels=labels_of(opened, {**by_name(obs), **getattr(model, "data", {})}),
+            problem=Problem(model, x, obs, tuple(missing)),
+        )
+
+    def run_target(
+        self,
+        target: Target | OpenTarget,
+        *,
+        keep: Collection[str] | None = None,
+        keep_internal: bool = False,
+    ) -> SMCResult:
+        """Draw from a density given as such, which knows its prior: a `Drawable`."""
+        whole = target if isinstance(target, Target) else flat(target)
+        return self._run(whole, Selection(keep, keep_internal))
+
+    def _run(self, target: Target, selection: Selection) -> SMCResult:
+        seed = int(torch.randint(2**62, ())) if self.seed is None else int(self.seed)
+        job = _Job(replace(self, executor=None), target, selection, seed)
+        finished: list[_Part] = []
+        try:
+            if self.executor is None:
+                for number in range(self.num_runs):
+                    finished.append(job.run(number))
+            else:
+                numbers = [(number,) for number in range(self.num_runs)]
+                return _result(target, seed, spread_out(self.executor, job.run, numbers, finished))
+        except KeyboardInterrupt:
+            if not finished:
+                raise
+            return replace(_result(target, seed, finished), interrupted=True)
+        except Exception as error:
+            if not finished:
+                raise
+            fact = f"a run after {len(finished)} complete ones failed ({error})"
+            raise RunFailed(fact, _result(target, seed, finished)) from error
+        return _result(target, seed, finished)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one run comes to: draws ``(N, *value_shape)`` by site, and how it got there."""
+
+    sites: dict[str, Tensor]
+    stats: dict[str, Tensor]  # (N,)
+    trail: Trail
+    start: float  # log density of the first particle, at its start
+    stationary: bool
+    leapfrogs: int
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The runs of an `SMC`; each independent of the others."""
+
+    smc: SMC
+    target: Target
+    selection: Selection
+    seed: int
+
+    def run(self, number: int) -> _Part:
+        """Run ``number``."""
+        with spare_core():
+            return self._run(number)
+
+    def _run(self, number: int) -> _Part:
+        smc = self.smc
+        stream = np.random.SeedSequence(self.seed, spawn_key=(number,))
+        generator = Generator().manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
+        path = Path(self.target, smc.tier)
+        settings = Settings(smc.target_accept, smc.max_moves, smc.max_leapfrogs)
+        particles = path.begin(smc.num_particles, generator)
+        start, first = float(particles.joint[0]), particles.q
+        beta, step_size = 0.0, first_step_size(self.target.dim)
+        stages: list[Stage] = []
+        while beta < 1.0:
+            step = next_step(particles.log_likelihood, beta, smc.ess_share)
+            beta = step.beta
+            particles = particles.at(systematic(step.weights, generator))
+            spread = spread_of(particles.q, step.ess)
+            moved = settle(path, particles, beta, spread, step_size, settings, generator)
+            particles, step_size = moved.particles, moved.step_size
+            stages.append(_stage(step.beta, step.ess, step.log_evidence, moved))
+            if len(stages) == STAGES and beta < 1.0:
+                raise UserError(
+                    f"after {STAGES} temperatures run {number} has come to {beta:.3g} of 1: the "
+                    "data tell too much for this prior. Use MCMC, or more particles, a lower "
+                    "ess_share, a prior nearer to the data"
+                )
+        kinetic = {"step_size": torch.full_like(particles.prior, step_size)}
+        leapfrogs = sum(stage.leapfrogs for stage in stages)
+        stats = {
+            "acceptance": moved.acceptance,
+            "diverged": moved.diverged,
+            "log_density": particles.joint,
+            "log_likelihood": particles.log_likelihood,
+            **kinetic,
+        }
+        trail = Trail.of(stages, (path.met, path.evaluated))
+        sites = self.selection.values(self.target, particles.q)
+        still = bool(torch.equal(first, particles.q))
+        gradient = path.joint
+        return _Part(sites, stats, trail, start, still, leapfrogs, gradient.tier, gradient.reason)
+
+
+def _stage(beta: float, ess: float, log_evidence: float, moved: Moved) -> Stage:
+    return Stage(
+        beta,
+        ess,
+        log_evidence,
+        float(moved.acceptance.mean()),
+        moved.moves,
+        moved.leapfrogs,
+        moved.still,
+        moved.correlation,
+    )
+
+
+def _result(target: Target, seed: int, parts: Sequence[_Part]) -> SMCResult:
+    return SMCResult(
+        samples=Samples(
+            (name, torch.stack([part.sites[name] for part in parts])) for name in parts[0].sites
+        ),
+        stats={
+            name: torch.stack([part.stats[name] for part in parts]) for name in parts[0].stats
+        },
+        start_log_densities=torch.tensor([part.start for part in parts], dtype=torch.float64),
+        stationary=torch.tensor([part.stationary for part in parts]),
+        num_warmup=0,
+        max_tree_depth=None,
+        dim=target.dim,
+        tier=parts[0].tier,
+        tier_reason=parts[0].reason,
+        seed=seed,
+        gradients=sum(part.leapfrogs for part in parts) * len(parts[0].stats["log_density"]),
+        trails=tuple(part.trail for part in parts),
+    )
