@@ -34,6 +34,7 @@ from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.pointwise import log_likelihood
 from quivers_nb.inference.ranks import Ranks, Sensitivity, ranks_of
+from quivers_nb.inference.smc.run import SMC
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.guide import placed
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
@@ -151,7 +152,7 @@ class Calibration:
 def calibrate(
     model: Model,
     x: Tensor | None,
-    fit: MCMC | Fit,
+    fit: MCMC | SMC | Fit,
     *,
     num_simulations: int = 1000,
     num_draws: int = 63,
@@ -162,12 +163,12 @@ def calibrate(
 ) -> Calibration:
     """Simulate, fit, and rank the truths, ``num_simulations`` times.
 
-    ``fit`` is an `MCMC`, a `FitGuide`, or a function ``(model, x, obs, seed)`` that returns an
-    `MCMCResult`, a guide, or a mapping of sites to draws ``(n, *value_shape)``, n at least
-    ``num_draws``; more draws than that are thinned evenly. ``data`` are host data, the same in
-    every simulation. ``sites`` names the latent sites to be ranked; None takes all. Each simulation
-    has a random stream of its own, a function of ``seed`` and its number, so that the result does
-    not depend on ``executor``.
+    ``fit`` is an `MCMC`, an `SMC`, a `FitGuide`, or a function ``(model, x, obs, seed)`` that
+    returns an `MCMCResult`, a guide, or a mapping of sites to draws ``(n, *value_shape)``, n at
+    least ``num_draws``; more draws than that are thinned evenly. ``data`` are host data, the same
+    in every simulation. ``sites`` names the latent sites to be ranked; None takes all. Each
+    simulation has a random stream of its own, a function of ``seed`` and its number, so that the
+    result does not depend on ``executor``.
 
     Interrupted, it keeps the simulations that were finished, and says so. Raises `UserError` if
     nothing can be ranked, a site has no draws or too few, or a fit fails;
@@ -179,8 +180,8 @@ def calibrate(
         )
     if isinstance(model, LiftedModel):
         raise UserError("lifted weights have no truth to be ranked: calibrate the model itself")
-    if isinstance(fit, MCMC):
-        fit = _Chains.of(fit, num_draws)
+    if isinstance(fit, MCMC | SMC):
+        fit = _Sampler.of(fit, num_draws)
     wanted = None if sites is None else frozenset(sites)
     job = _Simulation(model, x, fit, dict(data or {}), wanted, num_draws, seed)
     rows = _simulated(executor, job, num_simulations)
@@ -220,22 +221,26 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chains:
-    """MCMC as a method: a run of its own seed."""
+class _Sampler:
+    """Chains or particles as a method: a run of its own seed."""
 
-    mcmc: MCMC
+    sampler: MCMC | SMC
 
     @classmethod
-    def of(cls, mcmc: MCMC, num_draws: int) -> "_Chains":
-        if mcmc.num_chains * mcmc.num_samples < num_draws:
+    def of(cls, sampler: MCMC | SMC, num_draws: int) -> "_Sampler":
+        if isinstance(sampler, MCMC):
+            each, count, unit = "chains", (sampler.num_chains, sampler.num_samples), "num_samples"
+        else:
+            each, count, unit = "runs", (sampler.num_runs, sampler.num_particles), "num_particles"
+        if count[0] * count[1] < num_draws:
             raise UserError(
-                f"{mcmc.num_chains} chains of {mcmc.num_samples} draws are fewer than num_draws="
-                f"{num_draws}: raise num_samples, or lower num_draws"
+                f"{count[0]} {each} of {count[1]} draws are fewer than num_draws={num_draws}: "
+                f"raise {unit}, or lower num_draws"
             )
-        return cls(replace(mcmc, executor=None))
+        return cls(replace(sampler, executor=None))
 
     def __call__(self, model: Model, x: Tensor | None, obs: Values, seed: int) -> MCMCResult:
-        return replace(self.mcmc, seed=seed).run(model, x, obs)
+        return replace(self.sampler, seed=seed).run(model, x, obs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model
 from quivers_nb.inference.origin import Origin, origin_of
+from quivers_nb.inference.smc.result import trail_tensors, with_trails
 
 FORMAT = 1
 KINDS = ("draws", "weights", "guide")
@@ -179,6 +180,7 @@ def _contents(obj: Any) -> Saved:
         tensors |= {"start_log_densities": obj.start_log_densities, "stationary": obj.stationary}
         facts = {name: getattr(obj, name) for name in (*_FACTS, *_LATER)}
         tensors |= {f"centering/{name}": value for name, value in obj.centering.items()}
+        tensors |= trail_tensors(obj)
         facts["order"] = [list(obj.samples), list(obj.stats)]
         facts["centering"] = list(obj.centering)
         facts["labels"] = obj.labels.as_json()
@@ -208,7 +210,7 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
     facts = {name: value for name, value in saved.facts.items() if name in (*_FACTS, *_LATER)}
     try:
         samples, stats = saved.facts["order"]
-        return MCMCResult(
+        found = MCMCResult(
             samples=Samples({name: saved.tensors[f"samples/{name}"] for name in samples}),
             stats={name: saved.tensors[f"stats/{name}"] for name in stats},
             start_log_densities=saved.tensors["start_log_densities"],
@@ -220,6 +222,7 @@ def _result(where: Path, saved: Saved) -> MCMCResult:
             labels=Labels.from_json(saved.facts["labels"]) if "labels" in saved.facts else Labels(),
             **facts,
         )
+        return with_trails(found, saved.tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(where, f"the run is not complete ({error})") from error
 

@@ -106,7 +106,9 @@ class Opened:
 
         Raises `UserError` (Q0803) naming the site where nothing can be drawn.
         """
-        return drawn_positions(self.act, self.layout, self._weights_or(parameters), count, generator)
+        return drawn_positions(
+            self.act, self.layout, self._weights_or(parameters), count, generator
+        )
 
     def _summed(self, q: Tensor, run: Run) -> Terms:
         execute(self.act.frame(run), self.act.inputs)

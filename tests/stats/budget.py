@@ -10,7 +10,7 @@ from statistics import NormalDist
 TOTAL = 1e-2
 
 SHARES: Mapping[str, float] = {
-    "goodness of fit": 1.95e-3,
+    "goodness of fit": 1.85e-3,
     "stein": 1e-3,
     "pathwise gradients": 1e-3,
     "network starts": 4e-4,
@@ -26,6 +26,7 @@ SHARES: Mapping[str, float] = {
     "calibration": 5e-5,
     "program calibration": 5e-5,
     "recentred calibration": 5e-5,
+    "particles": 1e-4,
 }
 
 

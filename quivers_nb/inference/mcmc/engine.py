@@ -154,7 +154,7 @@ def choose(
     """
     refusal = ""
     if tier in ("auto", "native"):
-        native = known or _native(target, example, forced=tier == "native")
+        native = known or prepared_native(target, example[0], forced=tier == "native")
         engine = native if isinstance(native, Unavailable) else _moving(native, kernel, num_warmup)
         if not isinstance(engine, Unavailable):
             return engine
@@ -164,10 +164,11 @@ def choose(
     return PythonEngine(Gradient(gradient.evaluate, gradient.tier, reasons))
 
 
-def _native(target: Target, example: Tensor, *, forced: bool) -> NativeTarget | Unavailable:
+def prepared_native(target: Target, example: Tensor, *, forced: bool) -> NativeTarget | Unavailable:
+    """The compiled density, unless torch is faster; ``example`` ``(dim,)`` is a point of it."""
     if target.dim > NATIVE_DIM and not forced:
         return Unavailable(f"{target.dim} coordinates are moved faster by torch")
-    return prepare(target, example[0])
+    return prepare(target, example)
 
 
 def _moving(native: NativeTarget, kernel: Kernel, num_warmup: int) -> "Engine":

@@ -16,6 +16,9 @@ CODES = {
     "not-settled": "Q1010",
     "label-switching": "Q1011",
     "undefined-density": "Q1012",
+    "evidence-spread": "Q1014",
+    "particles-still": "Q1015",
+    "few-particles": "Q1016",
 }
 
 

@@ -18,7 +18,7 @@ from quivers_nb.inference.mcmc.undefined import undefined
 if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.result import MCMCResult
 
-__all__ = ["Finding", "findings", "not_moved"]
+__all__ = ["Finding", "extreme", "findings", "not_moved"]
 
 R_HAT = 1.01
 BFMI = 0.3  # Betancourt (2016)
@@ -119,7 +119,7 @@ def _tree_depth(result: "MCMCResult") -> Finding | None:
 
 
 def _r_hat(result: "MCMCResult") -> Finding | None:
-    worst = _extreme(result.r_hat, largest=True)
+    worst = extreme(result.r_hat, largest=True)
     if worst is None or worst[1] <= R_HAT:
         return None
     return Finding(
@@ -141,7 +141,7 @@ def _worth(
     result: "MCMCResult", name: str, sizes: dict[str, Tensor], what: str, quoted: str
 ) -> Finding | None:
     """Fewer effective draws than quotable numbers need, at the site that has the fewest."""
-    worst = _extreme(sizes, largest=False)
+    worst = extreme(sizes, largest=False)
     wanted = ESS_PER_CHAIN * result.num_chains
     if worst is None or worst[1] >= wanted:
         return None
@@ -152,7 +152,7 @@ def _worth(
     )
 
 
-def _extreme(by_site: dict[str, Tensor], *, largest: bool) -> tuple[str, float] | None:
+def extreme(by_site: dict[str, Tensor], *, largest: bool) -> tuple[str, float] | None:
     """The site with the largest or smallest number, NaN aside."""
     found: tuple[str, float] | None = None
     for name, numbers in by_site.items():

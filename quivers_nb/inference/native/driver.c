@@ -89,3 +89,10 @@ int64_t chain_run(density_fn density, const void *const *data, double *work,
     }
     return DONE;
 }
+
+/* A density at many points, one after the other. */
+void at_points(density_fn density, const double *q, double *values, double *gradients,
+               int64_t count, int64_t dim, const void *const *data, double *work) {
+    for (int64_t row = 0; row < count; row++)
+        values[row] = density(q + row * dim, gradients + row * dim, data, work);
+}

@@ -18,7 +18,7 @@ from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.library import gemm
 from quivers_nb.inference.native.lowering import lower
 from quivers_nb.inference.native.program import Asked, Kernel, Program, Refusal
-from quivers_nb.inference.native.toolchain import compiler
+from quivers_nb.inference.native.toolchain import compiler, driver
 
 REAL = {torch.float64: "double", torch.float32: "float"}
 _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
@@ -84,6 +84,11 @@ class NativeFunction:
         points = q.detach().reshape(q.shape[:-1].numel(), self.dim).contiguous()
         values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
         work = aligned(self.scratch, _NUMPY[self.dtype])
+        if len(points) > 1 and self.dtype is torch.float64:
+            addresses = (self.address, points.data_ptr(), values.data_ptr(), grads.data_ptr())
+            behind = (self.pointers(), work.ctypes.data)
+            driver().at_points(*addresses, len(points), self.dim, *behind)
+            return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
         step, pointers = self.dim * points.element_size(), self.pointers()
         density = self.library.density
         for row in range(points.shape[0]):

@@ -19,6 +19,7 @@ _CHECK = ("scalar.h", "vector.h", "probe.h")
 _SAMPLER = ("random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c")
 _DRIVER = (
     "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
+    "at_points",
 )  # fmt: skip
 _Environment = tuple[str | None, ...]
 _COMPILER, _SAMPLER_BUILT = Lock(), Lock()
@@ -106,4 +107,6 @@ def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:
     driver.scratch_doubles.argtypes = [whole, whole]
     driver.window_rows.restype, driver.window_rows.argtypes = whole, [address]
     driver.window_close.restype, driver.window_close.argtypes = None, [address]
+    driver.at_points.restype = None
+    driver.at_points.argtypes = [address] * 4 + [whole] * 2 + [address] * 2
     return driver

@@ -8,7 +8,7 @@ random walk it needs few moves in many dimensions.
 """
 
 from dataclasses import dataclass
-from math import pi
+from math import pi, sqrt
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ DIVERGED = 1000.0  # error of the energy beyond which a path has diverged, as fo
 _GAIN = 2.0  # log step size per unit of acceptance
 _JITTER = 0.2  # relative half-width of each particle's own step size
 _FORGOTTEN = 0.1  # correlation with the places before the moves that counts as none
-_STALLED = 0.9  # a move that leaves more of it than this does not help
+_STALLED = 0.97  # a move that leaves more of it than this does not help
 _WELL = 0.5  # acceptance from which a step size counts as right
 
 
@@ -49,7 +49,7 @@ class Moved(NamedTuple):
 
 def first_step_size(dim: int) -> float:
     """That of a normal target in its own metric; it falls with dim^(1/4) (Beskos et al. 2013)."""
-    return float(dim) ** -0.25
+    return 1.0 / sqrt(sqrt(dim))
 
 
 def settle(
@@ -63,20 +63,21 @@ def settle(
 ) -> Moved:
     """Move until the particles have forgotten their places, or forget no more.
 
-    Particles of separate modes remember their mode for good, so that the correlation stays; then
-    moves end once another one, well accepted, no longer lowers it.
+    Particles of separate modes remember their mode for good, so that the correlation of coordinates
+    stays; then moves end once another one, well accepted, no longer lowers it. Within modes they
+    have mixed when their log-likelihood has been forgotten, too.
     """
-    now, worst = start, 1.0
+    now, forgetting = start, _Forgetting(start)
     acceptance = torch.zeros_like(start.prior)
     leapfrogs, moves, moved = 0, 0, torch.zeros_like(start.prior, dtype=torch.bool)
     while True:
         one = _move(path, now, beta, spread, step_size, settings.longest, generator)
-        now, moves, leapfrogs = one.particles, moves + 1, leapfrogs + one.leapfrogs
+        now = one.particles
+        moves, leapfrogs = moves + 1, leapfrogs + one.leapfrogs
         acceptance, moved = acceptance + one.acceptance, moved | one.accepted
         mean = float(one.acceptance.mean())
-        before, worst = worst, _correlation(start.q, now.q)
-        stalled = worst > _STALLED * before and mean > _WELL
-        if moves >= settings.most or (moves > 1 and (worst < _FORGOTTEN or stalled)):
+        done = forgetting.done(now, accepted_well=mean > _WELL)
+        if moves >= settings.most or (moves > 1 and done):
             break
         step_size = _tuned(step_size, mean, settings)
     return Moved(
@@ -87,7 +88,7 @@ def settle(
         leapfrogs,
         moves,
         float((~moved).double().mean()),
-        worst,
+        forgetting.of_places,
     )
 
 
@@ -95,6 +96,27 @@ def _tuned(step_size: float, acceptance: float, settings: Settings) -> float:
     """The step size for the next move. One of all particles has hardly any noise."""
     factor = torch.tensor(_GAIN * (acceptance - settings.target_accept)).exp()
     return min(step_size * float(factor), 0.5 * pi)
+
+
+@dataclass(slots=True)
+class _Forgetting:
+    """Correlations with the particles before the moves: of places, and of the log-likelihood."""
+
+    start: Particles
+    of_places: float = 1.0
+    of_likelihood: float = 1.0
+
+    def done(self, now: Particles, *, accepted_well: bool) -> bool:
+        """Whether both are small, or no smaller than they were, although moves are accepted."""
+        before = (self.of_places, self.of_likelihood)
+        self.of_places = _correlation(self.start.q, now.q)
+        self.of_likelihood = _correlation(
+            self.start.log_likelihood.unsqueeze(-1), now.log_likelihood.unsqueeze(-1)
+        )
+        pairs = zip(before, (self.of_places, self.of_likelihood), strict=True)
+        return all(
+            new < _FORGOTTEN or (accepted_well and new > _STALLED * old) for old, new in pairs
+        )
 
 
 def _correlation(before: Tensor, after: Tensor) -> float:  # (N, dim) each

@@ -14,9 +14,11 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.gradient import Gradient, ValueAndGrad, gradient_of
+from quivers_nb.inference.gradient import Gradient, gradient_of
 from quivers_nb.inference.layout import Layout
-from quivers_nb.inference.model import Drawable, NoPrior, OpenTarget, Terms
+from quivers_nb.inference.mcmc.engine import prepared_native
+from quivers_nb.inference.model import Drawable, NoPrior, Terms
+from quivers_nb.inference.native import Unavailable
 from quivers_nb.inference.target import Target, flat
 
 TRIES = 20  # of draws of the prior that no number can hold
@@ -128,8 +130,8 @@ class Path:
         reference = flat(_PriorOf(source, source.batch_shape, source.layout, source.dtype))
         q = self._drawn(count, reference, generator)
         if not hasattr(self, "joint"):
-            self.joint = gradient_of(self.target, q, self.tier)
-            self.prior = gradient_of(reference, q, self.tier)
+            self.joint = _gradient(self.target, self._example(q), self.tier)
+            self.prior = _gradient(reference, q, self.tier)
         found = self.at(q)
         if not bool(found.log_likelihood.isfinite().any()):
             raise UserError(
@@ -139,15 +141,21 @@ class Path:
             )
         return found
 
+    def _example(self, q: Tensor) -> Tensor:
+        """Draws at which the data are possible in front, if there are any."""
+        finite = self.target.log_density(q).detach().isfinite()
+        return q[torch.argsort(~finite, stable=True)]
+
     def _drawn(self, count: int, prior: Target, generator: Generator) -> Tensor:
         """Draws of the prior that have a position, those on a boundary drawn anew."""
         source: Any = self.target.source
         q: Tensor = source.draw_prior(count, generator)
+        bad = _nowhere(q, prior)
         for _ in range(TRIES):
-            bad = ~(q.isfinite().all(-1) & prior.log_density(q).detach().isfinite())
             if not bool(bad.any()):
                 return q
             q = torch.where(bad.unsqueeze(-1), source.draw_prior(count, generator), q)
+            bad = _nowhere(q, prior)
         raise UserError(
             f"{int(bad.sum())} of {count} draws of the prior lie on the boundary of their support "
             f"in {TRIES} tries: {prior.names_of(q[bad][0])}. Give these sites a prior with less "
@@ -163,11 +171,26 @@ class Path:
 
     def _note(self, q: Tensor, joint: Tensor) -> None:
         self.evaluated += len(q)
-        bad = joint.isnan()
+        bad = joint.isnan() & q.isfinite().all(-1)
         if bool(bad.any()):
             self.met += int(bad.sum())
             if self.undefined is None:
                 self.undefined = q[bad][0].clone()
 
 
-__all__ = ["OpenTarget", "Particles", "Path", "ValueAndGrad"]
+def _nowhere(q: Tensor, prior: Target) -> Tensor:  # (N, dim) -> (N,) bool
+    """Draws that no finite position stands for."""
+    return ~(q.isfinite().all(-1) & prior.log_density(q).detach().isfinite())
+
+
+def _gradient(target: Target, example: Tensor, tier: str) -> Gradient:  # (N, dim)
+    """The fastest tier that serves, or the one asked for (which may fall back, with reason)."""
+    refusal = ""
+    if tier in ("auto", "native"):
+        native = prepared_native(target, example[0], forced=tier == "native")
+        if not isinstance(native, Unavailable):
+            return Gradient(native.evaluate, "native", "")
+        refusal = f"not native: {native.reason}"
+    found = gradient_of(target, example, tier)
+    reasons = "; ".join(reason for reason in (refusal, found.reason) if reason)
+    return Gradient(found.evaluate, found.tier, reasons)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from math import log, nan, sqrt
+from math import isfinite, log, nan, sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -47,8 +47,7 @@ class Trail:
     def of(cls, stages: Sequence[Stage], undefined: tuple[int, int]) -> "Trail":
         """The trail of a run that has come through ``stages``."""
         columns = zip(*stages, strict=True)
-        tensors = [torch.tensor(column, dtype=torch.float64) for column in columns]
-        return cls(*tensors, undefined=torch.tensor(undefined, dtype=torch.float64))
+        return cls(*(torch.tensor(c, dtype=torch.float64) for c in (*columns, undefined)))
 
     def as_tensors(self, prefix: str) -> dict[str, Tensor]:
         """Its tensors by name, to be saved."""
@@ -56,6 +55,7 @@ class Trail:
 
     @classmethod
     def from_tensors(cls, prefix: str, tensors: Mapping[str, Tensor]) -> "Trail":
+        """What `as_tensors` gave."""
         return cls(*(tensors[f"{prefix}/{f.name}"] for f in fields(cls)))
 
 
@@ -67,10 +67,11 @@ class SMCResult(MCMCResult):
     in an `MCMCResult`, and all that takes one takes this. Particles are in the order of their
     ancestors, so that relatives are neighbours and `ess` counts how many are worth it. ``stats``
     has ``(runs, particles)`` tensors: acceptance (over the moves of the last temperature),
-    diverged, log_density, log_likelihood, step_size. ``trails`` has the stages of each run.
+    diverged, log_density, step_size. ``trails`` has the stages of each run.
     """
 
     trails: tuple[Trail, ...] = ()
+    undefined: str = ""  # where the density was not a number, if it was; not saved
 
     @property
     def log_evidences(self) -> Tensor:  # (runs,)
@@ -91,15 +92,13 @@ class SMCResult(MCMCResult):
 
     @property
     def log_evidence_se(self) -> float:
-        """Its standard error, from the spread of the runs: sd(Z) / (mean(Z) sqrt(runs)).
+        """Its standard error, from the spread of the runs: sd(log Z) / sqrt(runs).
 
-        With R runs it has R - 1 degrees of freedom (a t distribution). NaN for one run.
+        With R runs it has R - 1 degrees of freedom (a t distribution). NaN for one run. The spread
+        is that of logs, which sees a run that lost a mode, where its evidence would be a mere 0.
         """
         runs = self.log_evidences
-        if len(runs) < 2:
-            return nan
-        ratios = (runs - self.log_evidence).exp()
-        return float(ratios.std()) / sqrt(len(runs))
+        return float(runs.std()) / sqrt(len(runs)) if len(runs) > 1 else nan
 
     @property
     def temperatures(self) -> tuple[Tensor, ...]:  # (stages,) for each run
@@ -117,7 +116,7 @@ class SMCResult(MCMCResult):
         return tuple(trail.acceptance for trail in self.trails)
 
     @property
-    def bfmi(self) -> Tensor:  # type: ignore[override]  # (runs,)
+    def bfmi(self) -> Tensor:  # (runs,)
         """NaN: particles have no sequence of energies."""
         return torch.full((self.num_chains,), torch.nan, dtype=torch.float64)
 
@@ -132,7 +131,7 @@ class SMCResult(MCMCResult):
         """That of draws, and the evidence."""
         se = self.log_evidence_se
         known = f"log evidence {self.log_evidence:.4g}"
-        known += f" (standard error {se:.2g})" if se == se else " (one run: no standard error)"
+        known += f" (standard error {se:.2g})" if isfinite(se) else " (one run: no standard error)"
         return f"{known}\n{super().summary(max_rows)}"
 
     def __repr__(self) -> str:
@@ -146,3 +145,18 @@ class SMCResult(MCMCResult):
             f"log evidence {self.log_evidence:.4g} +- {self.log_evidence_se:.2g}",
         ]
         return f"SMCResult({', '.join(parts + ['interrupted'] * self.interrupted)})"
+
+
+def trail_tensors(result: MCMCResult) -> dict[str, Tensor]:
+    """What a file of particles has beyond one of chains; nothing for chains."""
+    trails = enumerate(getattr(result, "trails", ()))
+    return {k: v for n, trail in trails for k, v in trail.as_tensors(f"trails/{n}").items()}
+
+
+def with_trails(result: MCMCResult, tensors: Mapping[str, Tensor]) -> MCMCResult:
+    """The result of particles, if the ``tensors`` of its file have trails."""
+    names = [f"trails/{n}" for n in range(result.num_chains) if f"trails/{n}/ess" in tensors]
+    if not names:
+        return result
+    known = {f.name: getattr(result, f.name) for f in fields(MCMCResult)}
+    return SMCResult(**known, trails=tuple(Trail.from_tensors(n, tensors) for n in names))

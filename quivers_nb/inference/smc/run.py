@@ -16,22 +16,23 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread as spread_out
 from quivers_nb.inference.labels import labels_of
-from quivers_nb.inference.mcmc.fault import RunFailed
+from quivers_nb.inference.mcmc.fault import RunFailed, values_at
 from quivers_nb.inference.mcmc.result import Samples
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, OpenTarget, Values, nothing_to_draw, refuse_nothing
+from quivers_nb.inference.native import begin_building
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.smc.moves import Moved, Settings, first_step_size, settle
-from quivers_nb.inference.smc.path import Path
+from quivers_nb.inference.smc.path import Particles, Path
 from quivers_nb.inference.smc.result import SMCResult, Stage, Trail
 from quivers_nb.inference.smc.spread import spread_of
 from quivers_nb.inference.smc.weights import next_step, systematic
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 
-TIERS = ("auto", "eager", "traced")
+TIERS = ("auto", "eager", "traced", "native")
 STAGES = 1000  # temperatures beyond which a run is given up
 
 
@@ -51,7 +52,8 @@ class SMC:
     allows, so that modes far apart all keep their share, where a chain would stay in one.
 
     ``num_runs`` independent runs are made. ``seed`` None takes one from torch's global generator.
-    ``tier`` forces what computes gradients ("eager", "traced"; "auto" takes the faster that works).
+    ``tier`` forces what computes gradients ("eager", "traced", "native"; "auto" takes the
+    fastest that works).
     ``executor`` makes every run a job of its own. All is in float64.
 
     Given values are the data, and scores (7.8) count with them: what is drawn in the first place is
@@ -139,8 +141,7 @@ class SMC:
         finished: list[_Part] = []
         try:
             if self.executor is None:
-                for number in range(self.num_runs):
-                    finished.append(job.run(number))
+                finished.extend(job.run(number) for number in range(self.num_runs))
             else:
                 numbers = [(number,) for number in range(self.num_runs)]
                 return _result(target, seed, spread_out(self.executor, job.run, numbers, finished))
@@ -166,8 +167,8 @@ class _Part:
     start: float  # log density of the first particle, at its start
     stationary: bool
     leapfrogs: int
-    tier: str
-    reason: str
+    gradient: tuple[str, str]  # the tier, and why no faster one
+    undefined: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ class _Job:
 
     def run(self, number: int) -> _Part:
         """Run ``number``."""
+        begin_building()
         with spare_core():
             return self._run(number)
 
@@ -189,52 +191,64 @@ class _Job:
         stream = np.random.SeedSequence(self.seed, spawn_key=(number,))
         generator = Generator().manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
         path = Path(self.target, smc.tier)
-        settings = Settings(smc.target_accept, smc.max_moves, smc.max_leapfrogs)
-        particles = path.begin(smc.num_particles, generator)
-        start, first = float(particles.joint[0]), particles.q
-        beta, step_size = 0.0, first_step_size(self.target.dim)
+        first = path.begin(smc.num_particles, generator)
         stages: list[Stage] = []
-        while beta < 1.0:
-            step = next_step(particles.log_likelihood, beta, smc.ess_share)
-            beta = step.beta
-            particles = particles.at(systematic(step.weights, generator))
-            spread = spread_of(particles.q, step.ess)
-            moved = settle(path, particles, beta, spread, step_size, settings, generator)
-            particles, step_size = moved.particles, moved.step_size
-            stages.append(_stage(step.beta, step.ess, step.log_evidence, moved))
-            if len(stages) == STAGES and beta < 1.0:
+        moved = self._stage(path, first, stages, first_step_size(self.target.dim), generator)
+        while stages[-1].temperature < 1.0:
+            if len(stages) == STAGES:
                 raise UserError(
-                    f"after {STAGES} temperatures run {number} has come to {beta:.3g} of 1: the "
-                    "data tell too much for this prior. Use MCMC, or more particles, a lower "
-                    "ess_share, a prior nearer to the data"
+                    f"after {STAGES} temperatures run {number} has come to "
+                    f"{stages[-1].temperature:.3g} of 1: the data tell too much for this prior. "
+                    "Use MCMC, a lower ess_share, or a prior nearer to the data"
                 )
-        kinetic = {"step_size": torch.full_like(particles.prior, step_size)}
-        leapfrogs = sum(stage.leapfrogs for stage in stages)
-        stats = {
-            "acceptance": moved.acceptance,
-            "diverged": moved.diverged,
-            "log_density": particles.joint,
-            "log_likelihood": particles.log_likelihood,
-            **kinetic,
-        }
-        trail = Trail.of(stages, (path.met, path.evaluated))
-        sites = self.selection.values(self.target, particles.q)
-        still = bool(torch.equal(first, particles.q))
-        gradient = path.joint
-        return _Part(sites, stats, trail, start, still, leapfrogs, gradient.tier, gradient.reason)
+            moved = self._stage(path, moved.particles, stages, moved.step_size, generator)
+        return self._part(path, first, moved, stages)
 
+    def _stage(
+        self,
+        path: Path,
+        particles: Particles,
+        stages: list[Stage],
+        step_size: float,
+        generator: Generator,
+    ) -> Moved:
+        """To the next temperature: weigh, resample, move; what happened is noted."""
+        smc = self.smc
+        settings = Settings(smc.target_accept, smc.max_moves, smc.max_leapfrogs)
+        before = stages[-1].temperature if stages else 0.0
+        step = next_step(particles.log_likelihood, before, smc.ess_share)
+        chosen = particles.at(systematic(step.weights, generator))
+        spread = spread_of(chosen.q, step.ess)
+        moved = settle(path, chosen, step.beta, spread, step_size, settings, generator)
+        acceptance = float(moved.acceptance.mean())
+        stages.append(
+            Stage(
+                step.beta, step.ess, step.log_evidence, acceptance, moved.moves, moved.leapfrogs,
+                moved.still, moved.correlation,
+            )
+        )  # fmt: skip
+        return moved
 
-def _stage(beta: float, ess: float, log_evidence: float, moved: Moved) -> Stage:
-    return Stage(
-        beta,
-        ess,
-        log_evidence,
-        float(moved.acceptance.mean()),
-        moved.moves,
-        moved.leapfrogs,
-        moved.still,
-        moved.correlation,
-    )
+    def _part(self, path: Path, first: Particles, moved: Moved, stages: Sequence[Stage]) -> _Part:
+        last, undefined = moved.particles, ""
+        if path.undefined is not None:
+            at = values_at(self.target, path.undefined)
+            undefined = f"at {at}: {self.target.names_of(path.undefined)}"
+        return _Part(
+            sites=self.selection.values(self.target, last.q),
+            stats={
+                "acceptance": moved.acceptance,
+                "diverged": moved.diverged,
+                "log_density": last.joint,
+                "step_size": torch.full_like(last.joint, moved.step_size),
+            },
+            trail=Trail.of(stages, (path.met, path.evaluated)),
+            start=float(first.joint[0]),
+            stationary=bool(torch.equal(first.q, last.q)),
+            leapfrogs=sum(stage.leapfrogs for stage in stages),
+            gradient=(path.joint.tier, path.joint.reason),
+            undefined=undefined,
+        )
 
 
 def _result(target: Target, seed: int, parts: Sequence[_Part]) -> SMCResult:
@@ -242,17 +256,16 @@ def _result(target: Target, seed: int, parts: Sequence[_Part]) -> SMCResult:
         samples=Samples(
             (name, torch.stack([part.sites[name] for part in parts])) for name in parts[0].sites
         ),
-        stats={
-            name: torch.stack([part.stats[name] for part in parts]) for name in parts[0].stats
-        },
+        stats={name: torch.stack([part.stats[name] for part in parts]) for name in parts[0].stats},
         start_log_densities=torch.tensor([part.start for part in parts], dtype=torch.float64),
         stationary=torch.tensor([part.stationary for part in parts]),
         num_warmup=0,
         max_tree_depth=None,
         dim=target.dim,
-        tier=parts[0].tier,
-        tier_reason=parts[0].reason,
+        tier=parts[0].gradient[0],
+        tier_reason=parts[0].gradient[1],
         seed=seed,
         gradients=sum(part.leapfrogs for part in parts) * len(parts[0].stats["log_density"]),
         trails=tuple(part.trail for part in parts),
+        undefined=next((part.undefined for part in parts if part.undefined), ""),
     )
