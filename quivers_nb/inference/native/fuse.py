@@ -12,6 +12,7 @@ from quivers_nb.inference.native.expression import Buffer, Expression
 from quivers_nb.inference.native.program import Call, Kernel, Program
 
 GREATEST_NEST = 40  # stores in one loop: beyond, registers spill and compilers slow down
+LONG_LOOP = 64  # iterations: loops as long as this may be cut in stages instead (see `stages`)
 
 
 @dataclass(slots=True)
@@ -26,7 +27,13 @@ class Nest:
     def takes(self, kernel: Kernel) -> bool:
         """Whether the loops are the same."""
         same = self.extent == kernel.extent and self.in_order == kernel.in_order
-        return same and (not self.extent or len(self.kernels) < GREATEST_NEST)
+        return same and (self.may_be_cut or len(self.kernels) < GREATEST_NEST)
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether many stores here cost no registers: straight lines, and what has stages."""
+        alone = len(self.extent) == 1 and not self.in_order
+        return not self.extent or (alone and self.extent[0] >= LONG_LOOP)
 
     def admits(self, kernel: Kernel) -> bool:
         """Whether ``kernel`` may run here although it needs what this nest makes.

@@ -6,6 +6,12 @@
 #else
 #define INDEPENDENT
 #endif
+/* A loop in a function of its own: it keeps its registers to itself. */
+#if defined(__GNUC__)
+#define STAGE static __attribute__((noinline)) void
+#else
+#define STAGE static void
+#endif
 /* What follows a sum, a sign say, must not be drawn into its loop: gcc then gives up vectors. */
 #if defined(__GNUC__)
 #define SETTLED(x) __asm__("" : "+r"(x));
