@@ -31,7 +31,8 @@ from quivers_nb.inference.executors import spread
 from quivers_nb.inference.lift import LiftedModel
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.options import names_in
 from quivers_nb.inference.pointwise import log_likelihood
 from quivers_nb.inference.ranks import Ranks, Sensitivity, ranks_of
 from quivers_nb.inference.smc.run import SMC
@@ -174,6 +175,7 @@ def calibrate(
     nothing can be ranked, a site has no draws or too few, or a fit fails;
     the message has the number of the simulation.
     """
+    refuse_nothing(model)
     if num_simulations < 1 or num_draws < 1:
         raise UserError(
             f"num_simulations={num_simulations}, num_draws={num_draws}: at least one is needed"
@@ -182,7 +184,12 @@ def calibrate(
         raise UserError("lifted weights have no truth to be ranked: calibrate the model itself")
     if isinstance(fit, MCMC | SMC):
         fit = _Sampler.of(fit, num_draws)
-    wanted = None if sites is None else frozenset(sites)
+    if isinstance(fit, type) or not callable(fit):
+        raise UserError(
+            f"fit={fit!r:.60}: a method is wanted, such as MCMC(NUTSKernel(), 200, 100), "
+            "FitGuide(), or a function (model, x, obs, seed)"
+        )
+    wanted = None if sites is None else names_in("sites", sites)
     job = _Simulation(model, x, fit, dict(data or {}), wanted, num_draws, seed)
     rows = _simulated(executor, job, num_simulations)
     names = rows[0].names

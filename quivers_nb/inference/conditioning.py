@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import (
     DeclaredLatent,
     Latents,
@@ -16,6 +17,7 @@ from quivers_nb.inference.model import (
     ParameterSite,
     Supports,
     Values,
+    refuse_nothing,
 )
 from quivers_nb.inference.origin import Origin, origin_of
 from quivers_nb.inference.trace import Trace
@@ -101,5 +103,9 @@ class ConditionedModel:
 
 
 def condition(model: Model, data: Mapping[str, Any]) -> ConditionedModel:
-    """``model`` with the sites (or host data) named in ``data`` clamped to its values."""
-    return ConditionedModel(model, dict(data))
+    """``model`` with the sites (or host data) named in ``data`` clamped to its values.
+
+    Raises `UserError` for what is no model, and data without names.
+    """
+    refuse_nothing(model)
+    return ConditionedModel(model, dict(by_name(data)))

@@ -6,12 +6,14 @@ every scalar of ``shape`` at once; the results have shape ``shape``. Draws that 
 give NaN, and so do fewer than four draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+
+from quivers_nb.diagnostics.errors import UserError
 
 Draws = NDArray[np.float64]
 
@@ -75,7 +77,14 @@ def bfmi(energy: ArrayLike) -> Draws:  # (chains, draws) -> (chains,)
 
 
 def _by_column(function: Callable[[Draws], Draws], draws: ArrayLike) -> Draws:
+    if isinstance(draws, Mapping) or hasattr(draws, "samples"):
+        raise UserError(
+            f"draws of one site are wanted, (chains, draws, …), not a {type(draws).__name__}: take "
+            "result.samples[site]; a result has r_hat, ess and mcse of every site"
+        )
     x = np.asarray(draws, dtype=np.float64)
+    if x.ndim < 2:
+        raise UserError(f"draws have shape {x.shape}: (chains, draws, …) is wanted")
     chains, length, *shape = x.shape
     columns = x.reshape(chains, length, prod(shape))
     out = np.full(columns.shape[-1], np.nan)

@@ -23,7 +23,7 @@ from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.inference_data import inference_data
 from quivers_nb.inference.labels import Labels, labels_of
 from quivers_nb.inference.mcmc.result import MCMCResult
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.vi.guide import placed
 
@@ -126,6 +126,7 @@ def log_likelihood(
     Raises `UserError` if nothing is observed, the result would not fit in memory, or the model does
     not know its observations one by one.
     """
+    refuse_nothing(model)
     target: Any = model.target(
         x, obs, latents="all", dtype=torch.float64, missing=missing, freeze_masks=True
     )

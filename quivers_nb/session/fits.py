@@ -159,6 +159,7 @@ def fit_svi(
     made = _guide(_sized(model, x, data), x, data, guide)
     if optimizer is None:
         _refuse_no_parameters(model, made)
+    _refuse_uncallable(optimizer, scheduler)
     seeded = _seed(seed, checkpoint)
     generator = Generator().manual_seed(seeded)
     some = None if minibatch is None else batches(model, x, data, minibatch, seeded)
@@ -302,6 +303,21 @@ def _sized(model: Model, x: Tensor | None, data: Values) -> Model:
 
 def _parameters(guide: Guide) -> Iterator[Parameter]:
     return guide.parameters() if isinstance(guide, nn.Module) else iter(())
+
+
+def _refuse_uncallable(optimizer: object, scheduler: object) -> None:
+    if not (
+        optimizer is None or isinstance(optimizer, torch.optim.Optimizer) or callable(optimizer)
+    ):
+        raise UserError(
+            f"optimizer={optimizer!r:.60}: an optimizer, or what makes one of parameters, is "
+            "wanted, such as torch.optim.Adam (with its rate: functools.partial(…, lr=0.01))"
+        )
+    if scheduler is not None and not callable(scheduler):
+        raise UserError(
+            f"scheduler={scheduler!r:.60}: a function of the step is wanted, such as Cosine(2000) "
+            "of quivers_nb.session.schedules"
+        )
 
 
 def _optimizer(

@@ -10,10 +10,17 @@ from quivers_nb.inference import (
     MCMC,
     SVI,
     AutoNormalGuide,
+    FitGuide,
     NUTSKernel,
     Predictive,
+    calibrate,
+    condition,
+    ess,
     infer_discrete,
+    khat,
     load,
+    log_likelihood,
+    r_hat,
     save,
 )
 from quivers_nb.session.fits import fit_nuts, fit_svi
@@ -151,6 +158,39 @@ def test_predictions_and_files(model, tmp_path):
     for call in (lambda: save(result, tmp_path / "a"), lambda: load(3)):
         with pytest.raises(UserError, match="take it first"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m, r: fit_svi(m, None, DATA, optimizer="adam"), "optimizer='adam': an optim"),
+        (lambda m, r: fit_svi(m, None, DATA, scheduler="cosine"), r"such as Cosine\(2000\)"),
+        (lambda m, r: calibrate(m, None, NUTSKernel()), "fit=NUTSKernel.*such as MCMC"),
+        (lambda m, r: calibrate(m, None, MCMC), "fit=<class.*such as MCMC"),
+        (lambda m, r: calibrate(None, None, FitGuide()), "the model is None"),
+        (lambda m, r: calibrate(m, None, FitGuide(), sites="a"), "sites='a' is a text"),
+        (lambda m, r: condition(m, [1.0]), "data are given by name"),
+        (lambda m, r: condition(None, {"a": 1.0}), "the model is None"),
+        (lambda m, r: r_hat(r), r"not a MCMCResult: take result\.samples\[site\]"),
+        (lambda m, r: ess(r.samples), "not a Samples: take result"),
+        (lambda m, r: ess([1.0, 2.0]), r"draws have shape \(2,\): \(chains, draws, …\)"),
+        (lambda m, r: khat(AutoNormalGuide(m, {"y"}), m, None, DATA), "a model is wanted"),
+        (lambda m, r: khat(m, r, None, DATA), "guide=MCMCResult.*a fitted guide is wanted"),
+        (lambda m, r: log_likelihood(None, None, DATA, r), "the model is None"),
+        (lambda m, r: r.summary("a"), "`max_rows` of `summary` is 'a' .*a whole number"),
+        (lambda m, r: r.samples["b"], "no draws of `b`; "),
+        (lambda m, r: r.samples["ss"], "^there are no draws of `ss`; did you mean `s`"),
+        (lambda m, r: fitted(m).run(None, DATA, "10"), "`num_steps` of `run` is '10'"),
+    ],
+)  # fmt: skip
+def test_other_calls(model, call, words):
+    with pytest.raises(UserError, match=words):
+        call(model, mcmc(model))
+
+
+def fitted(model):
+    guide = AutoNormalGuide(model, {"y"})
+    return SVI(model, guide, torch.optim.Adam(guide.parameters()), ELBO())
 
 
 COIN = """object Obs : FinSet 4

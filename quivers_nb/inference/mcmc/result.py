@@ -11,16 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.mcmc.finding import Finding
 from quivers_nb.inference.mcmc.findings import findings
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.problem import Problem
 
 
+class UnknownSite(UserError, KeyError):
+    """Draws were asked for of a site that has none."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message as a key
+
+
 class Samples(dict[str, Tensor]):
     """Draws by site, ``(chains, draws, *value_shape)``: a plain dict that knows its two axes."""
+
+    def __missing__(self, site: object) -> Tensor:
+        meant = nearest(site, self) if isinstance(site, str) else None
+        hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(self) or 'none'}"
+        raise UnknownSite(f"there are no draws of `{site}`; {hint}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,7 @@ class MCMCResult:
         names |= {"diverged": "diverging", "leapfrogs": "n_steps"}
         return {names.get(name, name): value for name, value in self.stats.items()}
 
+    @known_options
     def summary(self, max_rows: int = 40) -> str:
         """A table, one line per scalar: mean, sd, 5 % and 95 % quantiles, MCSE, ESS, R-hat."""
         rows: list[tuple[str, ...]] = [("", "mean", "sd", "5%", "95%", "mcse", "ess", "r_hat")]

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError, require
-from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.guide import Guide
 
@@ -59,6 +59,8 @@ def log_weights(
     generator: Generator | None = None,
 ) -> Tensor:  # (num_draws,)
     """``log p - log q`` at draws of the guide, everything counted once (R4)."""
+    refuse_nothing(model)
+    refuse_no_guide(guide)
     target = model.target(x, obs, latents="declared")
     bound = guide.at(x, obs)
     parts = []

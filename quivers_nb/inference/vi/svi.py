@@ -109,6 +109,7 @@ class SVI:
         with spare_core():
             return self._step(x, obs)
 
+    @known_options
     def run(
         self,
         x: Tensor | None,
