@@ -1,4 +1,4 @@
-"""The variables that expressions and random steps read."""
+"""The variables that expressions and steps read."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,16 @@ from quivers_nb.check.term import (
     Indexed,
     Items,
     Lambda,
+    LetStep,
     LetTerm,
     Literal,
+    MarginalizeStep,
     Negate,
+    ObserveStep,
+    SampleStep,
+    ScoreStep,
     Source,
+    Step,
     Variable,
 )
 
@@ -40,6 +46,18 @@ def argument_variables(arg: Argument | tuple[Argument, ...]) -> tuple[Variable, 
             return (arg,)
         case Literal():
             return ()
+
+
+def names_read(step: Step) -> Iterator[Variable]:
+    """The names that a step reads; of a marginalize step, those of its own call."""
+    match step:
+        case SampleStep():
+            yield from source_variables(step.source)
+        case ObserveStep() | MarginalizeStep():
+            yield from source_variables(step.source)
+            yield from step.via
+        case LetStep() | ScoreStep():
+            yield from variables(step.value)
 
 
 def _free(term: LetTerm, bound: frozenset[str]) -> Iterator[Variable]:

@@ -6,25 +6,14 @@ from itertools import pairwise
 from quivers_nb.check.expect import events_meet
 from quivers_nb.check.paths import child_segments, occurrences, parameter_paths, step_paths
 from quivers_nb.check.term import (
-    Apply,
-    Arithmetic,
     CheckedModule,
     Compose,
-    Factor,
     FamilyCall,
     Fan,
-    Gather,
     Generator,
-    Indexed,
-    Items,
-    Lambda,
-    LetStep,
-    LetTerm,
-    MarginalizeStep,
     Morphism,
     MorphismCall,
     Named,
-    Negate,
     ObserveStep,
     Owner,
     Parallel,
@@ -33,12 +22,10 @@ from quivers_nb.check.term import (
     Repeat,
     SampleStep,
     Scan,
-    ScoreStep,
     Stack,
-    Step,
     Term,
-    Variable,
 )
+from quivers_nb.check.variables import names_read
 from quivers_nb.check.walk import all_steps
 from quivers_nb.diagnostics.errors import InternalError
 from quivers_nb.spaces.families import FAMILIES
@@ -161,71 +148,3 @@ def _family_arity(step: SampleStep | ObserveStep) -> None:
         _require(
             "as many arguments as parameters", len(step.source.args) == len(row.parameters), step
         )
-
-
-def names_read(step: Step) -> Iterator[Variable]:
-    """The names that a step reads; of a marginalize step, those of its own call."""
-    match step:
-        case SampleStep() | ObserveStep():
-            for arg in step.source.args or ():
-                yield from _in_argument(arg)
-            yield from step.via if isinstance(step, ObserveStep) else ()
-        case MarginalizeStep():
-            for arg in step.source.args:
-                yield from _in_argument(arg)
-            yield from step.via
-        case LetStep() | ScoreStep():
-            yield from _in_let(step.value, frozenset())
-
-
-def _in_argument(arg: object) -> Iterator[Variable]:
-    match arg:
-        case Variable():
-            yield arg
-        case Indexed():
-            yield arg.base
-            yield from arg.indices
-        case tuple():
-            for item in arg:
-                yield from _in_argument(item)
-        case _:
-            pass
-
-
-def _in_let(term: LetTerm, local: frozenset[str]) -> Iterator[Variable]:
-    if isinstance(term, Variable):
-        if term.name not in local:
-            yield term
-        return
-    children, binders = _parts(term)
-    for child in children:
-        yield from _in_let(child, local | binders)
-
-
-def _parts(term: LetTerm) -> tuple[tuple[LetTerm, ...], frozenset[str]]:
-    """The parts of an expression, and the names bound in them."""
-    match term:
-        case Lambda():
-            return (term.body,), frozenset({term.param})
-        case Factor():
-            inside = term.cases if term.cases is not None else (term.body,)
-            names = frozenset(name for name, _ in term.binders)
-            return tuple(part for part in inside if part is not None), names
-        case _:
-            return _operands(term), frozenset()
-
-
-def _operands(term: LetTerm) -> tuple[LetTerm, ...]:
-    match term:
-        case Arithmetic():
-            return term.left, term.right
-        case Negate():
-            return (term.operand,)
-        case Apply():
-            return term.args
-        case Items():
-            return term.items
-        case Gather():
-            return (term.base, *term.indices)
-        case _:
-            return ()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.check import term as ir
-from quivers_nb.check.verify import names_read
+from quivers_nb.check.variables import names_read
 from quivers_nb.check.walk import is_flat
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.lower.answers import Prior, given_for, sources

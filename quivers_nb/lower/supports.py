@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from torch import Generator, Tensor
 
 from quivers_nb.check import term as ir
-from quivers_nb.check.verify import names_read
+from quivers_nb.check.variables import names_read
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Placed
 from quivers_nb.lower.activation import Activation
