@@ -77,7 +77,8 @@ def bfmi(energy: ArrayLike) -> Draws:  # (chains, draws) -> (chains,)
 
 
 def _by_column(function: Callable[[Draws], Draws], draws: ArrayLike) -> Draws:
-    if isinstance(draws, Mapping) or hasattr(draws, "samples"):
+    given: object = draws  # whatever the types promise
+    if isinstance(given, Mapping) or hasattr(given, "samples"):
         raise UserError(
             f"draws of one site are wanted, (chains, draws, …), not a {type(draws).__name__}: take "
             "result.samples[site]; a result has r_hat, ess and mcse of every site"
