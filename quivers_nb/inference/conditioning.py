@@ -1,7 +1,7 @@
 """Conditioning: a model with some of its sites clamped."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -88,6 +88,13 @@ class ConditionedModel:
     ) -> Supports:
         """The model's, at the data and ``observations`` together."""
         return self.model.supports(x, self._with_data(observations), dtype=dtype)
+
+    def sized(self, x: Tensor | None, observations: Values | None = None) -> "ConditionedModel":
+        """The same with the sizes that these data fix; itself, where the model has none."""
+        sized = getattr(self.model, "sized", None)
+        if sized is None:
+            return self
+        return replace(self, model=sized(x, self._with_data(observations)))
 
     def batch_shape(self, x: Tensor | None) -> tuple[int, ...]:
         return self.model.batch_shape(x)

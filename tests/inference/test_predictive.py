@@ -15,6 +15,7 @@ from quivers_nb.inference import (
     predictive,
 )
 from quivers_nb.inference import blocks as blocks_module
+from quivers_nb.session.fits import fit_svi
 from tests.support.models import HandModel
 
 X = torch.linspace(-1, 1, 5)[:, None]
@@ -166,3 +167,24 @@ def test_predictions_leave_the_global_stream_where_they_would():
     plain = model.simulate(None, 4, draws, {"x": torch.ones(3)})["y"]
     torch.manual_seed(5)
     assert torch.equal(Predictive(model, draws)(None, {"x": torch.ones(3)})["y"], plain)
+
+
+LATE = """object Obs : FinSet n
+data x : Obs -> Real 1
+program late : Obs -> Obs
+    sample mu <- Normal(0.0, 1.0)
+    sample a : Obs <- Normal(mu, 1.0)
+    let m = a + x
+    observe y : Obs <- Normal(m, 1.0)
+    return m
+export late
+"""
+
+
+def test_a_conditioned_model_has_the_sizes_of_its_data():
+    model = condition(loads(LATE).morphism, {"mu": 0.5})
+    x, y = torch.linspace(0.0, 1.0, 6), torch.ones(6)
+    run = MCMC(NUTSKernel(), 10, 10, num_chains=1, seed=0).run(model, None, {"x": x, "y": y})
+    assert Predictive(model, run)(None, {"x": x})["y"].shape == (10, 6)  # a warning is an error
+    fit = fit_svi(model, None, {"x": x, "y": y}, steps=5, seed=0, block=True)
+    assert Predictive(model, fit.guide, 4)(None, {"x": x})["a"].shape == (4, 6)
