@@ -189,11 +189,13 @@ class Coordinates:
     """Values from the pieces of a flat unconstrained vector, by site.
 
     ``noise`` names the sites whose coordinates are standard normal; their N(0, 1) terms are counted
-    by `noise_density`, all at once.
+    by `noise_density`, all at once. ``terms`` False: only values are wanted (branches have weights,
+    which terms are part of).
     """
 
     pieces: Mapping[str, Tensor]  # (*s, *shape)
     noise: frozenset[str]
+    terms: bool = True
 
     def answer(self, site: SiteKey, dist: Dist, _stack: tuple[int, ...]) -> Answer | None:
         whole = self.pieces.get(site.path)
@@ -206,7 +208,9 @@ class Coordinates:
         if noise:
             return Answer(dist.from_noise(u), None)
         value, log_det = dist.constrain(u)
-        return Answer(value, dist.log_prob(value) + log_det, free=True)
+        wanted = self.terms or isinstance(dist, Branched)
+        term = dist.log_prob(value) + log_det if wanted else None
+        return Answer(value, term, free=True)
 
 
 def noise_density(q: Tensor, layout: Layout) -> Tensor | None:  # (*s, dim) -> (*s,)

@@ -168,7 +168,7 @@ class Opened:
         steps: tuple[ir.Step, ...],
     ) -> None:
         with torch.no_grad():
-            run = self._run(q, [first], parameters, None, fixed=True)
+            run = self._run(q, [first], parameters, None, fixed=True, terms=False)
             frame = self.act.frame(run)
             execute(replace(frame, compiled=replace(frame.compiled, steps=steps)), self.act.inputs)
 
@@ -292,12 +292,13 @@ class Opened:
         generator: Generator | None,
         *,
         fixed: bool = False,
+        terms: bool = True,
     ) -> Run:
         stack = tuple(q.shape[:-1])
         pieces = self.layout.split(q) if self.layout.dim else {}
         sources: list[Answerer] = [
             Given(self.act.prepared.sites, 0, self.act.entry.one_row, self.act.entry.advice),
-            Coordinates(pieces, self._noise),
+            Coordinates(pieces, self._noise, terms),
         ]
         if self.centerings:
             sources.insert(1, Recentred(pieces, self.centerings))

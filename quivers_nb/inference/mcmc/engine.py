@@ -288,7 +288,7 @@ class NativeEngine:
         first = 0 if task.watch is not None else task.num_warmup
         piece = _WATCHED_PIECE if task.watch is not None else task.store.block
         done = min(chains.progress().transitions)
-        until = first if first else min(done + piece, task.total)
+        until = min(max(done, first) + piece, task.total)
         stopped = False
         try:
             while not stopped:

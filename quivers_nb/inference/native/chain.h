@@ -79,19 +79,7 @@ typedef struct {
     int diverging, stopping;
 } chain_t;
 
-/* --- Vectors ---
- *
- * Each kind of loop is compiled once: most of the time that a compiler takes for the sampler goes
- * into the vector forms of loops, and every copy of one in a caller has forms of its own.
- */
-
-#if defined(__GNUC__)
-#define ONCE static __attribute__((noinline))
-#define RARE static __attribute__((noinline, cold)) /* nothing that a leapfrog waits for */
-#else
-#define ONCE static
-#define RARE static
-#endif
+/* --- Vectors --- */
 
 ONCE void copy(double *restrict to, const double *restrict from, int64_t n) {
     memcpy(to, from, (size_t)n * sizeof(double));
@@ -135,6 +123,18 @@ ONCE void copy_position(point_t *to, const point_t *from, int64_t n) {
 ONCE void copy_point(point_t *to, const point_t *from, int64_t n) {
     copy_position(to, from, n);
     copy(to->p, from->p, n);
+}
+
+/* A leaf of a tree: everything that is kept of `from`, in one go. */
+ONCE void keep_leaf(const point_t *from, point_t *proposal, double *restrict rho,
+                    double *restrict p_begin, double *restrict p_end, int64_t n) {
+    double *restrict q = proposal->q, *restrict gradient = proposal->gradient;
+    for (int64_t i = 0; i < n; i++) {
+        q[i] = from->q[i];
+        gradient[i] = from->gradient[i];
+        rho[i] = p_begin[i] = p_end[i] = from->p[i];
+    }
+    proposal->log_density = from->log_density;
 }
 
 RARE void lay_out(chain_t *c, double *position, double *scratch) {
@@ -253,7 +253,8 @@ static int move(chain_t *c, double step, double *gain) {
 }
 
 ONCE void draw_momentum(chain_t *c, uint32_t purpose) {
-    stream_t s = stream(c->set->seed, c->set->chain, (uint64_t)c->state->transition, purpose);
+    stream_t s;
+    begin(&s, c->set->seed, c->set->chain, (uint64_t)c->state->transition, purpose);
     normals(&s, c->here.p, c->set->dim);
 }
 
@@ -261,7 +262,7 @@ ONCE void draw_momentum(chain_t *c, uint32_t purpose) {
 static void set_out(chain_t *c) {
     copy_position(&c->here, &c->sample, c->set->dim);
     draw_momentum(c, MOMENTUM);
-    c->decisions = stream(c->set->seed, c->set->chain, (uint64_t)c->state->transition, DECISION);
+    begin(&c->decisions, c->set->seed, c->set->chain, (uint64_t)c->state->transition, DECISION);
     c->start_energy = energy(c);
     c->accept_sum = c->acceptance = 0.0;
     c->leapfrogs = c->diverging = 0;

@@ -4,60 +4,67 @@
  * neighbouring subtrees (Betancourt 2017, arXiv:1701.02434; Hoffman and Gelman 2014).
  */
 
-/* log(e^a + e^b), and the lesser of the two weights over the greater into `less`. */
-static double log_add(double a, double b, double *less) {
-    double high = a > b ? a : b, low = a > b ? b : a;
-    *less = high == -INFINITY ? 0.0 : exp(low - high);
-    return high + log(1.0 + *less);
+/* The weight of states is mass e^unit. The unit is 0 but where that is out of range: no logarithm is
+ * taken to add weights. */
+typedef struct {
+    double mass, unit;
+} weight_t;
+
+static weight_t weight_of(double gain) {
+    weight_t near = {exp(gain), 0.0}, far = {1.0, gain};
+    return fabs(gain) < 500.0 ? near : far;
 }
 
-ONCE int no_u_turn(const chain_t *c, const double *restrict p_begin,
-                     const double *restrict p_end, const double *restrict rho_a,
-                     const double *restrict rho_b) {
-    double begin = 0.0, end = 0.0;
+RARE void share_unit(weight_t *a, weight_t *b) {
+    weight_t *less = a->unit < b->unit ? a : b, *more = a->unit < b->unit ? b : a;
+    less->mass *= exp(less->unit - more->unit);
+    less->unit = more->unit;
+}
+
+/* Joins the momenta of neighbouring trajectories, a before b: whether none of the whole, a with the
+ * first of b, and b with the last of a makes a U-turn. rho_a becomes the sum. */
+ONCE int no_u_turn(const chain_t *c, const double *begin_a, const double *end_a, double *restrict rho_a,
+                   const double *begin_b, const double *end_b, const double *rho_b) {
+    double whole_begin = 0.0, whole_end = 0.0, a_begin = 0.0, a_end = 0.0, b_begin = 0.0, b_end = 0.0;
     for (int64_t i = 0; i < c->set->dim; i++) {
-        double r = rho_a[i] + rho_b[i];
-        begin += p_begin[i] * r;
-        end += p_end[i] * r;
+        double whole = rho_a[i] + rho_b[i], a = rho_a[i] + begin_b[i], b = rho_b[i] + end_a[i];
+        whole_begin += begin_a[i] * whole;
+        whole_end += end_b[i] * whole;
+        a_begin += begin_a[i] * a;
+        a_end += begin_b[i] * a;
+        b_begin += end_a[i] * b;
+        b_end += end_b[i] * b;
+        rho_a[i] = whole;
     }
-    return begin > 0.0 && end > 0.0;
+    return whole_begin > 0.0 && whole_end > 0.0 && a_begin > 0.0 && a_end > 0.0 && b_begin > 0.0 &&
+           b_end > 0.0;
 }
 
 static int leaf(chain_t *c, point_t *proposal, double *rho, double *p_begin, double *p_end,
-                double step, double *log_weight) {
-    int64_t n = c->set->dim;
+                double step, weight_t *weight) {
     double gain = 0.0;
     int going = move(c, step, &gain);
     if (c->stopping) return 0;
-    *log_weight = gain;
-    c->accept_sum += gain > 0.0 ? 1.0 : exp(gain);
-    copy_position(proposal, &c->here, n);
-    copy(rho, c->here.p, n);
-    copy(p_begin, c->here.p, n);
-    copy(p_end, c->here.p, n);
+    *weight = weight_of(gain);
+    c->accept_sum += gain > 0.0 ? 1.0 : weight->unit == 0.0 ? weight->mass : 0.0;
+    keep_leaf(&c->here, proposal, rho, p_begin, p_end, c->set->dim);
     return going;
 }
 
 /* Extends the trajectory from `here` by 2^depth steps; 0 when the subtree must be thrown away. */
 static int subtree(chain_t *c, int64_t depth, point_t *proposal, double *rho, double *p_begin,
-                   double *p_end, double step, double *log_weight) {
-    if (depth == 0) return leaf(c, proposal, rho, p_begin, p_end, step, log_weight);
-    int64_t n = c->set->dim;
+                   double *p_end, double step, weight_t *weight) {
+    if (depth == 0) return leaf(c, proposal, rho, p_begin, p_end, step, weight);
     level_t *mine = &c->level[depth];
-    double first = -INFINITY, second = -INFINITY;
-    if (!subtree(c, depth - 1, proposal, rho, p_begin, mine->p_left_end, step, &first)) return 0;
-    if (!subtree(c, depth - 1, &mine->proposal, mine->rho, mine->p_right_begin, p_end, step,
-                 &second))
+    weight_t more;
+    if (!subtree(c, depth - 1, proposal, rho, p_begin, mine->p_left_end, step, weight)) return 0;
+    if (!subtree(c, depth - 1, &mine->proposal, mine->rho, mine->p_right_begin, p_end, step, &more))
         return 0;
-    double less;
-    *log_weight = log_add(first, second, &less);
-    if (uniform(&c->decisions) * (1.0 + less) < (second > first ? 1.0 : less))
-        copy_position(proposal, &mine->proposal, n);
-    int going = no_u_turn(c, p_begin, p_end, rho, mine->rho) &&
-                no_u_turn(c, p_begin, mine->p_right_begin, rho, mine->p_right_begin) &&
-                no_u_turn(c, mine->p_left_end, p_end, mine->rho, mine->p_left_end);
-    add(rho, 1.0, mine->rho, n);
-    return going;
+    if (weight->unit != more.unit) share_unit(weight, &more);
+    weight->mass += more.mass;
+    if (uniform(&c->decisions) * weight->mass < more.mass)
+        copy_position(proposal, &mine->proposal, c->set->dim);
+    return no_u_turn(c, p_begin, mine->p_left_end, rho, mine->p_right_begin, p_end, mine->rho);
 }
 
 /* From `sample` to the next `sample`; returns the depth of the trajectory. */
@@ -66,25 +73,20 @@ static int64_t no_u_turns(chain_t *c) {
     copy_point(&c->left, &c->here, n);
     copy_point(&c->right, &c->here, n);
     copy(c->rho, c->here.p, n);
-    double log_weight = 0.0;
+    weight_t weight = {1.0, 0.0}, more;
     while (depth < c->set->max_depth) {
         int forward = uniform(&c->decisions) > 0.5;
         point_t *near = forward ? &c->right : &c->left, *far = forward ? &c->left : &c->right;
-        double new_weight = -INFINITY, step = forward ? c->state->step_size : -c->state->step_size;
+        double step = forward ? c->state->step_size : -c->state->step_size;
         copy_point(&c->here, near, n);
-        if (!subtree(c, depth, &c->candidate, c->rho_new, c->p_inner, c->p_outer, step,
-                     &new_weight))
-            break;
+        if (!subtree(c, depth, &c->candidate, c->rho_new, c->p_inner, c->p_outer, step, &more)) break;
         depth++;
-        double less, sum = log_add(log_weight, new_weight, &less);
-        if (uniform(&c->decisions) < (new_weight > log_weight ? 1.0 : less))
+        if (weight.unit != more.unit) share_unit(&weight, &more);
+        if (uniform(&c->decisions) * weight.mass < more.mass)
             copy_position(&c->sample, &c->candidate, n);
-        log_weight = sum;
-        int going = no_u_turn(c, far->p, c->p_outer, c->rho, c->rho_new) &&
-                    no_u_turn(c, far->p, c->p_inner, c->rho, c->p_inner) &&
-                    no_u_turn(c, near->p, c->p_outer, c->rho_new, near->p);
+        weight.mass += more.mass;
+        int going = no_u_turn(c, far->p, near->p, c->rho, c->p_inner, c->p_outer, c->rho_new);
         copy_point(near, &c->here, n);
-        add(c->rho, 1.0, c->rho_new, n);
         if (!going) break;
     }
     if (c->leapfrogs) c->acceptance = c->accept_sum / (double)c->leapfrogs;

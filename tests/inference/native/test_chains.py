@@ -189,11 +189,11 @@ def test_the_moments_of_a_normal_are_found(function):
 
 SOURCES = ("random.h", "chain.h", "trajectory.h", "warmup.h")
 MUTANTS = {
-    "states weigh the same": ("*log_weight = gain;", "*log_weight = 0.0;"),
-    "the far half is always taken": ("< (new_weight > log_weight ? 1.0 : less)", "< 2.0"),
+    "states weigh the same": ("*weight = weight_of(gain);", "*weight = weight_of(0.0);"),
+    "the far half is always taken": ("* weight.mass < more.mass", "* 0.0 < more.mass"),
     "the energy forgets a part": ("0.5 * dot(c->here.p", "0.4 * dot(c->here.p"),
-    "subtrees prefer their end": ("< (second > first ? 1.0 : less)", "< 2.0"),
-    "momenta are too small": ("radius * cos(angle)", "0.9 * radius * cos(angle)"),
+    "subtrees prefer their end": ("* weight->mass < more.mass", "* 0.0 < more.mass"),
+    "momenta are too small": ("radius * cos(angle);", "0.9 * radius * cos(angle);"),
 }
 
 
