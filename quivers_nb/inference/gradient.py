@@ -102,19 +102,17 @@ def traced(target: Target, example: Tensor) -> Gradient:
 
 
 def disagreement(fast: ValueAndGrad, reference: ValueAndGrad, example: Tensor) -> str | None:
-    """None if the two agree at `CHECK_POINTS` random points near ``example``, else the fact.
+    """None if the two agree at all points `near` ``example`` ``(C, D)``, else the fact."""
+    differences = (difference_at(q, fast, reference) for q in near(example))
+    return next((found for found in differences if found is not None), None)
 
-    The points come from a generator of its own, so a check never moves another random stream.
-    """
+
+def near(example: Tensor) -> Tensor:  # (*s, D) -> (CHECK_POINTS, *s, D)
+    """Random points, from a generator of its own: a check never moves another random stream."""
     generator = torch.Generator(device=example.device).manual_seed(0)
-    for _ in range(CHECK_POINTS):
-        noise = torch.randn(
-            example.shape, dtype=example.dtype, device=example.device, generator=generator
-        )
-        difference = difference_at(example + 0.1 * noise, fast, reference)
-        if difference is not None:
-            return difference
-    return None
+    shape, dtype, device = (CHECK_POINTS, *example.shape), example.dtype, example.device
+    noise = torch.randn(shape, dtype=dtype, device=device, generator=generator)
+    return example + 0.1 * noise
 
 
 def difference_at(q: Tensor, fast: ValueAndGrad, reference: ValueAndGrad) -> str | None:

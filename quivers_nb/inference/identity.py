@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from quivers_nb.inference.origin import Origin
+
 GREATEST = 64 << 20  # bytes of numbers; beyond, reading them costs what a compilation does
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, np.generic, Enum)
 
@@ -26,6 +28,11 @@ class Identified(Protocol):
 
     def identity(self) -> tuple[object, object]:
         """The owner (hashed by identity, can be referenced weakly), and all that may change."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """What the owner is made from: equal ones are the same program in every process."""
         ...
 
 

@@ -4,6 +4,7 @@ A column that says which rows are missing, or in which order its rows are, is ne
 said neither (R10).
 """
 
+import sys
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -39,7 +40,10 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
 
 def _refuse_masked(key: str, value: Any) -> None:
     """A masked array has values where it says that there are none."""
-    mask = np.ma.getmaskarray(value) if isinstance(value, np.ma.MaskedArray) else np.zeros(0)
+    masked = sys.modules.get("numpy.ma")  # importing it takes longer than all data; whoever has a
+    if masked is None or not isinstance(value, masked.MaskedArray):  # masked array has done so
+        return
+    mask = masked.getmaskarray(value)
     if mask.any():
         raise UserError(
             f"`{key}` holds {int(mask.sum())} masked values (first at "

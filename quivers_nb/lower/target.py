@@ -18,6 +18,7 @@ from quivers_nb.inference.centering import Centerings, Located
 from quivers_nb.inference.labels import Labels
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
+from quivers_nb.inference.origin import Origin
 from quivers_nb.lower.activation import Activation, terms_of
 from quivers_nb.lower.answers import (
     Answer,
@@ -75,6 +76,10 @@ class Opened:
         act = self.act
         facts = (act.entry, act.prepared, act.dtype, act.device, self._weights())
         return act.compiled, (self.latents, facts, self.centerings)
+
+    @property
+    def origin(self) -> Origin:
+        return self.model.origin
 
     def terms(
         self,

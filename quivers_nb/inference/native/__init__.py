@@ -30,7 +30,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from quivers_nb.inference.gradient import disagreement, eager, record_value_and_grad
+from quivers_nb.inference.gradient import (
+    difference_at,
+    eager,
+    near,
+    record_value_and_grad,
+)
 from quivers_nb.inference.graph import RecordingError
 from quivers_nb.inference.mcmc.adaptation import metric_kind
 from quivers_nb.inference.mcmc.hmc import HMCKernel
@@ -124,7 +129,7 @@ def prepare(target: Target, example: Tensor) -> NativeTarget | Unavailable:
     except (RecordingError, Refusal) as refusal:
         return Unavailable(str(refusal))
     native = NativeTarget(target, function)
-    difference = disagreement(native.evaluate, eager(target), example[None])
+    difference = difference_at(near(example), native.evaluate, eager(target))
     if difference is not None:
         return Unavailable(difference)
     keep(target, function)

@@ -192,7 +192,8 @@ def processor() -> str:
 # --- building ---
 
 
-def _key(source: str, compiler: Compiler) -> str:
+def object_name(source: str, compiler: Compiler) -> str:
+    """By which an object is found in the cache."""
     parts = [source, compiler.version, compiler.flags, compiler.libraries, processor()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -200,7 +201,7 @@ def _key(source: str, compiler: Compiler) -> str:
 def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CDLL:
     """The compiled source, from the cache or built now, with ``symbols`` present."""
     folder = open_cache()
-    path = folder / f"{_key(source, compiler)}.so"
+    path = folder / f"{object_name(source, compiler)}.so"
     if path.exists():
         try:
             return _loaded(path, symbols)
@@ -217,12 +218,19 @@ def load(source: str, compiler: Compiler, symbols: tuple[str, ...]) -> ctypes.CD
     return library
 
 
+def reload(name: str, symbols: tuple[str, ...]) -> ctypes.CDLL:
+    """An object that was built before. Raises `Refusal` where it has been dropped."""
+    return _loaded(open_cache() / f"{Path(name).name}.so", symbols)
+
+
 def _prune(folder: Path) -> None:
     """Drop the older half of a cache that has grown large, and what killed builds left behind."""
     objects = sorted(folder.glob("*.so"), key=_modified)
     if len(objects) > GREATEST_CACHE:
         for path in objects[: GREATEST_CACHE // 2]:
             path.unlink(missing_ok=True)
+        for entry in sorted(folder.glob("*.npz"), key=_modified)[:-GREATEST_CACHE]:
+            entry.unlink(missing_ok=True)
     for room in folder.glob("build-*"):
         if time.time() - _modified(room) > STALE_SECONDS:
             shutil.rmtree(room, ignore_errors=True)
@@ -249,9 +257,9 @@ def _compiled(source: str, compiler: Compiler, room: Path) -> Path:
 
 
 def _loaded(path: Path, symbols: tuple[str, ...]) -> ctypes.CDLL:
-    if path.stat().st_uid != os.getuid():
-        raise Refusal(f"{path} belongs to another user")
     try:
+        if path.stat().st_uid != os.getuid():
+            raise Refusal(f"{path} belongs to another user")
         with _same_arithmetic():
             library = ctypes.CDLL(str(path))
     except OSError as error:

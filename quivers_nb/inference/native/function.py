@@ -12,7 +12,7 @@ from torch import Tensor
 
 import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
 from quivers_nb.inference.graph import Graph
-from quivers_nb.inference.native.build import load
+from quivers_nb.inference.native.build import load, object_name
 from quivers_nb.inference.native.emit import emit
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.library import gemm
@@ -27,6 +27,7 @@ GREATEST_SCRATCH = 2**27  # numbers
 # 30,000. Others were three times dearer each, and `build.COMPILE_SECONDS` is the end of all.
 GREATEST_GRAPH = 20_000
 LONG_SOURCE = 45_000  # characters of a density alone: beyond, -O3 takes seconds
+SYMBOLS = ("density",)
 LONG_WORK = 2**16  # iterations of all loops: a long source with as many wants vectors nevertheless
 
 
@@ -52,10 +53,12 @@ class NativeFunction:
     dtype: torch.dtype
     scratch: int
     source: str
+    object: str  # the name of what was compiled, in the cache
     library: ctypes.CDLL
     data: tuple[NDArray[Any], ...]  # literals first
     arguments: int = 0  # further inputs, given by address behind the data
     asked: tuple[Asked, ...] = ()  # indices made from those that the caller is to look at
+    calls_library: bool = False  # products of matrices are those of the library that torch links
 
     @property
     def address(self) -> int:
@@ -121,15 +124,29 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
     if source.length > LONG_SOURCE:
         found = found.hasty(vectors=_iterations(program) > LONG_WORK)
-    loaded = load(source.text, found, ("density",))
-    loaded.density.restype = ctypes.c_double
-    if program.calls_library:
-        loaded.use_library(ctypes.c_void_p(gemm(dtype)))
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
-    return NativeFunction(
-        prod(graph.inputs[0].shape), dtype, source.scratch, source.text, loaded,
-        (literals, *program.arrays), len(program.arguments), program.asked,
-    )  # fmt: skip
+    return ready(
+        load(source.text, found, SYMBOLS),
+        dim=prod(graph.inputs[0].shape),
+        dtype=dtype,
+        scratch=source.scratch,
+        source=source.text,
+        object=object_name(source.text, found),
+        data=(literals, *program.arrays),
+        arguments=len(program.arguments),
+        asked=program.asked,
+        calls_library=program.calls_library,
+    )
+
+
+def ready(
+    library: ctypes.CDLL, *, dtype: torch.dtype, calls_library: bool, **facts: Any
+) -> NativeFunction:
+    """The function in a loaded object."""
+    library.density.restype = ctypes.c_double
+    if calls_library:
+        library.use_library(ctypes.c_void_p(gemm(dtype)))
+    return NativeFunction(library=library, dtype=dtype, calls_library=calls_library, **facts)
 
 
 def _iterations(program: Program) -> int:

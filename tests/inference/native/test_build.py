@@ -194,11 +194,11 @@ def test_new_data_of_the_same_shape_is_the_same_binary(cache, compiled):
 
 def test_objects_of_another_processor_or_compiler_are_not_reused(cache, monkeypatch):
     compiler = build.Compiler(("cc",), "version 1", ("-O3",), ())
-    here = build._key("int x;", compiler)
-    assert here != build._key("int y;", compiler)
-    assert here != build._key("int x;", build.Compiler(("cc",), "version 2", ("-O3",), ()))
+    here = build.object_name("int x;", compiler)
+    assert here != build.object_name("int y;", compiler)
+    assert here != build.object_name("int x;", build.Compiler(("cc",), "version 2", ("-O3",), ()))
     monkeypatch.setattr(build, "processor", lambda: "another")
-    assert here != build._key("int x;", compiler)
+    assert here != build.object_name("int x;", compiler)
 
 
 def test_a_cache_that_has_grown_large_is_halved(cache, monkeypatch):

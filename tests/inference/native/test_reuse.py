@@ -39,6 +39,11 @@ export p
 """
 
 
+@pytest.fixture(autouse=True)
+def _this_process_alone(monkeypatch):
+    monkeypatch.setattr(reuse, "find", lambda _key: None)
+
+
 def _data(seed=0):
     rng = np.random.default_rng(seed)
     return {"x": rng.normal(size=(12, 3)), "y": rng.normal(size=12)}
