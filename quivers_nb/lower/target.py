@@ -201,16 +201,10 @@ class Opened:
         stack = _stack_of(values, self.layout)
         given = Given(values, len(stack), self.act.entry.one_row)
         pinned = Pinned(given, self.layout, self.centerings)
-        with torch.no_grad():
-            run = self._run(
-                torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device),
-                [pinned],
-                None,
-                None,
-                fixed=True,
-            )
-            execute(self.act.frame(run), self.act.inputs)
         q = torch.zeros(*stack, self.layout.dim, dtype=self.dtype, device=self.act.device)
+        with torch.no_grad():
+            run = self._run(q.clone(), [pinned], None, None, fixed=True)
+            execute(self.act.frame(run), self.act.inputs)
         for name, u in pinned.found.whole().items():
             c = self.layout[name]
             q[..., c.start : c.stop] = u.expand((*stack, *c.shape)).reshape((*stack, c.size))
