@@ -1,4 +1,4 @@
-"""Inference: guides and objectives, Hamiltonian samplers, diagnostics, prediction.
+"""Inference: guides and objectives, Hamiltonian samplers, particles, diagnostics, prediction.
 
 Everything works on densities over flat vectors; nothing here knows the language. Names are
 imported when they are first touched.

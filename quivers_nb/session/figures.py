@@ -73,6 +73,10 @@ def rank(result: MCMCResult, sites: Sequence[str] | None = None) -> Figure:
 
 def energy(result: MCMCResult) -> Figure:
     """The distribution of energies and of their changes: alike where momenta reach all of it."""
+    if "energy" not in result.stats:
+        raise UserError(
+            "particles have no sequence of energies: result.stage_acceptance says how they moved"
+        )
     figure, axes = _rows(1, 1, height=3.2)
     with _arviz() as arviz:
         arviz.plot_energy(result.to_arviz(log_likelihood=False), ax=axes[0, 0])

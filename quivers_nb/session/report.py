@@ -10,6 +10,7 @@ from quivers_nb.display.parts import Part, Row, Stack, Table, Text, Tone
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.mcmc.findings import ESS_PER_CHAIN, R_HAT, Finding
 from quivers_nb.inference.mcmc.result import MCMCResult
+from quivers_nb.inference.smc.result import SMCResult
 from quivers_nb.inference.vi.result import SVIResult
 from quivers_nb.session.card import Card
 from quivers_nb.session.growing import scalars
@@ -30,7 +31,7 @@ def _draws_sentence(result: MCMCResult) -> str:
     if not result.num_samples:
         return "NUTS was stopped before there were any draws."
     worst = [float(np.nanmax(each)) for each in result.r_hat.values() if each.numel()]
-    parts = [f"{_count(result.num_chains, 'chain')} of {_count(result.num_samples, 'draw')}"]
+    parts = _made(result)
     if worst and np.isfinite(worst).any():
         parts.append(f"largest R-hat {np.nanmax(worst):.3f}")
     parts.append(_count(int(result.divergence_counts.sum()), "divergence"))
@@ -39,13 +40,30 @@ def _draws_sentence(result: MCMCResult) -> str:
     return f"{', '.join(parts)}: {verdict}."
 
 
+def _made(result: MCMCResult) -> list[str]:
+    """What was run, and of particles the evidence that they found."""
+    if not isinstance(result, SMCResult):
+        return [f"{_count(result.num_chains, 'chain')} of {_count(result.num_samples, 'draw')}"]
+    runs = f"{_count(result.num_chains, 'run')} of {_count(result.num_samples, 'particle')}"
+    if result.num_chains < 2:
+        return [runs, f"log evidence {result.log_evidence:.4g}"]
+    return [runs, f"log evidence {result.log_evidence:.4g} ± {result.log_evidence_se:.2g}"]
+
+
+def _way(result: MCMCResult) -> str:
+    """How the draws came about, before the first of them."""
+    if not isinstance(result, SMCResult):
+        return f"warm-up {result.num_warmup}"
+    return f"temperatures {', '.join(str(len(stages)) for stages in result.temperatures)}"
+
+
 def _draws(result: MCMCResult, rows: int) -> Part:
     parts: list[Part] = [_line(_draws_sentence(result))]
     parts += [_finding(finding) for finding in result.warnings]
     if result.num_samples:
         parts.append(_table(result, rows))
     why = f" ({result.tier_reason})" if result.tier_reason else ""
-    note = f"gradient: {result.tier}{why}; seed {result.seed}; warm-up {result.num_warmup}"
+    note = f"gradient: {result.tier}{why}; seed {result.seed}; {_way(result)}"
     return Stack((*parts, Row((Text(note, Tone.QUIET),))))
 
 

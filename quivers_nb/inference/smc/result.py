@@ -120,6 +120,11 @@ class SMCResult(MCMCResult):
         """NaN: particles have no sequence of energies."""
         return torch.full((self.num_chains,), torch.nan, dtype=torch.float64)
 
+    @property
+    def tree_depths(self) -> Tensor:  # (runs, particles)
+        """Zeros: the paths of particles are no trees."""
+        return torch.zeros((self.num_chains, self.num_samples), dtype=torch.int64)
+
     @cached_property
     def warnings(self) -> tuple[Finding, ...]:
         """What speaks against trusting these draws or the evidence, and what to do about each."""

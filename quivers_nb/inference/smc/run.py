@@ -56,6 +56,9 @@ class SMC:
     fastest that works).
     ``executor`` makes every run a job of its own. All is in float64.
 
+    A run is one batch of particles: it takes (4 dim + 6) x ``num_particles`` numbers of memory and
+    what the model needs for all of them at once, tells nobody of its progress, and is not resumed.
+
     Given values are the data, and scores (7.8) count with them: what is drawn in the first place is
     every other site in program order. Del Moral, Doucet & Jasra (2006), "Sequential Monte Carlo
     samplers", section 3; Buchholz, Chopin & Jacob (2021) for the moves.

@@ -14,6 +14,8 @@ from quivers_nb.inference.model import NoPrior, Terms
 from quivers_nb.inference.smc.run import _Job
 from quivers_nb.inference.smc.spread import spread_of
 from quivers_nb.inference.smc.weights import next_step, systematic
+from quivers_nb.session import figures
+from quivers_nb.session.report import report
 from tests.support.targets import HandTarget, gaussian
 
 F64 = torch.float64
@@ -145,6 +147,17 @@ def test_what_takes_chains_takes_particles(model: Any, result: SMCResult, tmp_pa
     groups = result.to_arviz()
     assert groups["posterior"]["mu"].shape == (2, 200)
     assert groups["log_likelihood"]["y"].shape == (2, 200, 5)
+
+
+def test_a_report_has_the_evidence_and_a_figure_of_energies_is_refused(result: SMCResult) -> None:
+    shown = report(result)
+    start = f"2 runs of 200 particles, log evidence {result.log_evidence:.4g} ± "
+    assert shown.sentence.startswith(start)
+    assert "temperatures " in shown._repr_mimebundle_()["text/plain"]
+    assert result.tree_depths.shape == (2, 200)
+    assert bool(result.bfmi.isnan().all())
+    with pytest.raises(UserError, match="particles have no sequence of energies"):
+        figures.energy(result)
 
 
 def test_only_the_sites_that_are_asked_for_are_kept(model: Any) -> None:
