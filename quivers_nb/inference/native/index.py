@@ -25,6 +25,7 @@ from quivers_nb.inference.native.program import Refusal
 
 GREATEST_ENTRY = 4 << 20  # bytes of data; beyond, reading them is no faster than recording
 _PACKAGE = Path(__file__).parents[2]
+_STAGES = ("syntax", "check", "spaces", "kernels", "lower", "inference")
 _FIELDS = ("source", "object", "dim", "dtype", "scratch", "calls_library")
 
 
@@ -68,8 +69,8 @@ def _entry(key: bytes) -> Path | None:
 
 @cache
 def _code() -> str:
-    """The files of this package as they are: what another version compiles may be different."""
-    return repr(sorted(_files(_PACKAGE)))
+    """The files of the compiler as they are: what another version makes may be different."""
+    return repr([sorted(_files(_PACKAGE / part)) for part in _STAGES])
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
