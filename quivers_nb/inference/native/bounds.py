@@ -118,6 +118,11 @@ def _clamp(bounds: Bounds, node: Node) -> Interval:
     return (below, above)
 
 
+def _abs(bounds: Bounds, node: Node) -> Interval:
+    low, high = bounds.of(node.args[0])
+    return (max(low, -high, 0), max(-low, high))
+
+
 def _relu(bounds: Bounds, node: Node) -> Interval:
     low, high = bounds.of(node.args[0])
     return (max(low, 0), max(high, 0))
@@ -161,6 +166,7 @@ _RULES: dict[str, Rule] = {
     "clamp": _clamp,
     "clamp_min": _clamp,
     "clamp_max": _clamp,
+    "abs": _abs,
     "relu": _relu,
     "remainder": _remainder,
     "masked_fill": lambda bounds, node: _hull(bounds, (node.args[0], node.args[2])),

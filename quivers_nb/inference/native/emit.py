@@ -179,7 +179,8 @@ class _Printer:
 
     def declare(self, scratch: Sequence[Buffer]) -> tuple[list[str], int]:
         """Local names for everything the statements mention."""
-        lines = ["const real *restrict k = data[0];", "real zero = 0;", "SETTLED(zero)"]
+        lines = ["const real *restrict k = data[0];", "real zero = 0, one = 1;"]
+        lines += ["SETTLED(zero)", "SETTLED(one)"]
         given = (*self.program.data, *self.program.arguments)
         for number, buffer in enumerate(given, start=1):
             lines.append(f"const {stored_type(buffer)} *restrict {buffer.name} = data[{number}];")

@@ -143,6 +143,14 @@ class Algebra:
         a, b = self.common(a, b, least="int")
         return a if _is(b, 0) else self.node("sub", (a, b), a.kind)
 
+    def apart(self, a: Expression, b: Expression) -> Expression:
+        """``a - b`` in real numbers, rounded before anything else is added or taken away."""
+        return self.node("apart", self.common(a, b, least="real"), "real")
+
+    def remainder(self, a: Expression, b: Expression) -> Expression:
+        """Of whole numbers, with the sign of ``a``; ``b`` is neither 0 nor -1."""
+        return self.node("mod", self.common(a, b, least="int"), "int")
+
     def mul(self, a: Expression, b: Expression) -> Expression:
         a, b = self.common(a, b, least="int")
         if _is(a, 1):

@@ -13,10 +13,11 @@ from quivers_nb.inference.native.program import START, Kernel
 
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-    "eq": "==", "ne": "!=", "and": "&", "or": "|",
+    "eq": "==", "ne": "!=", "and": "&", "or": "|", "mod": "%",
 }  # fmt: skip
 _FORMS = {op: f"({{0}} {sign} {{1}})" for op, sign in _INFIX.items()} | {
     "neg": "(-{0})", "not": "(!{0})", "where": "({0} ? {1} : {2})", "cast": "(({type}){0})",
+    "apart": "APART({0}, {1}, one)",
 }  # fmt: skip
 C_TYPE = {"real": "real", "int": "int64_t", "bool": "int"}
 STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}

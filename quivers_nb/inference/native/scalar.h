@@ -24,6 +24,24 @@ VECTOR float log1pf(float);
 VECTOR float tanhf(float);
 #endif
 
+/* A difference that -fassociative-math must not take apart: (a - b) - c is not a - (b + c) where a and
+ * b are large. Nothing is moved through a fused operation whose factor is not known to be one (gcc
+ * 12.2 loses its own __builtin_assoc_barrier in vector loops). */
+#if defined(__FMA__) || defined(__aarch64__)
+#define APART(a, b, one) _Generic((a), float: fmaf, default: fma)(a, one, -(b))
+#else
+#define APART(a, b, one) ((a) - (b))
+#endif
+
+/* The floor of an exact quotient, as Python divides. */
+static double q_floor_divide(double a, double b) {
+    if (b == 0.0) return a / b;
+    double rest = fmod(a, b), whole = (a - rest) / b;
+    if (rest != 0.0 && (b < 0.0) != (rest < 0.0)) whole -= 1.0;
+    double below = floor(whole);
+    return whole - below > 0.5 ? below + 1.0 : below;
+}
+
 static inline double q_over_root_two(double x) { return x * 0.70710678118654752440; }
 
 /* lgamma writes a global variable; lgamma_r does not. */

@@ -125,7 +125,7 @@ def _whole(rng: random.Random, q: Tensor, pool: list[Tensor]) -> Tensor:
         lambda: a.remainder(1 + abs(low)), lambda: torch.minimum(a, b), lambda: a.flip(0) + low,
         lambda: torch.maximum(a, b), lambda: torch.cat([a, b])[2:7], lambda: (a > b).long() - 2,
         lambda: torch.stack([a, b]).max(0).indices, lambda: torch.stack([a, b]).amin(0),
-        lambda: a.clamp(torch.full((5,), low), b), lambda: low - a, lambda: a * low, a.relu,
+        lambda: a.clamp(torch.full((5,), low), b), lambda: low - a, lambda: a * low, a.relu, a.abs,
             lambda: a.masked_fill(q > 1, low), lambda: (a + low).relu() - 1,
     ])()  # fmt: skip
 

@@ -82,9 +82,19 @@ pointwise(1, "neg")(Algebra.neg)
 
 @rule("div")
 def _div(work: Lowering, node: Node) -> Value:
-    if node.kwargs.get("rounding_mode") is not None:
-        raise Refusal(f"{node.op} with rounding has no native form")
-    return elementwise(work, node, Algebra.div, *node.args[:2])
+    match node.kwargs.get("rounding_mode"):
+        case None:
+            return elementwise(work, node, Algebra.div, *node.args[:2])
+        case _ if not node.meta.dtype.is_floating_point:
+            raise Refusal(f"{node.op} of whole numbers has no native form")
+        case "floor":
+            return elementwise(
+                work, node, lambda x, a, b: x.call("q_floor_divide", a, b), *node.args[:2]
+            )
+        case _:
+            return elementwise(
+                work, node, lambda x, a, b: x.call("trunc", x.div(a, b)), *node.args[:2]
+            )
 
 
 @pointwise(1, "reciprocal")
@@ -97,12 +107,28 @@ def _rsqrt(x: Algebra, a: Expression) -> Expression:
     return x.div(x.number(1.0), x.call("sqrt", a))
 
 
-@pointwise(2, "remainder")
-def _remainder(x: Algebra, a: Expression, b: Expression) -> Expression:
-    a, b = x.cast(a, "real"), x.cast(b, "real")
-    rest, zero = x.call("fmod", a, b), x.number(0.0)
-    apart = x.compare("ne", x.compare("lt", rest, zero), x.compare("lt", b, zero))
-    return x.where(x.logic("and", x.compare("ne", rest, zero), apart), x.add(rest, b), rest)
+@rule("remainder", "fmod")
+def _remainder(work: Lowering, node: Node) -> Value:
+    """With the sign of the divisor (remainder) or of the dividend (fmod).
+
+    Torch's vectors give NaN where the quotient is beyond the range of numbers; this is exact there.
+    """
+    whole = not node.meta.dtype.is_floating_point
+    if whole:
+        low, high = work.bounds.of(node.args[1])
+        if low <= 0 <= high or low <= -1 <= high:
+            raise Refusal(f"{node.op} by a whole number that may be 0 or -1 has no native form")
+    truncated = node.op._schema.name == "aten::fmod"
+
+    def body(x: Algebra, a: Expression, b: Expression) -> Expression:
+        rest = x.remainder(a, b) if whole else x.call("fmod", a, b)
+        if truncated:
+            return rest
+        zero = x.number(0, rest.kind)
+        apart = x.compare("ne", x.compare("lt", rest, zero), x.compare("lt", b, zero))
+        return x.where(x.logic("and", x.compare("ne", rest, zero), apart), x.add(rest, b), rest)
+
+    return elementwise(work, node, body, *node.args[:2])
 
 
 @rule("addcmul", "addcdiv")

@@ -8,12 +8,12 @@ from math import prod
 
 from quivers_nb.inference.graph import Node
 from quivers_nb.inference.native import value as v
-from quivers_nb.inference.native.expression import Algebra
+from quivers_nb.inference.native.expression import Algebra, Expression
 from quivers_nb.inference.native.lowering import Lowering, rule
 from quivers_nb.inference.native.ops.reductions import total
 from quivers_nb.inference.native.ops.views import reshape
 from quivers_nb.inference.native.program import LIBRARY_CALL, Refusal
-from quivers_nb.inference.native.value import Dense, Strided, Value
+from quivers_nb.inference.native.value import Dense, Fill, Strided, Value
 
 # Beyond this many multiplications a tuned library wins over plain loops by far; where it may be
 # called, it is from fewer on.
@@ -100,6 +100,13 @@ def _batched(work: Lowering, value: Dense) -> Dense:
 
 def product(work: Lowering, left: Dense, right: Dense) -> Dense:
     """The product that ``mm``, ``mv``, ``dot`` and ``bmm`` compute, by rank."""
+    if prod(left.shape) == 0 or prod(right.shape) == 0:  # sums of nothing
+        columns = right.shape[-1:] if len(right.shape) > 1 else ()
+        return Fill((*left.shape[:-1], *columns), "real", work.algebra.number(0.0))
+    return _product_of_some(work, left, right)
+
+
+def _product_of_some(work: Lowering, left: Dense, right: Dense) -> Dense:
     if len(left.shape) == 3:
         return matrix_matrix(work, left, right)
     if len(left.shape) == 1:
@@ -118,32 +125,26 @@ def product(work: Lowering, left: Dense, right: Dense) -> Dense:
     return whole.seen(v.selected(whole.shape, 0, 0))
 
 
-def _empty(*values: Dense) -> bool:
-    return any(prod(value.shape) == 0 for value in values)
-
-
 @rule("mm", "mv", "dot", "vdot", "bmm")
 def _product(work: Lowering, node: Node) -> Value:
     left, right = (work.value(a) for a in node.args[:2])
-    if _empty(left, right):
-        raise Refusal(f"{node.op} of an empty tensor has no native form")
     return product(work, left, right)
 
 
 @rule("addmm", "addmv", "baddbmm")
 def _add_product(work: Lowering, node: Node) -> Value:
     base, left, right = (work.value(a) for a in node.args[:3])
-    if _empty(left, right):
-        raise Refusal(f"{node.op} of an empty tensor has no native form")
-    beta, alpha = (work.value(node.kwargs.get(name, 1)) for name in ("beta", "alpha"))
-    times = product(work, left, right)
-    x: Algebra = work.algebra
-    return work.pointwise(
-        node.meta.shape,
-        "real",
-        lambda p, s, c, t: x.add(x.mul(s, p), x.mul(t, c)),
-        base,
-        beta,
-        times,
-        alpha,
+    times, (beta, alpha) = (
+        product(work, left, right),
+        (node.kwargs.get(n, 1) for n in ("beta", "alpha")),
     )
+    x: Algebra = work.algebra
+
+    def add(c: Expression, t: Expression, p: Expression, s: Expression) -> Expression:
+        scaled = x.mul(t, c)
+        return (
+            scaled if beta == 0 else x.add(x.mul(s, p), scaled)
+        )  # NaN times zero counts for nothing
+
+    parts = (times, work.value(alpha), base, work.value(beta))
+    return work.pointwise(node.meta.shape, "real", add, *parts)

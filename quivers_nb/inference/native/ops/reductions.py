@@ -41,7 +41,7 @@ def reduce(
 ) -> Strided:
     """``value`` folded over ``axes``, which go away."""
     target = work.memory(without(value.shape, axes, keep=False), kind)
-    if prod(value.shape) == 0 and fold in ("max", "min"):
+    if fold in ("max", "min") and 0 in value.shape and 0 not in target.shape:
         raise Refusal(f"the {fold} of nothing is not defined")
     extent, index = v.iteration(work.algebra, value.shape)
     place = tuple(i for d, i in enumerate(index) if d not in axes)
@@ -134,7 +134,9 @@ def _spread(work: Lowering, reduced: Dense, shape: Shape, axes: Sequence[int]) -
 def _shift_and_mass(work: Lowering, value: Dense, axes: Sequence[int]) -> tuple[Dense, Dense]:
     """The greatest element over ``axes`` (0 if it is infinite), and the sum of exp(value - it)."""
     x = work.algebra
-    top = reduce(work, value, axes, "max")
+    top: Dense = Fill(without(value.shape, axes, keep=False), "real", x.number(0.0))
+    if 0 not in value.shape:
+        top = reduce(work, value, axes, "max")
 
     def finite(a: Expression) -> Expression:
         endless = x.compare("eq", x.call("fabs", a), x.number(float("inf")))
@@ -180,8 +182,7 @@ def _softmax(work: Lowering, node: Node) -> Value:
         return x.where(nothing, x.number(math.inf if safe else math.nan), m)
 
     def body(a: Expression, t: Expression, m: Expression) -> Expression:
-        apart = x.sub(a, t)
-        return x.sub(apart, m) if logs else x.div(x.call("exp", apart), m)
+        return x.sub(x.apart(a, t), m) if logs else x.div(x.call("exp", x.sub(a, t)), m)
 
     scaled = work.keep(work.pointwise(mass.shape, "real", scale, mass))
     wide = [_spread(work, part, value.shape, axes) for part in (shift, scaled)]
@@ -206,6 +207,16 @@ def _softmax_backward(work: Lowering, node: Node) -> Value:
     return work.pointwise(result.shape, "real", body, grad, result, wide)
 
 
+def _first(work: Lowering, value: Dense, axes: Sequence[int]) -> Dense:
+    """The first number over ``axes``, everywhere: what is left of equal numbers is exactly zero."""
+    if 0 in value.shape:
+        return value
+    first = value
+    for axis in reversed(axes):
+        first = work.seen(first, v.selected(first.shape, axis, 0))
+    return _spread(work, first, value.shape, axes)
+
+
 @rule("var", "std")
 def _variance(work: Lowering, node: Node) -> Value:
     if node.op._schema.overload_name != "correction":
@@ -216,13 +227,14 @@ def _variance(work: Lowering, node: Node) -> Value:
     correction = node.kwargs.get("correction")
     freedom = max(count - (1 if correction is None else correction), 0)
     n, m = work.number(float(count)), work.number(float(freedom))
-    mean = _over(work, total(work, value, axes), n)
+    moved = work.pointwise(value.shape, "real", x.apart, value, _first(work, value, axes))
+    mean = _over(work, total(work, moved, axes), n)
     wide = _spread(work, work.keep(mean), value.shape, axes)
 
     def square(a: Expression, b: Expression) -> Expression:
         return x.mul(x.sub(a, b), x.sub(a, b))
 
-    spread = reduce(work, work.pointwise(value.shape, "real", square, value, wide), axes, "add")
+    spread = reduce(work, work.pointwise(value.shape, "real", square, moved, wide), axes, "add")
     root = node.op._schema.name == "aten::std"
 
     def finish(a: Expression) -> Expression:
