@@ -39,7 +39,7 @@ OPEN = {
     "below zero": lambda q: q.long().clamp(-5, 3),
     "one further": lambda q: q.long().clamp(0, 3) + 1,
     "may be either": lambda q: torch.where(q > 0, q.long(), 2),
-    "remainder by a number that moves": lambda q: q.long().remainder(q.long()),
+    "remainder by a number that moves": lambda q: q.long().remainder(1 + 4 * (q > 0).long()),
 }
 HELD = {
     "clamp": lambda q: q.floor().long().clamp(0, 3),
