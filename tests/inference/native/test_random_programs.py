@@ -16,8 +16,8 @@ from tests.inference.native.programs import DIM, program, rounded
 
 F64, F32 = torch.float64, torch.float32
 TIMES = 6  # programs are rounded so often
-# Compiled code and torch are two more roundings; of 449 programs tried they were at most 3.5 times as
-# far apart as the greatest of six.
+# Compiled code and torch are two more roundings; of 449 programs tried they were at most 3.5 times
+# as far apart as the greatest of six.
 FACTOR = 5.0
 ULPS = 2  # of the greatest element, where nothing moves at all
 
