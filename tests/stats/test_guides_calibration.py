@@ -22,9 +22,11 @@ from quivers_nb.inference import (
     AutoGuideList,
     AutoLaplaceApproximation,
     AutoLowRankMultivariateNormal,
+    AutoMixture,
     AutoMultivariateNormal,
     AutoNormalGuide,
     AutoNormalizingFlow,
+    AutoStructured,
     StickingTheLanding,
 )
 from quivers_nb.inference.calibration import calibrate
@@ -36,6 +38,8 @@ SHARED = Conjugate(2, 0)
 X_SHARED = torch.tensor([[1.0, 1.2], [0.9, 0.8], [-1.0, -0.7], [1.1, 1.0], [0.5, -0.5]], dtype=F64)
 ROW = Conjugate(0, 1)
 X_ROW = torch.zeros(4, 1, dtype=F64)
+BOTH = Conjugate(1, 1)
+X_BOTH = torch.tensor([[1.2], [0.8], [-1.0], [1.1]], dtype=F64)
 SIZE = alpha("guide calibration", 16)
 STEPS = 30  # noiseless ones, of a location; each leaves a fixed share of its distance
 
@@ -73,20 +77,21 @@ def laplace(factor: float = 1.0):
     return lambda model, x: method
 
 
-def located(make, parts, factor: float = 1.0):
+def located(make, parts, factor: float = 1.0, share: float = 1.0):
     """Fitted once, then the location alone to each data set.
 
-    ``parts`` gives location and log scale of a guide; its draws are ``factor`` times as wide.
+    ``parts`` gives locations and log scales of a guide; its draws are ``factor`` times as wide.
+    ``share`` is that of a location in the gradient.
     """
 
     def of(model, x):
         guide = make(model)
         fit(model, guide, x, simulated(model, x))
-        loc, log_scale = parts(guide)
+        locs, log_scales = parts(guide)
         precision = torch.linalg.inv(model.posterior(x, torch.zeros(len(x), dtype=F64))[1])
         low, *_, high = torch.linalg.eigvalsh(precision).tolist()
-        optim = torch.optim.SGD([loc], lr=2 * len(x) / (low + high))
-        right = log_scale.detach().clone()
+        optim = torch.optim.SGD(locs, lr=2 * len(x) / (share * (low + high)))
+        right = [log_scale.detach().clone() for log_scale in log_scales]
         rng = torch.Generator()
         svi = SVI(model, guide, optim, ELBO(1, StickingTheLanding()), generator=rng)
 
@@ -95,10 +100,11 @@ def located(make, parts, factor: float = 1.0):
             for _ in range(STEPS):
                 svi.step(x, obs)
             with torch.no_grad():
-                log_scale.copy_(right + math.log(factor))
-            draws = drawn(guide, model, x, obs, seed)
-            with torch.no_grad():
-                log_scale.copy_(right)
+                for log_scale, start in zip(log_scales, right, strict=True):
+                    log_scale.copy_(start + math.log(factor))
+                draws = drawn(guide, model, x, obs, seed)
+                for log_scale, start in zip(log_scales, right, strict=True):
+                    log_scale.copy_(start)
             return draws
 
         return method
@@ -118,7 +124,7 @@ def amortized(factor: float = 1.0):
 
 
 def block(guide):
-    return guide.shared_block.loc, guide.shared_block.log_scale
+    return [guide.shared_block.loc], [guide.shared_block.log_scale]
 
 
 def full(model):
@@ -144,7 +150,7 @@ def flow(kind, rows=None):
 
     def last(guide):
         affine = guide.shared_block.bijector.parts[-1]
-        return affine.loc, affine.log_scale
+        return [affine.loc], [affine.log_scale]
 
     return partial(located, make, last)
 
@@ -157,6 +163,26 @@ def rows(model):
     return AutoNormalGuide(model, {"y"}, rows=len(X_ROW))
 
 
+def mixture(model):
+    """Of two components, both of which become the posterior: equal shares are kept."""
+    rng = torch.Generator().manual_seed(0)
+    return AutoMixture(model, {"y"}, 2, "full", 0.5, 0.3, generator=rng)
+
+
+def structured(parents):
+    """A row's site follows the shared one: so it does in the posterior, by a slope of its own."""
+
+    def make(model):
+        return AutoStructured(
+            model, {"y"}, dependencies={"z": parents} if parents else {}, rows=len(X_BOTH)
+        )
+
+    def each(guide):
+        return [guide.loc_a, guide.loc_z], [guide.log_scale_a, guide.log_scale_z]
+
+    return partial(located, make, each)
+
+
 # Model, input, and a method for a factor on its scale.
 EXACT = {
     "coupling flow": (SHARED, X_SHARED, flow("coupling")),
@@ -167,14 +193,22 @@ EXACT = {
     "laplace": (SHARED, X_SHARED, laplace),
     "full": (SHARED, X_SHARED, partial(located, full, block)),
     "low rank": (SHARED, X_SHARED, partial(located, low_rank, block)),
-    "mean field, rows": (ROW, X_ROW, partial(located, rows, lambda g: (g.loc_z, g.log_scale_z))),
+    "mixture": (SHARED, X_SHARED, partial(located, mixture, block, share=0.5)),
+    "structured, rows": (BOTH, X_BOTH, structured(["a"])),
+    "mean field, rows": (
+        ROW,
+        X_ROW,
+        partial(located, rows, lambda g: ([g.loc_z], [g.log_scale_z])),
+    ),
     "amortized": (ROW, X_ROW, amortized),
 }
 FAST = ("laplace", "full", "amortized")
 
 
 def mean_field(factor: float = 1.0):
-    return located(lambda m: AutoNormalGuide(m, {"y"}), lambda g: (g.loc_a, g.log_scale_a), factor)
+    return located(
+        lambda m: AutoNormalGuide(m, {"y"}), lambda g: ([g.loc_a], [g.log_scale_a]), factor
+    )
 
 
 def calibrated(case, simulations: int, factor: float = 1.0) -> bool:
@@ -214,3 +248,9 @@ def test_guides_that_are_too_narrow_are_not_in_two_hundred(name):
 @pytest.mark.stats
 def test_a_mean_field_is_not_where_the_posterior_is_correlated():
     assert not calibrated((SHARED, X_SHARED, mean_field), 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.stats
+def test_a_structure_without_the_dependence_of_the_posterior_is_not():
+    assert not calibrated((BOTH, X_BOTH, structured([])), 1000)

@@ -61,7 +61,7 @@ class Problem:
     def particles(self, stack: Shape) -> "Particles":
         """As `draw`; as many from every component if the guide is a mixture."""
         guide = self.guide
-        if not isinstance(guide, GuideModule) or guide.log_shares is None:
+        if not isinstance(guide, GuideModule) or not guide.num_strata:
             return Particles(*self.draw(stack))
         return Particles(*guide.draw_strata(self.layout, stack, self.generator), guide.log_shares)
 

@@ -40,7 +40,7 @@ from quivers_nb.inference.model import (
 )
 from quivers_nb.inference.options import names_in
 from quivers_nb.inference.origin import origin_of
-from quivers_nb.inference.vi.rows import Shape, as_rows, front_of
+from quivers_nb.inference.vi.rows import Shape, as_rows, front_of, refuse_rows
 from quivers_nb.inference.vi.sums import own_axes
 from quivers_nb.kernels import bijector_for
 
@@ -136,6 +136,8 @@ class GuideModule(nn.Module):
     Raises `UserError` if nothing is left to guide, or ``rows`` is not a number of rows.
     """
 
+    together = False  # whether sites may depend on each other, so that rows must be known of each
+
     def __init__(
         self,
         model: Model,
@@ -186,9 +188,14 @@ class GuideModule(nn.Module):
         return "was made for the rows of its data: make the guide without rows="
 
     @property
-    def log_shares(self) -> Tensor | None:  # (C,)
-        """Log probabilities of the strata of a guide that is a mixture, else None."""
-        return None
+    def num_strata(self) -> int:
+        """How many strata a guide that is a mixture is made of, else 0."""
+        return 0
+
+    @property
+    def log_shares(self) -> Tensor:  # (C,)
+        """Log probabilities of the strata."""
+        raise NotImplementedError
 
     def sample_strata(
         self, front: Shape, stack: Shape, generator: Generator | None
@@ -229,10 +236,9 @@ class GuideModule(nn.Module):
         self, layout: Layout, stack: Shape, generator: Generator | None = None
     ) -> tuple[Tensor, Terms]:
         """Draws ``q`` ``(C, *s, dim)`` of every stratum, and their log density."""
-        assert self.log_shares is not None
         self.covered.check_layout(layout)
         values, terms = self.sample_strata(self.check_rows(front_of(layout)), stack, generator)
-        return _flat(layout, (len(self.log_shares), *stack), values), terms
+        return _flat(layout, (self.num_strata, *stack), values), terms
 
     def log_density(self, layout: Layout, q: Tensor) -> Terms:  # (*s, dim) -> (*s, *b), (*s,)
         """The log density of ``q`` in unconstrained space."""
@@ -286,7 +292,9 @@ class GuideModule(nn.Module):
         return self.check_rows(self._batch_shape(x))
 
     def check_rows(self, front: Shape) -> Shape:
-        """``front``, refused if the guide was made for another number of rows."""
+        """``front``, refused if the guide was made for another number of rows, or for none."""
+        if self.together and self.rows is None:
+            refuse_rows(self.covered.latents, front)
         row_wise = any(latent.row_wise for latent in self.covered.latents)
         if self.rows is not None and row_wise and front != self.rows:
             raise UserError(

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
 from quivers_nb.inference.vi.guide import GuideModule, default_dtype
-from quivers_nb.inference.vi.rows import Shape, refuse_rows
+from quivers_nb.inference.vi.rows import Shape
 
 
 class Block(nn.Module):
@@ -32,9 +32,14 @@ class Block(nn.Module):
         return None
 
     @property
-    def log_shares(self) -> Tensor | None:  # (C,)
-        """Log probabilities of the strata, if the block is made of some."""
-        return None
+    def num_strata(self) -> int:
+        """How many strata the block is made of; 0 if it is not made of any."""
+        return 0
+
+    @property
+    def log_shares(self) -> Tensor:  # (C,)
+        """Log probabilities of the strata."""
+        raise NotImplementedError
 
     def sample_strata(self, shape: Shape, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """Draws ``(C, *n, dim)``, as many of every stratum, and their log density ``(C, *n)``."""
@@ -46,6 +51,8 @@ MakeBlock = Callable[[int, torch.dtype], Block]
 
 class JointGuide(GuideModule):
     """A guide of one or two blocks, ``shared_block`` and ``row_block``, made by ``make``."""
+
+    together = True
 
     def __init__(
         self,
@@ -61,12 +68,6 @@ class JointGuide(GuideModule):
         dtype = default_dtype(model)
         self.shared_block = self._made(self._shared, make, dtype)
         self.row_block = self._made(self._row, make, dtype)
-
-    def check_rows(self, front: Shape) -> Shape:
-        """Rows of a program that is not expected to have some need a guide made for them."""
-        if self.rows is None:
-            refuse_rows(self.covered.latents, front)
-        return super().check_rows(front)
 
     def _made(
         self, latents: tuple[DeclaredLatent, ...], make: MakeBlock, dtype: torch.dtype
@@ -92,9 +93,15 @@ class JointGuide(GuideModule):
         return values, self._terms(front, terms)
 
     @property
-    def log_shares(self) -> Tensor | None:  # (C,)
+    def num_strata(self) -> int:
         """Those of the shared block: rows draw their strata independently of each other."""
-        return None if self.shared_block is None else self.shared_block.log_shares
+        return 0 if self.shared_block is None else self.shared_block.num_strata
+
+    @property
+    def log_shares(self) -> Tensor:  # (C,)
+        """Those of the shared block."""
+        assert self.shared_block is not None  # it has the strata
+        return self.shared_block.log_shares
 
     def sample_strata(
         self, front: Shape, stack: Shape, generator: Generator | None

@@ -67,6 +67,11 @@ class NormalMixture(Block):
         self.lower = None if lower is None else Parameter(lower)  # only below the diagonal
 
     @property
+    def num_strata(self) -> int:
+        """The components."""
+        return len(self.logits)
+
+    @property
     def log_shares(self) -> Tensor:  # (C,)
         """Log probabilities of the components."""
         return torch.log_softmax(self.logits, -1)

@@ -89,13 +89,20 @@ class AutoGuideList(GuideModule):
 
     def _mixed(self) -> GuideModule | None:
         """The first part that is a mixture: its strata are the list's."""
-        return next((part for part in self._guides() if part.log_shares is not None), None)
+        return next((part for part in self._guides() if part.num_strata), None)
 
     @property
-    def log_shares(self) -> Tensor | None:  # (C,)
+    def num_strata(self) -> int:
         """Those of the first part that is a mixture."""
         mixed = self._mixed()
-        return None if mixed is None else mixed.log_shares
+        return 0 if mixed is None else mixed.num_strata
+
+    @property
+    def log_shares(self) -> Tensor:  # (C,)
+        """Those of that part."""
+        mixed = self._mixed()
+        assert mixed is not None
+        return mixed.log_shares
 
     @property
     def nested(self) -> bool:
@@ -106,16 +113,15 @@ class AutoGuideList(GuideModule):
         self, front: Shape, stack: Shape, generator: Generator | None
     ) -> tuple[dict[str, Tensor], Terms]:
         """That part from every stratum, the others as `sample` has them."""
-        mixed, shares = self._mixed(), self.log_shares
+        mixed = self._mixed()
         assert mixed is not None
-        assert shares is not None
         values: dict[str, Tensor] = {}
         found: list[Terms] = []
         for part in self._guides():
             drawn, terms = (
                 part.sample_strata(front, stack, generator)
                 if part is mixed
-                else part.sample(front, (len(shares), *stack), generator)
+                else part.sample(front, (mixed.num_strata, *stack), generator)
             )
             values.update(drawn)
             found.append(terms)

@@ -16,7 +16,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model
 from quivers_nb.inference.vi.guide import default_dtype
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
-from quivers_nb.inference.vi.rows import Shape, refuse_rows
+from quivers_nb.inference.vi.rows import Shape
 
 LARGEST = 10_000_000  # numbers of one slope
 Parents = Mapping[str, tuple[str, ...]]
@@ -57,6 +57,8 @@ class AutoStructured(AutoNormalGuide):
     not on an earlier site, or a slope is too large to be held.
     """
 
+    together = True
+
     def __init__(
         self,
         model: Model,
@@ -95,12 +97,6 @@ class AutoStructured(AutoNormalGuide):
         """How the location of ``child`` follows ``parent``."""
         found: Tensor = getattr(self, _slope_name(child, parent))
         return found
-
-    def check_rows(self, front: Shape) -> Shape:
-        """Rows of a program that is not expected to have some need a guide made for them."""
-        if self.rows is None:
-            refuse_rows(self.covered.latents, front)
-        return super().check_rows(front)
 
     def _own(self, latent: DeclaredLatent) -> Shape:
         return (*self._rows_of(latent), *latent.unconstrained_shape)
