@@ -36,6 +36,7 @@ from quivers_nb.inference.options import names_in
 from quivers_nb.inference.pointwise import log_likelihood
 from quivers_nb.inference.ranks import Ranks, Sensitivity, ranks_of
 from quivers_nb.inference.smc.run import SMC
+from quivers_nb.inference.vi import fused
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.guide import placed
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
@@ -63,7 +64,7 @@ class FitGuide:
     def __call__(self, model: Model, x: Tensor | None, obs: Values, seed: int) -> Any:
         """The fitted guide, bound to these data if it reads them."""
         guide = self.guide(model, model.observed_names)
-        optim = torch.optim.Adam(guide.parameters(), lr=self.lr)
+        optim = fused.adam(guide.parameters(), self.lr)
         generator = Generator().manual_seed(seed)
         svi = SVI(model, guide, optim, self.objective, generator=generator)
         for step in range(self.num_steps):

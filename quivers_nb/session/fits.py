@@ -24,6 +24,7 @@ from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.vi import fused
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.estimators import RunningMean
 from quivers_nb.inference.vi.guide import Guide
@@ -324,7 +325,7 @@ def _optimizer(
     given: torch.optim.Optimizer | MakeOptimizer | None, parameters: list[Parameter], lr: float
 ) -> torch.optim.Optimizer:
     if given is None:
-        return torch.optim.Adam(parameters, lr=lr)
+        return fused.adam(parameters, lr)
     if isinstance(given, torch.optim.Optimizer):
         return given
     return given(parameters)

@@ -198,6 +198,8 @@ class SviJob:
             converged=settled(losses.tolist(), 100, 1e-3) or steady(losses.tolist(), 100),
             interrupted=len(losses) < self.total,
             eager_reason=svi.eager_reason,
+            tier=svi.step_tier,
+            tier_reason="; ".join(filter(None, (svi.eager_reason, svi.replay_reason))),
             sites=svi.summarize(self.x, self.data),
         )
 

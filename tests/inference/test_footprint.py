@@ -56,6 +56,33 @@ def test_compiling_drawing_and_nuts_import_no_compiler_of_torch(name):
     assert used - plain == set()
 
 
+FIT = """
+import quivers_nb.lower, torch
+from benchmarks.peers.inference.data import DATA
+from benchmarks.peers.inference.models import PROGRAMS, host_data
+from quivers_nb import fit_svi
+from quivers_nb.dsl import loads
+model = loads(PROGRAMS["eight"]).morphism
+run = fit_svi(model, None, host_data(DATA["eight"]()), steps={steps}, seed=0, block=True{options})
+assert run.result.tier == "{tier}", run.result.tier_reason
+"""
+
+
+@pytest.mark.parametrize(("steps", "tier"), [(20, "traced"), (1500, "native")])
+def test_a_variational_fit_imports_no_compiler_of_torch(steps, tier):
+    """Its optimiser is made and stepped past the methods of torch that do."""
+    plain, _ = after("import torch")
+    used, _ = after(FIT.format(steps=steps, tier=tier, options=""))
+    assert used - plain == set()
+
+
+def test_a_fit_by_an_optimiser_that_was_made_as_usual_is_seen_to_import_it():
+    """The mutant of the test above."""
+    options = ", optimizer=torch.optim.Adam"
+    used, _ = after(FIT.format(steps=20, tier="traced", options=options))
+    assert "torch._dynamo" in used
+
+
 def test_a_run_imports_no_library_besides_numpy_and_torch():
     """No notebook, no plots, no tables, no parser: what a run from a script waits for is ours."""
     look = """

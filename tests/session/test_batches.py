@@ -31,6 +31,7 @@ def test_data_that_are_not_of_rows_are_passed_on_whole():
 def test_a_fit_by_minibatches_tends_to_that_of_all_rows():
     whole = ended(fit_svi(HandModel(), X, DATA, steps=600, lr=0.03, seed=1)).result
     some = ended(fit_svi(HandModel(), X, DATA, steps=600, lr=0.03, seed=1, minibatch=4)).result
+    assert some.tier == "native", some.tier_reason
     one, two = (float(r.losses[-200:].mean()) for r in (whole, some))
     # A loss that forgot to weigh its rows would be off by a factor of two in its row terms.
     assert abs(one - two) < 0.25 * abs(float(whole.losses[:20].mean()) - one)

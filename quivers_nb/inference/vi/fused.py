@@ -1,12 +1,45 @@
-"""Stock optimisers in the implementation that moves all weights in one pass."""
+"""Stock optimisers in the implementation that moves all weights in one pass.
 
-from collections.abc import Callable, Mapping
+torch's methods around that pass import its compiler when they are first called, to keep themselves
+out of compiled code. The import takes more than a second of CPU time, and a fit has no use for it:
+`adam`, `clear` and `step` do what those methods do without calling them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import optimizer
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+
+
+class _Made(torch.optim.Adam):
+    """An Adam that takes its parameters by what torch has wrapped."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        wrapped = torch.optim.Adam.add_param_group
+        getattr(wrapped, "__wrapped__", wrapped)(self, param_group)
+
+
+def adam(parameters: Iterable[Parameter], lr: float) -> torch.optim.Adam:
+    """``torch.optim.Adam(parameters, lr=lr)``."""
+    made: torch.optim.Adam = _Made(parameters, lr=lr)
+    made.__class__ = torch.optim.Adam
+    made._patch_step_function()  # anew: it goes by the class
+    return made
+
+
+def clear(optim: torch.optim.Optimizer) -> None:
+    """``optim.zero_grad()``."""
+    if type(optim) not in _FUSED:
+        optim.zero_grad(set_to_none=True)
+        return
+    for group in optim.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def use_fused(optim: torch.optim.Optimizer) -> bool:
@@ -64,11 +97,11 @@ def _call(optim: torch.optim.Optimizer, group: Mapping[str, Any]) -> Callable[[]
     """The arithmetic of one group; None if it is for torch to sort out."""
     found = [(p, p.grad) for p in group["params"] if p.grad is not None]
     kinds = {(t.dtype, t.device, t.layout) for pair in found for t in pair}
-    states: list[dict[str, Any]] = [optim.state.get(p) or {} for p, _ in found]
     unusual = group["amsgrad"] or group["capturable"] or group["differentiable"]
     numbers = all(isinstance(v, float) for v in (group["lr"], *group["betas"]))
-    if not group["fused"] or unusual or not numbers or len(kinds) != 1 or not all(states):
+    if not group["fused"] or unusual or not numbers or len(kinds) != 1:
         return None
+    states = [_state(optim, p) for p, _ in found]
     steps, mean, square = (
         [state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq")
     )
@@ -84,3 +117,13 @@ def _call(optim: torch.optim.Optimizer, group: Mapping[str, Any]) -> Callable[[]
         )  # fmt: skip
 
     return make
+
+
+def _state(optim: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """What a fused Adam remembers of a parameter, from its first step on."""
+    state: dict[str, Any] = optim.state[parameter]
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        for key in ("exp_avg", "exp_avg_sq"):
+            state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+    return state

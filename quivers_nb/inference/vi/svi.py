@@ -159,9 +159,8 @@ class SVI:
                         break
         except KeyboardInterrupt:
             interrupted = True
-        replayed = "traced" if self._traced is not None else "eager"
-        alone = self._traced is not None and self._traced.native and native is None
-        if alone:
+        tier = self.step_tier if native is None else "native"
+        if tier == "native" and native is None:
             reason = f"each step alone: {reason.removeprefix(NOT_NATIVE)}"
         return SVIResult(
             losses=torch.tensor(losses, dtype=torch.float64),
@@ -169,10 +168,18 @@ class SVI:
             converged=settled(losses, window, tolerance) or steady(losses, window),
             interrupted=interrupted,
             eager_reason=self.eager_reason,
-            tier="native" if native is not None or alone else replayed,
+            tier=tier,
             tier_reason="; ".join(filter(None, (reason, self.eager_reason, self.replay_reason))),
             sites=self.summarize(x, obs),
         )
+
+    @property
+    def step_tier(self) -> str:
+        """What made the last single step: "eager", "traced" or "native"."""
+        if self._traced is not None:
+            return "native" if self._traced.native else "traced"
+        streams = self._streams  # of data that change, or could unseen
+        return "native" if streams.native else "traced" if streams.traced else "eager"
 
     def summarize(self, x: Tensor | None, obs: Values | None = None) -> dict[str, SiteSummary]:
         """Every site in draws of the guide as it is now (`quivers_nb.inference.vi.result`)."""
@@ -279,7 +286,7 @@ class SVI:
         if loss is not None:
             self._repeats += 1
             return loss
-        self.optim.zero_grad(set_to_none=True)  # a replay sets every gradient itself
+        fused.clear(self.optim)  # a replay sets every gradient itself
         if self._repeats == TRACE_AFTER and self.tier != "eager":
             loss = self._trace(target)
         else:

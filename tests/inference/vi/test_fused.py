@@ -57,6 +57,43 @@ def test_weights_and_state_are_torchs_to_the_last_bit(name, gap):
     assert all(map(torch.equal, found, wanted))
 
 
+def test_an_adam_that_is_made_without_the_compiler_is_torchs():
+    made, torchs = fused.adam(iter(weights()), 0.1), torch.optim.Adam(weights(), lr=0.1)
+    assert type(made) is torch.optim.Adam
+    assert vars(made).keys() == vars(torchs).keys()
+    assert made.defaults == torchs.defaults
+    assert made.state_dict() == torchs.state_dict()
+    assert made.param_groups[0].keys() == torchs.param_groups[0].keys()
+    assert made._zero_grad_profile_name == torchs._zero_grad_profile_name
+    assert type(made).step.hooked
+    found = steps(lambda p: fused.adam(p, 0.1), lambda optim: optim.step())
+    assert all(map(torch.equal, found, steps(MAKERS["not fused"], lambda optim: optim.step())))
+    with pytest.raises(ValueError, match="empty parameter list"):
+        fused.adam([], 0.1)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradients_are_cleared(name):
+    optim = MAKERS[name](weights())
+    found = [p for group in optim.param_groups for p in group["params"]]
+    for p in found:
+        p.grad = torch.ones_like(p)
+    fused.clear(optim)
+    assert all(p.grad is None for p in found)
+
+
+def test_an_optimiser_of_ones_own_clears_gradients_itself():
+    class Counted(torch.optim.SGD):
+        cleared = 0
+
+        def zero_grad(self, set_to_none=True):
+            self.cleared += 1
+
+    optim = Counted(weights(), lr=0.1)
+    fused.clear(optim)
+    assert optim.cleared == 1
+
+
 def prepared() -> torch.optim.Adam:
     """After a step, which makes the state."""
     optim = MAKERS["Adam"](weights())

@@ -85,7 +85,9 @@ def test_bad_data_of_a_later_batch_are_named_as_those_of_the_first():
 def test_numpy_arrays_are_read_where_they_are():
     data = [(b, {"y": b.numpy()}) for b in batches()]
     replayed, svi = steps("auto", data)
-    assert svi._streams.traced
+    assert svi.step_tier == "traced"
+    assert svi.run(data[0][0], data[0][1], 3).tier == "traced"
+    assert steps("eager", data)[1].step_tier == "eager"
     assert replayed == pytest.approx(steps("eager", data)[0], rel=2e-4)
 
 
