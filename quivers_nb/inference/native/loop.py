@@ -87,17 +87,23 @@ class Loop:
     # --- expressions ---
 
     def text(self, root: Expression) -> str:
-        """``root`` as C, with what is shared or loop-invariant put into temporaries first."""
+        """``root`` as C, with what is shared or loop-invariant put into temporaries first.
+
+        Where there is a choice, so is all that is read: gcc 12.2 reads under a mask what stands in
+        one branch alone, and gets the lanes wrong if the innermost axis has 3, 5, 6 or 7 places.
+        """
+        chooses = any(node.op == "where" for node in root.walk())
         for node in root.walk():
             if id(node) not in self.names:
-                self.names[id(node)] = self._settled(node)
+                self.names[id(node)] = self._settled(node, chooses=chooses)
         return self.names[id(root)]
 
-    def _settled(self, node: Expression) -> str:
+    def _settled(self, node: Expression, *, chooses: bool) -> str:
         plain = self._written(node)
         if node.op in _LEAVES or (node.op == "load" and node.detail in self.made):
             return plain
         shared = self.uses[id(node)] > 1 and (node.kind != "int" or node.op == "load")
+        shared = shared or (chooses and node.op == "load")
         if not (shared or node.op in ("call", "where", "div") or node.level < self.depth):
             return plain
         if node.kind == "int" and node.op != "load" and node.cost < 3:
