@@ -28,6 +28,7 @@ GREATEST_SCRATCH = 2**27  # numbers
 GREATEST_GRAPH = 20_000
 LONG_SOURCE = 45_000  # characters of a density alone: beyond, -O3 takes seconds
 SYMBOLS = ("density",)
+MANY_POINTS = 32  # from here on a call for each costs more than what it computes
 LONG_WORK = 2**16  # iterations of all loops: a long source with as many wants vectors nevertheless
 
 
@@ -87,10 +88,10 @@ class NativeFunction:
         points = q.detach().reshape(q.shape[:-1].numel(), self.dim).contiguous()
         values, grads = points.new_empty(points.shape[0]), torch.empty_like(points)
         work = aligned(self.scratch, _NUMPY[self.dtype])
-        if len(points) > 1 and self.dtype is torch.float64:
+        loop = _loop() if len(points) >= MANY_POINTS and self.dtype is torch.float64 else None
+        if loop is not None:
             addresses = (self.address, points.data_ptr(), values.data_ptr(), grads.data_ptr())
-            behind = (self.pointers(), work.ctypes.data)
-            driver().at_points(*addresses, len(points), self.dim, *behind)
+            loop(*addresses, len(points), self.dim, self.pointers(), work.ctypes.data)
             return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
         step, pointers = self.dim * points.element_size(), self.pointers()
         density = self.library.density
@@ -103,6 +104,14 @@ class NativeFunction:
                 ctypes.c_void_p(work.ctypes.data),
             )
         return values.reshape(q.shape[:-1]), grads.reshape(q.shape)
+
+
+def _loop() -> Any:
+    """The sampler's loop over points; None where the sampler cannot be built."""
+    try:
+        return driver().at_points
+    except Refusal:
+        return None
 
 
 def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:

@@ -1,5 +1,6 @@
 """Label switching is told from other trouble: what agrees once it is in order, and nothing else."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,11 +25,12 @@ export mixture
 CENTRES, CHAINS, DRAWS = torch.tensor([-4.0, 0.0, 4.0]), 4, 300
 
 
-def fitted(alpha="[2.0, 2.0, 2.0]"):
+def fitted(alpha="[2.0, 2.0, 2.0]", seed=1):
     generator = torch.Generator().manual_seed(2)
-    y = (CENTRES[:, None] + 0.5 * torch.randn(3, 30, generator=generator)).flatten()
+    centres = CENTRES.repeat_interleave(torch.tensor([10, 30, 50]))  # so that `w` tells them apart
+    y = centres + 0.5 * torch.randn(90, generator=generator)
     model = loads(MIXTURE.replace("ALPHA", alpha)).morphism
-    return MCMC(NUTSKernel(), 200, 200, seed=1).run(model, None, {"y": y})
+    return MCMC(NUTSKernel(), 200, 200, seed=seed).run(model, None, {"y": y})
 
 
 def made(draws, **others):
@@ -58,7 +60,7 @@ def test_chains_of_a_mixture_that_name_components_differently():
     assert finding is not None
     assert finding.code == "Q1011"
     assert "components of `w`, `mu` change places" in finding.fact
-    assert "1.00 once each draw is put in the order of `mu`" in finding.fact
+    assert re.search(r"1\.0[01] once each draw is put in the order of `mu`", finding.fact)
     assert "exchanged, they leave the density as it is" in finding.fact
     assert "draw the lowest and positive gaps" in finding.advice
     assert finding in result.warnings

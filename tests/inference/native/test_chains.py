@@ -17,6 +17,7 @@ from quivers_nb.inference.native import (
     toolchain,
 )
 from quivers_nb.inference.native.emit import header
+from quivers_nb.inference.native.program import Refusal
 
 DIM = 5
 SCALES = torch.tensor([0.1, 1.0, 3.0, 10.0, 0.5], dtype=torch.float64)
@@ -281,3 +282,22 @@ def test_kernels_that_the_driver_lacks_are_named():
     refused = chain_settings(Slice(), 100)
     assert isinstance(refused, Unavailable)
     assert "Slice has no native driver" in refused.reason
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 100])
+def test_many_points_are_evaluated_as_one_by_one(function, count):
+    q = torch.randn(count, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values, grads = function.value_and_grad(q)
+    each = [function.value_and_grad(row) for row in q]
+    assert torch.equal(values, torch.stack([value for value, _ in each]))
+    assert torch.equal(grads, torch.stack([grad for _, grad in each]))
+
+
+def test_points_are_evaluated_where_the_sampler_cannot_be_built(function, monkeypatch):
+    def refused():
+        raise Refusal("no sampler")
+
+    q = torch.linspace(-1.0, 1.0, 40 * DIM, dtype=torch.float64).reshape(40, DIM)
+    wanted = function.value_and_grad(q)
+    monkeypatch.setattr("quivers_nb.inference.native.function.driver", refused)
+    assert all(map(torch.equal, function.value_and_grad(q), wanted))
