@@ -40,6 +40,13 @@ def aligned(count: int, dtype: Any = np.float64) -> NDArray[Any]:
     return raw[start : start + count * size].view(dtype)
 
 
+def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins on a cache line: vectors that cross lines are read at half the speed."""
+    made = aligned(array.size, array.dtype).reshape(array.shape)
+    made[...] = array
+    return made
+
+
 # --- densities ---
 
 

@@ -20,7 +20,7 @@ import torch
 
 from quivers_nb.inference.identity import digest
 from quivers_nb.inference.native.build import open_cache, processor, reload
-from quivers_nb.inference.native.function import SYMBOLS, NativeFunction, ready
+from quivers_nb.inference.native.function import SYMBOLS, NativeFunction, aligned_copy, ready
 from quivers_nb.inference.native.program import Refusal
 
 GREATEST_ENTRY = 4 << 20  # bytes of data; beyond, reading them is no faster than recording
@@ -37,7 +37,7 @@ def find(key: bytes) -> NativeFunction | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
             noted = json.loads(entry["noted"].tobytes())
-            data = tuple(entry[f"data{k}"] for k in range(len(entry.files) - 1))
+            data = tuple(aligned_copy(entry[f"data{k}"]) for k in range(len(entry.files) - 1))
         library = reload(noted["object"], SYMBOLS)
         return ready(library, data=data, **{**noted, "dtype": getattr(torch, noted["dtype"])})
     except (Refusal, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):

@@ -15,7 +15,7 @@ from threading import Lock
 import torch
 
 from quivers_nb.inference.identity import GREATEST, Identified, digest
-from quivers_nb.inference.native.function import NativeFunction
+from quivers_nb.inference.native.function import NativeFunction, aligned_copy
 from quivers_nb.inference.native.index import enter, find
 from quivers_nb.inference.native.toolchain import environment
 from quivers_nb.inference.target import Target
@@ -52,7 +52,7 @@ def keep(target: Target, function: NativeFunction) -> None:
     if known is None:
         return
     owner, key = known
-    own = replace(function, data=tuple(array.copy() for array in function.data))
+    own = replace(function, data=tuple(map(aligned_copy, function.data)))
     _remember(owner, key, own)
     enter(key, own)
 

@@ -63,6 +63,7 @@ def test_an_equal_program_with_equal_data_is_found(dtype):
         assert getattr(found.function, name) == getattr(made, name)
     for one, other in zip(found.function.data, made.data, strict=True):
         assert one.dtype == other.dtype
+        assert one.ctypes.data % 64 == 0
         assert np.array_equal(one, other)
 
 

@@ -78,6 +78,7 @@ def test_equal_data_in_new_arrays_find_the_function():
     known = prepared(again)
     assert known is not None
     assert _difference(known, again) is None
+    assert all(array.ctypes.data % 64 == 0 for array in known.function.data)
     assert prepared(_target(loads(PROGRAM).morphism, _data())) is None, "another program"
 
 
