@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.mcmc.kernel import Stats
 from quivers_nb.inference.mcmc.snapshot import Arrays, Row
+from quivers_nb.inference.vi.fused import unwrapped
 from quivers_nb.inference.vi.svi import SVI
 from quivers_nb.session.checkpoint import Checkpoint, Tensors
 from quivers_nb.session.log import DrawLog, LossLog
@@ -114,7 +115,7 @@ class KeptSteps:
         tensors = {f"fitted/{name}": value for name, value in fitted.items()}
         tensors["losses"] = torch.from_numpy(self.log.losses(self.log.counts))
         tensors["generator"] = self.generator.get_state()
-        state = svi.optim.state_dict()
+        state = unwrapped(svi.optim, "state_dict")
         for key, values in state["state"].items():
             numbers = {n: v for n, v in values.items() if isinstance(v, Tensor)}
             tensors |= {f"optim/{key}/{name}": value for name, value in numbers.items()}
@@ -131,9 +132,8 @@ class KeptSteps:
             for name, value in fitted.items():
                 value.copy_(tensors[f"fitted/{name}"])
         self.generator.set_state(tensors["generator"])
-        svi.optim.load_state_dict(
-            {"state": dict(_optim(tensors)), "param_groups": _groups(state["groups"])}
-        )
+        known = {"state": dict(_optim(tensors)), "param_groups": _groups(state["groups"])}
+        unwrapped(svi.optim, "load_state_dict", known)
         if svi.scheduler is not None:
             svi.scheduler.load_state_dict({**svi.scheduler.state_dict(), **state["scheduler"]})
         for loss in tensors["losses"].tolist():

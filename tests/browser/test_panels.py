@@ -101,7 +101,7 @@ def test_a_run_that_recentres_shows_its_pilot(empty, browser, shots: Path) -> No
         assert 0.0 < page.evaluate("document.querySelector('.qvr-head progress').value") <= 1.0
         page.locator(".qvr-panel").screenshot(path=shots / "panel-pilot.png")
         state(page, ["done"])
-        assert clock.text_content().startswith("100 of 100 in ")
+        page.locator(".qvr-clock", has_text="100 of 100 in ").wait_for(timeout=SOON)
         run_cell(page, FIRST + 2)
         assert output(page, FIRST + 2, "centred 0.").count() == 1
     quiet(watch)

@@ -76,6 +76,14 @@ def test_a_variational_fit_imports_no_compiler_of_torch(steps, tier):
     assert used - plain == set()
 
 
+def test_nor_does_a_fit_that_is_kept_in_a_file_and_goes_on(tmp_path):
+    plain, _ = after("import torch")
+    for steps in (600, 900):
+        options = f", checkpoint={str(tmp_path / 'run.qvr')!r}, checkpoint_every=0.001"
+        used, _ = after(FIT.format(steps=steps, tier="traced", options=options))
+        assert used - plain == set()
+
+
 def test_a_fit_by_an_optimiser_that_was_made_as_usual_is_seen_to_import_it():
     """The mutant of the test above."""
     options = ", optimizer=torch.optim.Adam"

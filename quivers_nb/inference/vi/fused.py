@@ -2,7 +2,7 @@
 
 torch's methods around that pass import its compiler when they are first called, to keep themselves
 out of compiled code. The import takes more than a second of CPU time, and a fit has no use for it:
-`adam`, `clear` and `step` do what those methods do without calling them.
+`adam`, `clear`, `step` and `unwrapped` do what those methods do without calling them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +14,12 @@ from torch.nn import Parameter
 from torch.optim import optimizer
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+
+
+def unwrapped(optim: torch.optim.Optimizer, method: str, *arguments: Any) -> Any:
+    """``optim.method(*arguments)``, by what torch has wrapped."""
+    wrapped = getattr(type(optim), method)
+    return getattr(wrapped, "__wrapped__", wrapped)(optim, *arguments)
 
 
 class _Made(torch.optim.Adam):
