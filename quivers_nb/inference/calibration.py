@@ -207,11 +207,7 @@ def _simulated(executor: Executor | None, job: "_Simulation", count: int) -> lis
     jobs = [(range(k, min(k + step, count)),) for k in range(0, count, step)]
     finished: list[list[_Row]] = []
     try:
-        if executor is None:
-            for (numbers,) in jobs:
-                finished.append(job.run(numbers))
-        else:
-            finished = spread(executor, job.run, jobs, finished)
+        finished = spread(executor, job.run, jobs, finished)
     except KeyboardInterrupt:
         if not finished:
             raise

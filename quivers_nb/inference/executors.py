@@ -35,14 +35,17 @@ def spread(
 ) -> list[Result]:
     """``work(*job)`` for every job, in order; here and now if there is no executor.
 
-    If one fails or the wait is interrupted, the jobs that have not begun are given up, and what the
-    executor has finished by then is added to ``finished``.
+    If one fails or the wait is interrupted, the jobs that have not begun are given up, and what has
+    been finished by then is added to ``finished``.
 
     Raises what a job raised, and `UserError` if the workers themselves died.
     """
     refuse_no_executor(executor)
     if executor is None:
-        return [work(*job) for job in jobs]
+        done = [] if finished is None else finished
+        for job in jobs:
+            done.append(work(*job))
+        return list(done)
     futures: list[Future[Result]] = []
     try:
         futures.extend(executor.submit(work, *job) for job in jobs)

@@ -7,20 +7,9 @@ from quivers_nb.dsl import loads
 from quivers_nb.inference.mcmc.pilot import LENGTH
 from quivers_nb.session.growing import Growing
 from quivers_nb.session.text_progress import sentence
-from tests.support.targets import SCHOOLS_SIGMA, SCHOOLS_Y
+from tests.support.targets import RATED, SCHOOLS
 
 LONG = 60.0
-SCHOOLS = """object School : FinSet 8
-data se : School -> Real 1
-program schools : School -> School
-    sample mu <- Normal(0.0, 5.0)
-    sample tau <- HalfCauchy(5.0)
-    sample theta : School <- Normal(mu, tau)
-    observe y : School <- Normal(theta, se)
-    return theta
-export schools
-"""
-RATED = {"y": SCHOOLS_Y, "se": SCHOOLS_SIGMA}
 
 
 def test_live_looks_show_the_sites_of_the_draws():

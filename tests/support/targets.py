@@ -71,6 +71,18 @@ def gaussian(mean: Tensor, covariance: Tensor) -> HandTarget:
 
 SCHOOLS_Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12], dtype=F64)
 SCHOOLS_SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18], dtype=F64)
+# The same as a program, written centred, and its data.
+SCHOOLS = """object School : FinSet 8
+data se : School -> Real 1
+program schools : School -> School
+    sample mu <- Normal(0.0, 5.0)
+    sample tau <- HalfCauchy(5.0)
+    sample theta : School <- Normal(mu, tau)
+    observe y : School <- Normal(theta, se)
+    return theta
+export schools
+"""
+RATED = {"y": SCHOOLS_Y, "se": SCHOOLS_SIGMA}
 
 
 def eight_schools(jacobian: bool = True) -> HandTarget:

@@ -26,10 +26,15 @@ def refuse_unfit(kernel: Any, executor: Any, dtype: Any, seed: int | None) -> No
     if isinstance(kernel, type) or not hasattr(kernel, "begin"):
         raise UserError(f"kernel={kernel!r:.60}: a kernel is wanted, such as NUTSKernel()")
     refuse_no_executor(executor)
-    if seed is not None and seed < 0:
-        raise UserError(f"seed={seed} must not be negative")
+    refuse_negative(seed)
     if dtype not in (torch.float64, torch.float32):
         raise UserError(f"dtype={dtype!r:.60} is neither torch.float64 nor torch.float32")
+
+
+def refuse_negative(seed: int | None) -> None:
+    """Raise `UserError` for a seed that no generator takes."""
+    if seed is not None and seed < 0:
+        raise UserError(f"seed={seed} must not be negative")
 
 
 def scales_by_coordinate(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)

@@ -18,7 +18,7 @@ from quivers_nb.inference.mcmc.undefined import undefined
 if TYPE_CHECKING:
     from quivers_nb.inference.mcmc.result import MCMCResult
 
-__all__ = ["Finding", "extreme", "findings", "not_moved"]
+__all__ = ["Finding", "extreme", "findings", "not_moved", "worth"]
 
 R_HAT = 1.01
 BFMI = 0.3  # Betancourt (2016)
@@ -130,15 +130,20 @@ def _r_hat(result: "MCMCResult") -> Finding | None:
 
 
 def _ess(result: "MCMCResult") -> Finding | None:
-    return _worth(result, "low-ess", result.ess, "draws", "quantiles")
+    return worth(result, "low-ess", result.ess, "draws", "quantiles")
 
 
 def _ess_tail(result: "MCMCResult") -> Finding | None:
-    return _worth(result, "low-tail-ess", result.ess_tail, "tails", "intervals")
+    return worth(result, "low-tail-ess", result.ess_tail, "tails", "intervals")
 
 
-def _worth(
-    result: "MCMCResult", name: str, sizes: dict[str, Tensor], what: str, quoted: str
+def worth(
+    result: "MCMCResult",
+    name: str,
+    sizes: dict[str, Tensor],
+    what: str,
+    quoted: str,
+    more: str = "Run longer",
 ) -> Finding | None:
     """Fewer effective draws than quotable numbers need, at the site that has the fewest."""
     worst = extreme(sizes, largest=False)
@@ -148,7 +153,7 @@ def _worth(
     return Finding(
         name,
         f"the {what} of {worst[0]} are worth {worst[1]:.0f} independent draws, fewer than {wanted}",
-        f"Run longer before quoting {quoted}",
+        f"{more} before quoting {quoted}",
     )
 
 

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
-from quivers_nb.inference.labels import labels_of
 from quivers_nb.inference.mcmc import arguments
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
@@ -47,7 +45,6 @@ from quivers_nb.inference.model import (
     refuse_nothing,
 )
 from quivers_nb.inference.options import known_options
-from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
@@ -130,9 +127,8 @@ class MCMC:
         """
         refuse_nothing(model)
         refuse_no_guide(guide)
-        opened = model.target(
-            x, obs, latents="all", dtype=self.dtype, missing=missing, freeze_masks=freeze_masks
-        )
+        problem = Problem(model, x, obs, tuple(missing))
+        opened = problem.target(dtype=self.dtype, freeze_masks=freeze_masks)
         target = flat(opened)
         if not target.dim:
             raise UserError(nothing_to_draw(opened))
@@ -142,12 +138,7 @@ class MCMC:
         elif self.init_strategy == "prior":
             values = _FromPrior(model, x, obs, target.declared)
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
-        return replace(
-            result,
-            origin=origin_of(model),
-            labels=labels_of(opened, {**by_name(obs), **getattr(model, "data", {})}),
-            problem=Problem(model, x, obs, tuple(missing)),
-        )
+        return replace(result, **problem.facts(opened))
 
     def run_target(
         self,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from quivers_nb.inference.mcmc.finding import Finding
-from quivers_nb.inference.mcmc.findings import ESS_PER_CHAIN, R_HAT, extreme
+from quivers_nb.inference.mcmc.findings import R_HAT, extreme, worth
 
 if TYPE_CHECKING:
     from quivers_nb.inference.smc.result import SMCResult
@@ -108,22 +108,8 @@ def _r_hat(result: "SMCResult") -> Finding | None:
 
 
 def _ess(result: "SMCResult") -> Finding | None:
-    return _worth(result, "low-ess", result.ess, "particles", "quantiles")
+    return worth(result, "low-ess", result.ess, "particles", "quantiles", _MORE)
 
 
 def _ess_tail(result: "SMCResult") -> Finding | None:
-    return _worth(result, "low-tail-ess", result.ess_tail, "tails", "intervals")
-
-
-def _worth(
-    result: "SMCResult", name: str, sizes: dict[str, torch.Tensor], what: str, quoted: str
-) -> Finding | None:
-    worst = extreme(sizes, largest=False)
-    wanted = ESS_PER_CHAIN * result.num_chains
-    if worst is None or worst[1] >= wanted:
-        return None
-    return Finding(
-        name,
-        f"the {what} of {worst[0]} are worth {worst[1]:.0f} independent draws, fewer than {wanted}",
-        f"{_MORE} before quoting {quoted}",
-    )
+    return worth(result, "low-tail-ess", result.ess_tail, "tails", "intervals", _MORE)

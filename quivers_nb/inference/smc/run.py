@@ -13,16 +13,15 @@ import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.columns import by_name
+from quivers_nb.inference.executors import refuse_no_executor
 from quivers_nb.inference.executors import spread as spread_out
-from quivers_nb.inference.labels import labels_of
+from quivers_nb.inference.mcmc.arguments import refuse_negative
 from quivers_nb.inference.mcmc.fault import RunFailed, values_at
 from quivers_nb.inference.mcmc.result import Samples
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, OpenTarget, Values, nothing_to_draw, refuse_nothing
 from quivers_nb.inference.native import begin_building
 from quivers_nb.inference.options import known_options
-from quivers_nb.inference.origin import origin_of
 from quivers_nb.inference.problem import Problem
 from quivers_nb.inference.smc.moves import Moved, Settings, first_step_size, settle
 from quivers_nb.inference.smc.path import Particles, Path
@@ -84,13 +83,8 @@ class SMC:
                 raise UserError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
         if self.tier not in TIERS:
             raise UserError(f"tier={self.tier!r} is not one of {TIERS}")
-        if self.executor is not None and not hasattr(self.executor, "submit"):
-            raise UserError(
-                f"executor={self.executor!r:.60}: a concurrent.futures.Executor is wanted, such as "
-                "ThreadPoolExecutor(), or Client.get_executor() of a Dask cluster"
-            )
-        if self.seed is not None and self.seed < 0:
-            raise UserError(f"seed={self.seed} must not be negative")
+        refuse_no_executor(self.executor)
+        refuse_negative(self.seed)
 
     def run(
         self,
@@ -113,19 +107,13 @@ class SMC:
         the model fails on the way.
         """
         refuse_nothing(model)
-        opened = model.target(
-            x, obs, latents="all", dtype=torch.float64, missing=missing, freeze_masks=freeze_masks
-        )
+        problem = Problem(model, x, obs, tuple(missing))
+        opened = problem.target(dtype=torch.float64, freeze_masks=freeze_masks)
         target = flat(opened)
         if not target.dim:
             raise UserError(nothing_to_draw(opened))
         result = self._run(target, Selection(keep, keep_internal))
-        return replace(
-            result,
-            origin=origin_of(model),
-            labels=labels_of(opened, {**by_name(obs), **getattr(model, "data", {})}),
-            problem=Problem(model, x, obs, tuple(missing)),
-        )
+        return replace(result, **problem.facts(opened))
 
     def run_target(
         self,
@@ -143,11 +131,8 @@ class SMC:
         job = _Job(replace(self, executor=None), target, selection, seed)
         finished: list[_Part] = []
         try:
-            if self.executor is None:
-                finished.extend(job.run(number) for number in range(self.num_runs))
-            else:
-                numbers = [(number,) for number in range(self.num_runs)]
-                return _result(target, seed, spread_out(self.executor, job.run, numbers, finished))
+            numbers = [(number,) for number in range(self.num_runs)]
+            return _result(target, seed, spread_out(self.executor, job.run, numbers, finished))
         except KeyboardInterrupt:
             if not finished:
                 raise
@@ -157,7 +142,6 @@ class SMC:
                 raise
             fact = f"a run after {len(finished)} complete ones failed ({error})"
             raise RunFailed(fact, _result(target, seed, finished)) from error
-        return _result(target, seed, finished)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,19 +21,8 @@ from quivers_nb.inference.mcmc import pilot
 from quivers_nb.inference.mcmc.engine import TIERS
 from quivers_nb.inference.native import Unavailable, prepare
 from quivers_nb.inference.target import flat
-from tests.support.targets import F64, SCHOOLS_SIGMA, SCHOOLS_Y, eight_schools
+from tests.support.targets import F64, RATED, SCHOOLS, eight_schools
 
-SCHOOLS = """object School : FinSet 8
-data se : School -> Real 1
-program schools : School -> School
-    sample mu <- Normal(0.0, 5.0)
-    sample tau <- HalfCauchy(5.0)
-    sample theta : School <- Normal(mu, tau)
-    observe y : School <- Normal(theta, se)
-    return mu
-export schools
-"""
-RATED = {"y": SCHOOLS_Y, "se": SCHOOLS_SIGMA}
 # A site of every kind: on a line, positive, in the unit interval, by scale alone, below another.
 MANY = """object G : FinSet 3
 object K : FinSet 2

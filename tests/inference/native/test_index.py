@@ -14,17 +14,7 @@ from quivers_nb.inference.gradient import difference_at, eager
 from quivers_nb.inference.native import index, prepare, prepared, reuse
 from quivers_nb.inference.native.build import cache_folder
 from quivers_nb.inference.target import flat
-
-PROGRAM = """object Row : FinSet 12
-object Predictor : FinSet 3
-program p : Row -> Row
-    sample alpha <- Normal(0.0, 2.5)
-    sample beta : Predictor <- Normal(0.0, 1.0)
-    let eta = alpha + matmul(x, beta)
-    observe y : Row <- Normal(eta, 1.5)
-    return alpha
-export p
-"""
+from tests.inference.native.regression import PROGRAM, observations
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +23,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("QUIVERS_NB_CACHE", str(tmp_path))
 
 
-def _data(seed=0):
-    rng = np.random.default_rng(seed)
-    return {"x": rng.normal(size=(12, 3)), "y": rng.normal(size=12)}
-
-
 def _target(source=PROGRAM, seed=0, dtype=torch.float64):
     """That of a new program: what this process keeps for others does not know it."""
-    return flat(loads(source).morphism.target(None, _data(seed), dtype=dtype))
+    return flat(loads(source).morphism.target(None, observations(seed), dtype=dtype))
 
 
 def _prepare(target):
@@ -129,11 +114,11 @@ def test_an_entry_with_wrong_data_is_held_back_by_the_check_at_the_starts():
     assert found is not None
     assert not _right(found, target)
     result = MCMC(NUTSKernel(), 50, 50, num_chains=2, seed=1).run(
-        loads(PROGRAM).morphism, None, _data()
+        loads(PROGRAM).morphism, None, observations()
     )
     entry.unlink()
     right = MCMC(NUTSKernel(), 50, 50, num_chains=2, seed=1).run(
-        loads(PROGRAM).morphism, None, _data()
+        loads(PROGRAM).morphism, None, observations()
     )
     assert result.tier == right.tier == "native"
     assert torch.equal(result.samples["alpha"], right.samples["alpha"])

@@ -14,18 +14,9 @@ from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.starts import Start
 from quivers_nb.inference.native import NativeTarget, prepare, prepared, reuse
 from quivers_nb.inference.target import flat
+from tests.inference.native.regression import PROGRAM, observations
 
 DOUBLE = torch.float64
-PROGRAM = """object Row : FinSet 12
-object Predictor : FinSet 3
-program p : Row -> Row
-    sample alpha <- Normal(0.0, 2.5)
-    sample beta : Predictor <- Normal(0.0, 1.0)
-    let eta = alpha + matmul(x, beta)
-    observe y : Row <- Normal(eta, 1.5)
-    return alpha
-export p
-"""
 KERNEL = """object S : Real 2
 object T : Real 1
 morphism f : S -> T [role=kernel, scale=0.5] ~ Normal
@@ -42,11 +33,6 @@ export p
 @pytest.fixture(autouse=True)
 def _this_process_alone(monkeypatch):
     monkeypatch.setattr(reuse, "find", lambda _key: None)
-
-
-def _data(seed=0):
-    rng = np.random.default_rng(seed)
-    return {"x": rng.normal(size=(12, 3)), "y": rng.normal(size=12)}
 
 
 def _target(model, data, x=None, **options):
@@ -73,13 +59,13 @@ def _engine(target):
 
 def test_equal_data_in_new_arrays_find_the_function():
     model = loads(PROGRAM).morphism
-    _compiled(_target(model, _data()))
-    again = _target(model, {name: value.copy() for name, value in _data().items()})
+    _compiled(_target(model, observations()))
+    again = _target(model, {name: value.copy() for name, value in observations().items()})
     known = prepared(again)
     assert known is not None
     assert _difference(known, again) is None
     assert all(array.ctypes.data % 64 == 0 for array in known.function.data)
-    assert prepared(_target(loads(PROGRAM).morphism, _data())) is None, "another program"
+    assert prepared(_target(loads(PROGRAM).morphism, observations())) is None, "another program"
 
 
 def _one_response(data):
@@ -98,7 +84,7 @@ def _rows_swapped(data):
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_data_written_in_place_are_other_data(change, kind):
     model = loads(PROGRAM).morphism
-    data = _data()
+    data = observations()
     given = {name: kind(value) for name, value in data.items()}  # shares memory with `data`
     _compiled(_target(model, given))
     change(data)
@@ -110,11 +96,11 @@ def test_data_written_in_place_are_other_data(change, kind):
 def test_what_was_written_in_place_is_not_seen_by_the_kept_function():
     """The old numbers in a new tensor find the old function, whose data must still be the old."""
     model = loads(PROGRAM).morphism
-    shared = {name: torch.as_tensor(value) for name, value in _data().items()}
+    shared = {name: torch.as_tensor(value) for name, value in observations().items()}
     _compiled(_target(model, shared))
     shared["x"][2] += 1.0
     shared["y"][5] -= 2.0
-    old = _target(model, _data())
+    old = _target(model, observations())
     known = prepared(old)
     assert known is not None
     assert _difference(known, old) is None
@@ -153,15 +139,15 @@ def test_the_input_is_part_of_the_density():
 
 def test_dtype_shape_weight_of_rows_and_latents_are_part_of_the_density():
     model = loads(PROGRAM).morphism
-    target = _target(model, _data())
+    target = _target(model, observations())
     _compiled(target)
-    assert prepared(_target(model, _data(), dtype=torch.float32)) is None
+    assert prepared(_target(model, observations(), dtype=torch.float32)) is None
     assert prepared(flat(target.source, row_weight=2.0)) is None
-    assert prepared(_target(model, _data(), latents="declared")) is None
-    beta = {**_data(), "beta": np.array([0.1, 0.2, 0.3])}
+    assert prepared(_target(model, observations(), latents="declared")) is None
+    beta = {**observations(), "beta": np.array([0.1, 0.2, 0.3])}
     assert prepared(_target(model, beta)) is None, "fewer coordinates"
     conditioned = condition(model, {"beta": beta["beta"]})
-    _compiled(_target(conditioned, _data()))
+    _compiled(_target(conditioned, observations()))
     known = prepared(_target(model, beta))
     assert known is not None
     assert _difference(known, _target(model, beta)) is None
@@ -169,7 +155,7 @@ def test_dtype_shape_weight_of_rows_and_latents_are_part_of_the_density():
 
 def test_another_default_dtype_or_compiler_is_looked_at_anew():
     model = loads(PROGRAM).morphism
-    target = _target(model, _data())
+    target = _target(model, observations())
     _compiled(target)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CC", "gcc -m64")
@@ -186,8 +172,8 @@ def test_a_function_that_is_wrong_at_the_starts_is_not_used(monkeypatch):
     """The mutant: an identity that forgets the data. The check at the starts must hold it back."""
     monkeypatch.setattr(reuse, "digest", lambda facts: b"all the same")
     model = loads(PROGRAM).morphism
-    _compiled(_target(model, _data()))
-    other = _target(model, _data(1))
+    _compiled(_target(model, observations()))
+    other = _target(model, observations(1))
     known = prepared(other)
     assert known is not None
     assert _difference(known, other) is not None
@@ -197,7 +183,7 @@ def test_a_function_that_is_wrong_at_the_starts_is_not_used(monkeypatch):
 def test_a_second_run_draws_what_the_first_drew():
     model = loads(PROGRAM).morphism
     mcmc = MCMC(NUTSKernel(), 40, 20, num_chains=2, seed=5)
-    first, second = mcmc.run(model, None, _data()), mcmc.run(model, None, _data())
+    first, second = mcmc.run(model, None, observations()), mcmc.run(model, None, observations())
     assert first.tier == second.tier == "native"
     assert torch.equal(first.start_log_densities, second.start_log_densities)
     for name, draws in first.samples.items():
@@ -207,9 +193,9 @@ def test_a_second_run_draws_what_the_first_drew():
 def test_functions_live_as_long_as_their_program_and_only_the_last_few():
     model = loads(PROGRAM).morphism
     for seed in range(reuse.MOST + 1):
-        _compiled(_target(model, _data(seed)))
-    assert prepared(_target(model, _data(0))) is None
-    assert prepared(_target(model, _data(1))) is not None
+        _compiled(_target(model, observations(seed)))
+    assert prepared(_target(model, observations(0))) is None
+    assert prepared(_target(model, observations(1))) is not None
     programs = len(reuse._KEPT)
     del model
     gc.collect()
@@ -219,7 +205,7 @@ def test_functions_live_as_long_as_their_program_and_only_the_last_few():
 def test_large_data_are_not_kept(monkeypatch):
     monkeypatch.setattr(reuse, "GREATEST", 100)
     model = loads(PROGRAM).morphism
-    target = _target(model, _data())
+    target = _target(model, observations())
     _compiled(target)
     assert prepared(target) is None
 

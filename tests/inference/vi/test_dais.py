@@ -32,6 +32,7 @@ from quivers_nb.inference.vi.khat import log_weights
 from tests.inference.vi.conjugate import F64, Conjugate, OpenConjugate, data
 from tests.stats.budget import alpha, critical_z
 from tests.support.models import normal
+from tests.support.targets import SCHOOLS
 
 BOUND = critical_z(alpha("variational guides", 300))
 X = torch.tensor([[1.0, 1.2], [0.9, 0.8], [-1.0, -0.7], [1.1, 1.0], [0.5, -0.5]], dtype=F64)
@@ -347,16 +348,6 @@ program funnel : N -> N
     observe y : N <- Normal(theta, 1.0)
     return theta
 export funnel
-"""
-SCHOOLS = """object School : FinSet 8
-data se : School -> Real 1
-program schools : School -> School
-    sample mu <- Normal(0.0, 5.0)
-    sample tau <- HalfCauchy(5.0)
-    sample theta : School <- Normal(mu, tau)
-    observe y : School <- Normal(theta, se)
-    return theta
-export schools
 """
 EFFECTS = {
     "y": torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),

@@ -13,6 +13,7 @@ from quivers_nb.inference import (
     Predictive,
     log_likelihood,
 )
+from tests.support.targets import SCHOOLS
 
 BOUNDS = """object Topic : FinSet 3
 object Doc : FinSet 4
@@ -67,18 +68,6 @@ def test_a_program_is_guided_and_fitted(source):
     svi = SVI(model, guide, torch.optim.Adam(parameters, lr=0.05), ELBO(num_particles=8))
     losses = [svi.step(x, data) for _ in range(60)]
     assert sum(losses[-10:]) < sum(losses[:10])
-
-
-SCHOOLS = """object School : FinSet 8
-data se : School -> Real 1
-program schools : School -> School
-    sample mu <- Normal(0.0, 5.0)
-    sample tau <- HalfCauchy(5.0)
-    sample theta : School <- Normal(mu, tau)
-    observe y : School <- Normal(theta, se)
-    return theta
-export schools
-"""
 
 
 def test_un_indexed_sites_and_plates_of_a_run_without_rows_are_one_vector():

@@ -134,17 +134,15 @@ def _product(work: Lowering, node: Node) -> Value:
 @rule("addmm", "addmv", "baddbmm")
 def _add_product(work: Lowering, node: Node) -> Value:
     base, left, right = (work.value(a) for a in node.args[:3])
-    times, (beta, alpha) = (
-        product(work, left, right),
-        (node.kwargs.get(n, 1) for n in ("beta", "alpha")),
-    )
+    times = product(work, left, right)
+    beta, alpha = (node.kwargs.get(name, 1) for name in ("beta", "alpha"))
     x: Algebra = work.algebra
 
     def add(c: Expression, t: Expression, p: Expression, s: Expression) -> Expression:
         scaled = x.mul(t, c)
-        return (
-            scaled if beta == 0 else x.add(x.mul(s, p), scaled)
-        )  # NaN times zero counts for nothing
+        if beta == 0:  # whatever the base holds, NaN included, counts for nothing
+            return scaled
+        return x.add(x.mul(s, p), scaled)
 
     parts = (times, work.value(alpha), base, work.value(beta))
     return work.pointwise(node.meta.shape, "real", add, *parts)
