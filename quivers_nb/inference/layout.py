@@ -5,7 +5,7 @@ A `Coordinate` says which slice of it belongs to which site. Sites of one row ea
 > 0) carry the batch axes in front of their own shape.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -63,6 +63,13 @@ class Layout:
             coordinate.name: part.reshape((*q.shape[:-1], *coordinate.shape))
             for coordinate, part in zip(self.coordinates, parts, strict=True)
         }
+
+    def write(self, q: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """Put sites' parts, broadcast to ``(*stack, *shape)``, into ``q`` ``(*stack, dim)``."""
+        stack = q.shape[:-1]
+        for name, part in parts.items():
+            c = self[name]
+            q[..., c.start : c.stop] = part.expand((*stack, *c.shape)).reshape((*stack, c.size))
 
     def __iter__(self) -> Iterator[Coordinate]:
         return iter(self.coordinates)

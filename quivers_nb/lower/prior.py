@@ -88,7 +88,5 @@ class _Drawing:
 
     def positions(self) -> Tensor:  # -> (count, dim)
         q = torch.zeros(self.count, self.layout.dim, dtype=self.dtype)
-        for name, u in self.found.whole().items():
-            c = self.layout[name]
-            q[:, c.start : c.stop] = u.expand((self.count, *c.shape)).reshape((self.count, c.size))
+        self.layout.write(q, self.found.whole())
         return q

@@ -205,9 +205,7 @@ class Opened:
         with torch.no_grad():
             run = self._run(q.clone(), [pinned], None, None, fixed=True)
             execute(self.act.frame(run), self.act.inputs)
-        for name, u in pinned.found.whole().items():
-            c = self.layout[name]
-            q[..., c.start : c.stop] = u.expand((*stack, *c.shape)).reshape((*stack, c.size))
+        self.layout.write(q, pinned.found.whole())
         return q
 
     def names_of(self, q: Tensor) -> str:
