@@ -1,7 +1,7 @@
 """What was fitted: a model at an input, with its data."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,5 +42,5 @@ class Problem:
         return {
             "origin": origin_of(self.model),
             "labels": labels_of(opened, given),
-            "problem": self,
+            "problem": replace(self, missing=tuple(self.missing)),
         }

@@ -127,7 +127,7 @@ class MCMC:
         """
         refuse_nothing(model)
         refuse_no_guide(guide)
-        problem = Problem(model, x, obs, tuple(missing))
+        problem = Problem(model, x, obs, missing)
         opened = problem.target(dtype=self.dtype, freeze_masks=freeze_masks)
         target = flat(opened)
         if not target.dim:

@@ -107,7 +107,7 @@ class SMC:
         the model fails on the way.
         """
         refuse_nothing(model)
-        problem = Problem(model, x, obs, tuple(missing))
+        problem = Problem(model, x, obs, missing)
         opened = problem.target(dtype=torch.float64, freeze_masks=freeze_masks)
         target = flat(opened)
         if not target.dim:
