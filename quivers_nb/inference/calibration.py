@@ -28,6 +28,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.blocks import draws_of_guide
 from quivers_nb.inference.executors import spread
+from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.lift import LiftedModel
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
@@ -62,7 +63,10 @@ class FitGuide:
     objective: Objective = field(default_factory=lambda: ELBO(num_particles=8))
 
     def __call__(self, model: Model, x: Tensor | None, obs: Values, seed: int) -> Any:
-        """The fitted guide, bound to these data if it reads them."""
+        """The fitted guide, bound to these data if it reads them.
+
+        Raises `Interrupted`, which keeps the guide as it is by then.
+        """
         guide = self.guide(model, model.observed_names)
         optim = fused.adam(guide.parameters(), self.lr)
         generator = Generator().manual_seed(seed)
@@ -70,7 +74,11 @@ class FitGuide:
         for step in range(self.num_steps):
             for group in optim.param_groups:
                 group["lr"] = 0.5 * self.lr * (1 + cos(pi * step / self.num_steps))
-            svi.step(x, obs)
+            try:
+                svi.step(x, obs)
+            except KeyboardInterrupt as error:
+                said = f"interrupted in step {step + 1} of {self.num_steps} of the fit of a guide"
+                raise Interrupted(said, guide.at(x, obs)) from error
         return guide.at(x, obs)
 
 
@@ -208,9 +216,13 @@ def _simulated(executor: Executor | None, job: "_Simulation", count: int) -> lis
     finished: list[list[_Row]] = []
     try:
         finished = spread(executor, job.run, jobs, finished)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if not finished:
-            raise
+            raise Interrupted(
+                f"interrupted before the first of {count} simulations was finished: there are no "
+                "ranks yet. A method that takes less time for one, such as fewer draws or steps, "
+                "gets further"
+            ) from error
     return [row for part in finished for row in part]
 
 

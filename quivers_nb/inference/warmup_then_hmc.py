@@ -4,7 +4,7 @@ Where a guide is near the posterior this saves most of the warm-up; where it is 
 corrects start, step size and metric, and the draws are as valid as without it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.calibration import FitGuide
 from quivers_nb.inference.columns import by_name
+from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.model import Model, Values, refuse_nothing
@@ -49,11 +50,29 @@ class WarmupThenHMC:
     ) -> MCMCResult:
         """As `MCMC.run`, with its options. The seed of the run is that of the fit too.
 
-        Raises `UserError` where the guide cannot be fitted, and what `MCMC.run` raises.
+        Raises `UserError` where the guide cannot be fitted, `Interrupted` (which keeps the guide)
+        for an interrupt before there are draws, and what `MCMC.run` raises.
         """
         refuse_nothing(model)
         seed = int(torch.randint(2**62, ())) if self.mcmc.seed is None else self.mcmc.seed
         guide = self._fitted(model, x, by_name(obs), seed)
+        try:
+            return self._from(guide, model, x, obs, seed, options)
+        except KeyboardInterrupt as error:
+            raise _kept(
+                "interrupted when the guide was fitted and no chain had moved", guide
+            ) from (error)
+
+    def _from(
+        self,
+        guide: Any,
+        model: Model,
+        x: Tensor | None,
+        obs: Values | None,
+        seed: int,
+        options: Mapping[str, Any],
+    ) -> MCMCResult:
+        """Chains that start at draws of ``guide``, in a metric of its spread."""
         layout = model.target(x, obs, latents="declared").layout
         with torch.no_grad():
             q, _ = guide.draw(layout, (DRAWS,), torch.Generator().manual_seed(seed))
@@ -74,9 +93,23 @@ class WarmupThenHMC:
                 f"the guide that chains should start at cannot be fitted: {error}. "
                 "MCMC(…).run(model, x, obs) needs no guide"
             ) from error
+        except Interrupted as error:
+            if error.kept is None:
+                raise
+            raise _kept(str(error), error.kept) from error
         if not hasattr(guide, "draw"):
             raise UserError(
                 f"fit returned {guide!r:.60} ({type(guide).__name__}), not a guide: let it end "
                 "with `return guide`"
             )
         return guide
+
+
+def _kept(fact: str, guide: Any) -> Interrupted:
+    """With the guide as far as it was fitted, and how chains start at it."""
+    return Interrupted(
+        f"{fact}. The guide as it was then is `.kept` of this error (in a notebook, "
+        "guide = sys.last_value.kept): WarmupThenHMC(mcmc, lambda *_: guide).run(model, x, obs) "
+        "runs chains from it",
+        guide,
+    )

@@ -40,8 +40,11 @@ def as_array(key: str, value: Any) -> Tensor | np.ndarray:
 
 def _refuse_masked(key: str, value: Any) -> None:
     """A masked array has values where it says that there are none."""
-    masked = sys.modules.get("numpy.ma")  # importing it takes longer than all data; whoever has a
-    if masked is None or not isinstance(value, masked.MaskedArray):  # masked array has done so
+    # Importing numpy.ma takes longer than all data; whoever has a masked array has done so. Another
+    # thread may be at it just now: then there is no class of them yet, and no array.
+    masked = sys.modules.get("numpy.ma")
+    kind = getattr(masked, "MaskedArray", None)
+    if masked is None or kind is None or not isinstance(value, kind):
         return
     mask = masked.getmaskarray(value)
     if mask.any():

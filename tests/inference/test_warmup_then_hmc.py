@@ -6,6 +6,7 @@ import torch
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.inference import (
+    ELBO,
     MCMC,
     AutoDelta,
     AutoNormalGuide,
@@ -13,6 +14,8 @@ from quivers_nb.inference import (
     NUTSKernel,
     WarmupThenHMC,
 )
+from quivers_nb.inference.interrupted import Interrupted
+from quivers_nb.inference.mcmc import run as mcmc_run
 
 SOURCE = """object N : FinSet 50
 program line : N -> N
@@ -88,3 +91,52 @@ def test_an_error_on_the_way_is_raised_as_it_is():
     with pytest.raises(RuntimeError, match="at draw 70"):
         WarmupThenHMC(QUICK, FIT).run(MODEL, None, DATA, watch=failing)
     assert max(calls) == QUICK.num_warmup + 70
+
+
+class Cut(ELBO):
+    """The bound, until somebody interrupts its evaluation number ``last``."""
+
+    eager_reason = "evaluations are counted"
+    last, calls = 60, 0
+
+    def loss(self, *args, **options):
+        type(self).calls += 1
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        return super().loss(*args, **options)
+
+
+def test_an_interrupt_of_the_fit_keeps_the_guide_and_chains_can_start_at_it():
+    with pytest.raises(KeyboardInterrupt) as caught:
+        WarmupThenHMC(QUICK, FitGuide(num_steps=1000, lr=0.3, objective=Cut())).run(
+            MODEL, None, DATA
+        )
+    error = caught.value
+    assert isinstance(error, Interrupted)
+    assert "interrupted in step 60 of 1000 of the fit of a guide" in str(error)
+    assert "WarmupThenHMC(mcmc, lambda *_: guide)" in str(error)
+    loc, _ = error.kept.moments("b")
+    assert abs(float(loc.detach())) > 3.0  # 59 steps of 0.3, all in one direction
+    assert WarmupThenHMC(QUICK, lambda *_: error.kept).run(MODEL, None, DATA).num_samples == 200
+    assert error._render_traceback_() == [f"KeyboardInterrupt: {error}"]
+
+
+def test_an_interrupt_before_the_chains_move_keeps_the_guide(monkeypatch):
+    fitted = FitGuide(num_steps=3)(MODEL, None, DATA, 0)
+
+    def interrupted(*_):
+        raise Interrupted("while the density was compiled")
+
+    monkeypatch.setattr(mcmc_run, "begin", interrupted)
+    with pytest.raises(Interrupted, match="no chain had moved") as caught:
+        WarmupThenHMC(QUICK, lambda *_: fitted).run(MODEL, None, DATA)
+    assert caught.value.kept is fitted
+
+
+def test_an_interrupt_of_a_method_that_keeps_nothing_is_raised_as_it_is():
+    def method(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        WarmupThenHMC(QUICK, method).run(MODEL, None, DATA)
+    assert not isinstance(caught.value, Interrupted)

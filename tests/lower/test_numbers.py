@@ -1,6 +1,8 @@
 """Columns of tables and other arrays: what they say of missing rows and of order is heard."""
 
+import sys
 from decimal import Decimal
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -48,6 +50,12 @@ def test_what_holds_numbers_is_numbers(value):
     found = numbers(value)
     assert found.tolist() == [1.0, 2.0]
     assert found.dtype in (torch.float32, torch.int64)
+
+
+def test_data_are_read_while_another_thread_imports_masked_arrays(monkeypatch):
+    """A module is found before it is whole: fits failed in their last step when that happened."""
+    monkeypatch.setitem(sys.modules, "numpy.ma", ModuleType("numpy.ma"))
+    assert numbers([1.0, 2.0]).tolist() == [1.0, 2.0]
 
 
 def test_truth_values_are_zeros_and_ones():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quivers_nb.inference.gradient import ValueAndGrad, difference_at, eager
+from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc.engine import Engine, choose, on_arrays
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
@@ -50,8 +51,30 @@ def begin(
     kernel: Kernel,
     num_warmup: int,
     tier: str,
+    nearer: bool = False,
 ) -> Begun:
-    """Set out with the chains of these numbers. Raises `UserError` where no start is found."""
+    """Set out with the chains of these numbers, from starts that `pathfinder` found if ``nearer``.
+
+    Raises `UserError` where no start is found, and `Interrupted`.
+    """
+    try:
+        begun = _begun(start, seed, numbers, kernel, num_warmup, tier)
+        return begun.nearer() if nearer else begun
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "interrupted before the first transition, while the density was compiled and starts "
+            "were looked for: there are no draws yet. Run it again; what was compiled is kept"
+        ) from error
+
+
+def _begun(
+    start: Start,
+    seed: int,
+    numbers: Sequence[int],
+    kernel: Kernel,
+    num_warmup: int,
+    tier: str,
+) -> Begun:
     target, reference = start.target, eager(start.target)
     known = None
     if tier in ("auto", "native"):

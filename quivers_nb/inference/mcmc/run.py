@@ -16,6 +16,7 @@ from torch import Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.executors import spread
+from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc import arguments
 from quivers_nb.inference.mcmc.begin import begin
 from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
@@ -118,8 +119,9 @@ class MCMC:
         ``guide``: chains start at draws of it. ``keep`` names the sites whose draws are kept,
         ``keep_internal`` adds the internal ones (R3), ``thin=k`` keeps every k-th draw. ``watch``
         is told every transition of chains that run here, not in an executor. An interrupted run
-        returns the draws so far. Observe sites in ``missing`` may lack a value and are drawn;
-        ``freeze_masks`` holds the masks of dropout fixed (R3, R10).
+        returns the draws so far; before the first transition it raises `Interrupted`. Observe sites
+        in ``missing`` may lack a value and are drawn; ``freeze_masks`` holds the masks of dropout
+        fixed (R3, R10).
 
         Raises `UserError` if no start is found or the draws would not fit in memory, and
         `RunFailed`, which has the draws made so far, if the model or a chain fails on the way; what
@@ -222,9 +224,13 @@ class MCMC:
         finished: list[Part] = []
         try:
             parts = spread(executor, job.run, self._jobs(), finished)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not finished:
-                raise
+                raise Interrupted(
+                    f"interrupted before the first of {self.num_chains} chains was finished: the "
+                    "draws of chains in an executor come when they are done. Without executor= an "
+                    "interrupted run keeps the draws so far"
+                ) from error
             return replace(_result(self, job.target, job.seed, finished), interrupted=True)
         except UserError as error:
             if not finished:
@@ -276,12 +282,11 @@ class Job:
 
     def _run(self, numbers: Sequence[int], watch: Watch | None) -> Part:
         mcmc, start, scales = self.mcmc, self.begun.start, self.begun.scales
-        begun = begin(start, self.seed, numbers, mcmc.kernel, mcmc.num_warmup, mcmc.tier)
-        if mcmc.init_strategy == "pathfinder" and not start.known:
-            begun = begun.nearer()
-        rngs, points, engine = begun.rngs, begun.points, begun.engine
         kept = mcmc.num_samples // self.selection.thin
-        store = Store(self.target, self.selection, len(points), kept)
+        store = Store(self.target, self.selection, len(numbers), kept)  # refuses what has no room
+        nearer = mcmc.init_strategy == "pathfinder" and not start.known
+        begun = begin(start, self.seed, numbers, mcmc.kernel, mcmc.num_warmup, mcmc.tier, nearer)
+        rngs, points, engine = begun.rngs, begun.points, begun.engine
         counts = (mcmc.num_warmup, mcmc.num_samples)
         known = None if scales is None else np.tile(scales, (len(points), 1))
         task = Task(mcmc.kernel, *counts, self.seed, numbers, points, rngs, store, watch, known)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.executors import refuse_no_executor
 from quivers_nb.inference.executors import spread as spread_out
+from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc.arguments import refuse_negative
 from quivers_nb.inference.mcmc.fault import RunFailed, values_at
 from quivers_nb.inference.mcmc.result import Samples
@@ -100,7 +101,8 @@ class SMC:
         """Draw from the posterior of ``model`` at ``x`` given ``obs``, and estimate the evidence.
 
         Options are those of `MCMC.run`. If it is interrupted, runs that were complete are returned;
-        particles on their way are draws of no posterior and are lost.
+        particles on their way are draws of no posterior and are lost (`Interrupted` where there is
+        no complete run).
 
         Raises `NoPrior` (Q0803) where the prior cannot be drawn, `UserError` if the data are
         impossible under all draws of it, and `RunFailed`, which has the runs that were complete, if
@@ -133,9 +135,13 @@ class SMC:
         try:
             numbers = [(number,) for number in range(self.num_runs)]
             return _result(target, seed, spread_out(self.executor, job.run, numbers, finished))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not finished:
-                raise
+                raise Interrupted(
+                    f"interrupted before the first of {self.num_runs} runs was complete: particles "
+                    "on their way are draws of no posterior, so none are kept. Fewer of them, "
+                    f"num_particles={max(self.num_particles // 4, 4)}, get there sooner"
+                ) from error
             return replace(_result(target, seed, finished), interrupted=True)
         except Exception as error:
             if not finished:

@@ -175,6 +175,11 @@ def _rows_alone(problem: Problem, q: Tensor, model: Terms, guide: Terms) -> Tens
             f"per_row=True needs every latent to be row-wise, but {shared or 'the guide'} is "
             "common to the rows: use per_row=False"
         )
+    if guide.shared.ndim:  # by particle: a density of all rows together, as of a part with rows=n
+        raise UserError(
+            "per_row=True needs a guide whose rows are independent, and a part of this one has a "
+            "single density for all rows together: make it without rows=, or use per_row=False"
+        )
     if _depends(model.shared, q):
         raise UserError(
             "per_row=True needs shared terms that do not depend on the rows' latents, and this "

@@ -210,7 +210,7 @@ def test_an_interrupt_keeps_complete_runs(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_interrupt_of_the_first_run_is_one() -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="before the first of 4 runs was complete"):
         SMC(50, 4, seed=0, tier="eager").run_target(Proper(KeyboardInterrupt, 5))
 
 
