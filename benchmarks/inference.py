@@ -244,7 +244,11 @@ def gradient(sides: Sides, settings: Settings) -> None:
 
 
 def growth(sides: Sides, _settings: Settings) -> None:
-    """Seconds per gradient by rows, beside those of reading the data; and by number of sites."""
+    """Seconds per gradient by rows, beside those of reading the data; and by number of sites.
+
+    ``seconds`` are CPU seconds of one thread, and so are those of ``reading``; what one chain takes
+    on one thread and on all cores is given in wall and in CPU seconds per leapfrog.
+    """
     rows = (1_000, 10_000, 100_000, 1_000_000)
     with sides.worker("ours") as worker:
         facts = worker.job("scaling", rows=rows)
@@ -254,6 +258,13 @@ def growth(sides: Sides, _settings: Settings) -> None:
             slope=_slope(rows, facts["seconds"]), target=[0.9, 1.1], reading=facts["reading"],
             slope_of_reading=_slope(rows, facts["reading"]), over_reading=[a / b for a, b in pairs],
         )  # fmt: skip
+        for side in ("one_thread", "all_cores"):
+            wall, used = facts[f"{side}_wall"], facts[f"{side}_cpu"]
+            show(
+                measurement="growth of a chain", threads=side, cores=facts["cores"], rows=rows,
+                segments=facts["segments"], wall_s=wall, cpu_s=used, slope_wall=_slope(rows, wall),
+                slope_cpu=_slope(rows, used), target=[0.9, 1.1],
+            )  # fmt: skip
         for sites in (20, 80):
             show(measurement="scalar sites", **worker.job("scalar_sites", sites=sites))
 

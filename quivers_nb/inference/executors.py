@@ -14,6 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, TypeVar
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.threads import one_of_many
 
 Result = TypeVar("Result")
 
@@ -48,7 +49,7 @@ def spread(
         return list(done)
     futures: list[Future[Result]] = []
     try:
-        futures.extend(executor.submit(work, *job) for job in jobs)
+        futures.extend(executor.submit(_one_of_many, work, *job) for job in jobs)
         return [future.result() for future in futures]
     except BrokenExecutor as error:
         raise UserError(
@@ -61,6 +62,11 @@ def spread(
             future.cancel()
         if finished is not None:
             finished.extend(future.result() for future in futures if _succeeded(future))
+
+
+def _one_of_many(work: Callable[..., Result], *job: Any) -> Result:
+    with one_of_many():
+        return work(*job)
 
 
 def _succeeded(future: Future[Any]) -> bool:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def chain_threads() -> int:
     """
     whole = cores()
     return whole if _can_step_back() and _quota(CGROUP) == math.inf else max(1, whole - 1)
+
+
+_ALONE = ContextVar("_ALONE", default=False)
+
+
+@contextmanager
+def one_of_many() -> Iterator[None]:
+    """Within it, work is one of several jobs that an executor has given cores to: `alone`."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
+
+
+def alone() -> bool:
+    """Whether the calling thread is to leave cores that it has no chain for to others."""
+    return _ALONE.get()
 
 
 def step_back() -> None:

@@ -42,6 +42,7 @@ from quivers_nb.inference.target import flat
 FLOOR = Path(__file__).with_name("floor.c")
 FUNCTIONS = ("eight", "logreg", "radon", "irt", "horseshoe", "reading")
 TURNS = 4
+STEPS = 10  # of a path
 
 
 @cache
@@ -214,13 +215,49 @@ def _difference(native: NativeTarget, model: str, pointers: Any, scratch: int) -
 
 
 def scaling(rows: list[int]) -> tuple[dict[str, Any], Result]:
-    """Logistic regression, 20 predictors: seconds per gradient, and of reading its data once."""
+    """Logistic regression, 20 predictors: seconds per gradient, and of reading its data once.
+
+    CPU seconds of a call of the gradient; and of one chain, wall and CPU seconds per leapfrog when
+    it has one thread and when it has a thread for each core.
+    """
     data = [logreg(n=n) for n in rows]
     sources = [LOGREG.replace("FinSet 1000", f"FinSet {n}") for n in rows]
-    functions = [_native(*each).function for each in zip(sources, data, strict=True)]
-    calls = [*map(_emitted, functions), *map(_reading, data)]
+    natives = [_native(*each) for each in zip(sources, data, strict=True)]
+    calls = [*(_emitted(native.function) for native in natives), *map(_reading, data)]
     seconds = _in_turn(*calls)
-    return {}, {"seconds": seconds[: len(rows)], "reading": seconds[len(rows) :]}
+    cores = len(os.sched_getaffinity(0))
+    facts: Result = {"seconds": seconds[: len(rows)], "reading": seconds[len(rows) :]}
+    for name, threads in (("one_thread", 1), ("all_cores", cores)):
+        each = [_leapfrog(native, threads) for native in natives]
+        facts |= {f"{name}_wall": [wall for wall, _ in each], f"{name}_cpu": [c for _, c in each]}
+    return {}, facts | {"cores": cores, "segments": [n.function.segments for n in natives]}
+
+
+def _leapfrog(native: NativeTarget, threads: int) -> tuple[float, float]:
+    """Wall and CPU seconds of one leapfrog of one chain, each the least of several runs."""
+    settings = _fixed_paths()
+    start, length = np.full((1, native.target.dim), 0.1), 1
+    while True:
+        runs = []
+        for seed in range(5):
+            chain = native.chains(settings, start, seed, [0], threads=threads)
+            wall, used = time.perf_counter(), time.process_time()
+            chain.advance(length, length)
+            runs.append((time.perf_counter() - wall, time.process_time() - used))
+        wall, used = (min(times) for times in zip(*runs, strict=True))
+        if wall > 0.3:
+            return wall / length / STEPS, used / length / STEPS
+        length *= 4
+
+
+def _fixed_paths() -> ChainSettings:
+    """Transitions of `STEPS` short leapfrogs each, nothing adapted."""
+    kernel = HMCKernel(
+        step_size=1e-4, num_steps=STEPS, adapt_step_size=False, adapt_mass_matrix=False
+    )
+    settings = chain_settings(kernel, 0)
+    assert isinstance(settings, ChainSettings), settings
+    return settings
 
 
 def _reading(data: dict[str, Any]) -> Callable[[], float]:
@@ -254,9 +291,7 @@ export p
 def chains(model: str) -> tuple[dict[str, Any], Result]:
     """Wall seconds of 1, 2 and 4 chains of one length on all cores, the least of three runs."""
     native = _native(PROGRAMS[model], host_data(DATA[model]()))
-    kernel = HMCKernel(step_size=0.01, num_steps=10, adapt_step_size=False, adapt_mass_matrix=False)
-    settings = chain_settings(kernel, 0)
-    assert isinstance(settings, ChainSettings), settings
+    settings = _fixed_paths()
     cores = len(os.sched_getaffinity(0))
     seconds = {}
     for count in (1, 2, 4):

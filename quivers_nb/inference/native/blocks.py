@@ -76,7 +76,7 @@ def _around_matrices(steps: Sequence[Step]) -> list[Step | Blocked]:
         shared = {_matrix(call) for call in before} & {_matrix(call) for call in after}
         if not shared or nest.in_order:
             continue
-        columns = max(int(_numbers(call)[1]) for call in before)
+        columns = max(int(numbers(call)[1]) for call in before)
         rows = max(LEAST_ROWS, BLOCK // columns // LEAST_ROWS * LEAST_ROWS)
         if nest.extent[0] > rows:
             out[place] = Blocked((nest,), tuple(before), tuple(after), rows)
@@ -132,13 +132,20 @@ def _matrix(call: Call) -> Buffer:
     return _buffer(call, 1)
 
 
-def _numbers(call: Call) -> tuple[int, ...]:  # m, k, stride
+def numbers(call: Call) -> tuple[int, ...]:
+    """The numbers of a product: m, k, stride."""
     return tuple(argument for argument in call.arguments if isinstance(argument, int))
+
+
+def product(call: Call) -> tuple[list[tuple[Buffer, int]], tuple[int, ...]]:
+    """Result, matrix and vector of a product, and its three numbers."""
+    buffers = [argument for argument in call.arguments if isinstance(argument, tuple)]
+    return buffers, numbers(call)
 
 
 def _leads_to(call: Call, nest: Nest, between: Sequence[Step | Blocked]) -> bool:
     """Whether each iteration of the nest needs one row of the product, and all can wait for it."""
-    if call.routine != FORWARD or nest.extent != (_numbers(call)[0],):
+    if call.routine != FORWARD or nest.extent != (numbers(call)[0],):
         return False
     loads = [load for k in nest.kernels for load in k.loads if load.detail == call.writes]
     by_row = bool(loads) and all(_is_row(load.args[0]) for load in loads)
@@ -155,7 +162,7 @@ def _matrix_is_there(call: Call, made: frozenset[Buffer]) -> bool:
 
 def _follows(call: Call, nest: Nest, steps: Sequence[Step | Blocked], at: int, place: int) -> bool:
     """Whether the product sums what each iteration writes, and nobody minds it being earlier."""
-    if nest.extent != (_numbers(call)[1],):
+    if nest.extent != (numbers(call)[1],):
         return False
     vector = _buffer(call, 2)
     made = [k for k in nest.kernels if k.writes == vector]

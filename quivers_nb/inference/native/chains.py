@@ -1,11 +1,14 @@
 """Chains of a compiled density: one per thread, with the interpreter lock released.
 
-They can be advanced in pieces, and a chain's draws do not depend on the pieces.
+They can be advanced in pieces, and a chain's draws do not depend on the pieces. Threads that have
+no chain, or none any more, help the others where a density has long loops (`native.team`); draws do
+not depend on that either.
 """
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,8 +20,9 @@ from quivers_nb.inference.mcmc.adaptation import MetricKind
 from quivers_nb.inference.mcmc.metric import Dense, LowRank, Metric
 from quivers_nb.inference.native.function import NativeFunction, aligned
 from quivers_nb.inference.native.program import Refusal
+from quivers_nb.inference.native.team import Team
 from quivers_nb.inference.native.toolchain import driver
-from quivers_nb.inference.threads import chain_threads, step_back
+from quivers_nb.inference.threads import alone, chain_threads, step_back
 
 Floats = NDArray[np.float64]
 RUN, PAUSE, STOP = range(3)
@@ -195,13 +199,20 @@ class NativeChains:
         about ten times a second from this thread and stops the chains by returning True. An
         interrupt stops the chains and is raised again once they have stopped; their rows remain.
         """
-        threads = min(self.threads or chain_threads(), len(self._chains))
+        threads, team = self._team()
         pool = ThreadPoolExecutor(threads, "nuts", initializer=step_back)
         try:
-            jobs = [pool.submit(self._run, chain, until, first) for chain in self._chains]
+            jobs = [
+                pool.submit(self._run, number, until, first, team)
+                for number in range(len(self._chains))
+            ]
+            if team is not None:
+                team.helped_by(pool, threads)
             self._watch(jobs, on_poll)
         except BaseException:
             self.stop()
+            if team is not None:
+                team.close()
             raise
         finally:
             pool.shutdown(wait=True)
@@ -218,7 +229,19 @@ class NativeChains:
             if on_poll is not None and on_poll(self.progress()) is True:
                 self.stop()
 
-    def _run(self, chain: _Chain, until: int, first: int) -> None:
+    def _team(self) -> tuple[int, Team | None]:
+        """How many threads there are to be, and the team of those that find no chain to move."""
+        chains, threads = len(self._chains), self.threads or chain_threads()
+        team = None
+        if threads > 1 and self.function.segments > 1 and not alone():
+            team = Team.of(self._driver, chains)
+        return min(threads, chains * self.function.segments if team else chains), team
+
+    def _run(self, number: int, until: int, first: int, team: Team | None) -> None:
+        with nullcontext(0) if team is None else team.desk(number) as desk:
+            self._move(self._chains[number], until, first, desk)
+
+    def _move(self, chain: _Chain, until: int, first: int, desk: int) -> None:
         chain.first = max(first, chain.finished)
         chain.draws = draws = Draws.empty(max(until - chain.first, 0), self.function.dim)
         stats = draws.stats
@@ -226,6 +249,7 @@ class NativeChains:
         pointers = [stats[name].ctypes.data for name in (*names, "diverged")]
         out = _Outputs(chain.first, draws.position.ctypes.data, *pointers)
         data = self.function.pointers()
+        data[-1] = desk
         chain.status = WINDOW
         while chain.status == WINDOW:
             chain.status = self._driver.chain_run(

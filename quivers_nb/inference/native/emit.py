@@ -2,8 +2,9 @@
 
     double density(const real *q, real *g, const void *const *data, real *w)
 
-``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays and then the
-arguments, and ``w`` is scratch. Everything a loop does not change is computed outside it.
+``data[0]`` holds the numbers that the source leaves open, ``data[1:]`` the arrays, the arguments
+and at last the chain's desk or 0 (`sharing`), and ``w`` is scratch. Everything a loop does not
+change is computed outside it.
 
 Where ``real`` is float, sums and what is made of single numbers are doubles: a log density of a
 hundred thousand rows keeps its digits. `chain_density` is then the same function for chains, whose
@@ -15,23 +16,36 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from quivers_nb.inference.native.blocks import Blocked, block
+from quivers_nb.inference.native.blocks import Blocked, block, product
 from quivers_nb.inference.native.expression import Buffer
 from quivers_nb.inference.native.fuse import Nest, Step, stored
-from quivers_nb.inference.native.loop import C_TYPE, Calls, Loop, count_uses, literal, stored_type
+from quivers_nb.inference.native.loop import (
+    ALIGN,
+    C_TYPE,
+    Calls,
+    Loop,
+    count_uses,
+    literal,
+    stored_type,
+)
 from quivers_nb.inference.native.program import START, Call, Kernel, Program
+from quivers_nb.inference.native.segments import Cut, segment
+from quivers_nb.inference.native.sharing import Segment, task_type
 
-ALIGN = 8  # elements of scratch; 64 bytes of doubles
 ROW = 16  # floats in 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """C text, the scratch elements its function wants, and the characters of the function alone."""
+    """C text, the scratch elements its function wants, and the characters of the function alone.
+
+    ``segments`` is how many threads can work on its longest loop.
+    """
 
     text: str
     scratch: int
     length: int
+    segments: int = 1
 
 
 @cache
@@ -58,41 +72,66 @@ class _Printer:
     block_rows: dict[Buffer, int] = field(default_factory=dict)  # of buffers for one block
     functions: dict[str, str] = field(default_factory=dict)  # names of stages by their text
     staged: int = 0
+    segments: list[Segment] = field(default_factory=list)
     temporaries: int = 0
 
-    def nest(self, nest: Nest) -> None:
-        """One loop nest."""
-        for kernel in nest.kernels:
-            self.begin(kernel)
-        self.lines += self.loops(nest, nest.extent[0] if nest.extent else 1)
-        self.settle(nest)
+    def step(self, step: Step | Blocked | Cut) -> None:
+        """One step of the program."""
+        if isinstance(step, Call):
+            self.call(step)
+        elif isinstance(step, Cut):
+            self.cut(step)
+        else:
+            self.begin_step(step)
+            self.rows(step, 0, step.extent[0] if step.extent else 1)
 
-    def blocked(self, blocked: Blocked) -> None:
-        """A nest, whole or in stages, and the products around it, for some rows at a time."""
-        self.block_rows.update(dict.fromkeys(blocked.local, blocked.rows))
-        for kernel in (kernel for nest in blocked.stages for kernel in nest.kernels):
+    def cut(self, cut: Cut) -> None:
+        """Loops in segments that others may run."""
+        self.begin_step(cut.step)
+        outside, self.lines = self.lines, []
+        self.rows(cut.step, "first", "last", cut.loop)
+        made = Segment(len(self.segments), cut, self.lines, self.real, self.wide)
+        self.segments.append(made)
+        desk = 1 + len(self.program.data) + len(self.program.arguments)
+        self.lines = [*outside, *made.shared(desk)]
+
+    def begin_step(self, step: Nest | Blocked) -> None:
+        """What the loops of a step fold into."""
+        parts = step.stages if isinstance(step, Blocked) else (step,)
+        for kernel in (kernel for nest in parts for kernel in nest.kernels):
             self.begin(kernel)
-        for call in blocked.after:
+        for call in step.after if isinstance(step, Blocked) else ():
             self.begun.add(call.writes)
             sums, size = pointer(call.writes), call.writes.size
             self.lines.append(f"memset({sums}, 0, sizeof(real) * {size});")
+
+    def rows(self, step: Nest | Blocked, first: int | str, last: int | str, loop: int = 0) -> None:
+        """The loops of a step, number ``loop`` from ``first`` to ``last``."""
+        if isinstance(step, Blocked):
+            self.blocked(step, first, last)
+        else:
+            self.lines += self.loops(step, first, last, loop=loop)
+            self.settle(step)
+
+    def blocked(self, blocked: Blocked, first: int | str, last: int | str) -> None:
+        """A nest, whole or in stages, and the products around it, for some rows at a time."""
+        self.block_rows.update(dict.fromkeys(blocked.local, blocked.rows))
         calls = self.stages(blocked) if len(blocked.stages) > 1 else Calls(0, {})
         self.lines += calls.begin()
-        m = blocked.extent[0]
         self.lines += [
-            f"for (int64_t row = 0; row < {m}; row += {blocked.rows}) {{",
-            f"const int64_t end = row + {blocked.rows} < {m} ? row + {blocked.rows} : {m};",
+            f"for (int64_t row = {first}; row < {last}; row += {blocked.rows}) {{",
+            f"const int64_t end = row + {blocked.rows} < {last} ? row + {blocked.rows} : {last};",
         ]
         for call in blocked.before:
             self.begun.add(call.writes)
-            (y, a, x), (_, k, stride) = _product(call)
+            (y, a, x), (_, k, stride) = product(call)
             rows = f"{_from_row(y, blocked)}, {_from_row(a, blocked)}"
             self.lines.append(f"{call.routine}({rows}, {pointer(*x)}, end - row, {k}, {stride});")
         if len(blocked.stages) == 1:
-            self.lines += self.loops(blocked.stages[0], "end", "row", blocked.local)
+            self.lines += self.loops(blocked.stages[0], "row", "end", blocked.local)
         self.lines += calls.lines
         for call in blocked.after:
-            (y, a, x), (n, _, stride) = _product(call)
+            (y, a, x), (n, _, stride) = product(call)
             rows = f"{_from_row(a, blocked)}, {_from_row(x, blocked)}"
             self.lines.append(
                 f"{call.routine}_add({pointer(*y)}, {rows}, {n}, end - row, {stride});"
@@ -107,10 +146,10 @@ class _Printer:
         self.lines.extend(f"SETTLED({b.name})" for b in sums if b.is_variable and b.kind == "real")
 
     def loops(
-        self, nest: Nest, end: int | str, start: int | str = 0,
-        local: frozenset[Buffer] = frozenset(),
+        self, nest: Nest, start: int | str, end: int | str,
+        local: frozenset[Buffer] = frozenset(), loop: int = 0,
     ) -> list[str]:  # fmt: skip
-        """The loops, the outer one from ``start`` to ``end``."""
+        """The loops, number ``loop`` from ``start`` to ``end`` and the others over all."""
         depth, block = len(nest.extent), self.statements(nest, local)
         self.temporaries += block.count
         lines = ["{"]
@@ -118,8 +157,8 @@ class _Printer:
             lines.extend(block.before[level])
             if level == depth - 1 and not nest.in_order:
                 lines.append("INDEPENDENT")
-            first, n, i = (0, nest.extent[level], f"i{level}") if level else (start, end, "i0")
-            lines.append(f"for (int64_t {i} = {first}; {i} < {n}; {i}++) {{")
+            first, n = (start, end) if level == loop else (0, nest.extent[level])
+            lines.append(f"for (int64_t i{level} = {first}; i{level} < {n}; i{level}++) {{")
         lines.extend(block.before[depth])
         for level in reversed(range(depth)):
             lines.append("}")
@@ -136,7 +175,7 @@ class _Printer:
         for nest in blocked.stages:
             loop = self.statements(nest, blocked.local, apart=True)
             if not loop.can_be_apart:
-                calls.lines += self.loops(nest, "end", "row", blocked.local)
+                calls.lines += self.loops(nest, "row", "end", blocked.local)
                 continue
             text = loop.function(head)
             calls.add(self.functions.setdefault(text, f"stage{len(self.functions)}"), loop)
@@ -177,32 +216,44 @@ class _Printer:
         given = (str(a) if isinstance(a, int) else pointer(*a) for a in call.arguments)
         self.lines.append(f"{call.routine}({', '.join(given)});")
 
-    def declare(self, scratch: Sequence[Buffer]) -> tuple[list[str], int]:
-        """Local names for everything the statements mention."""
-        lines = ["const real *restrict k = data[0];", "real zero = 0, one = 1;"]
-        lines += ["SETTLED(zero)", "SETTLED(one)"]
+    def apart(self, scratch: Sequence[Buffer]) -> list[str]:
+        """The functions of stages and segments, and what they are made of."""
+        stages = [f"STAGE {name}{text}" for text, name in self.functions.items()]
+        if not self.segments:
+            return stages
+        names, _ = self.declare(scratch, "restrict")
+        functions = (line for made in self.segments for line in made.function(names))
+        return [*stages, header("team.h"), task_type(self.segments), *functions]
+
+    def declare(
+        self, scratch: Sequence[Buffer], alone: str
+    ) -> tuple[list[tuple[Buffer | None, str]], int]:
+        """Local names for everything the statements mention, by buffer; and the scratch taken.
+
+        ``alone``: "restrict", where nobody else reaches the memory of a name.
+        """
+        lines: list[tuple[Buffer | None, str]] = [
+            (None, "const real *restrict k = data[0];"), (None, "real zero = 0, one = 1;"),
+            (None, "SETTLED(zero)"), (None, "SETTLED(one)"),
+        ]  # fmt: skip
         given = (*self.program.data, *self.program.arguments)
         for number, buffer in enumerate(given, start=1):
-            lines.append(f"const {stored_type(buffer)} *restrict {buffer.name} = data[{number}];")
+            ctype = stored_type(buffer)
+            lines.append((buffer, f"const {ctype} *restrict {buffer.name} = data[{number}];"))
         offset = 0
         for buffer in scratch:
             if buffer.is_variable:
                 ctype = "double" if buffer in self.wide else C_TYPE[buffer.kind]
-                lines.append(f"{ctype} {buffer.name};")
+                lines.append((buffer, f"{ctype} {buffer.name};"))
             else:
                 ctype = stored_type(buffer)
                 cast = "" if ctype == "real" else f"({ctype} *)"
-                lines.append(f"{ctype} *restrict {buffer.name} = {cast}(w + {offset});")
+                place = f"{ctype} *{alone} {buffer.name} = {cast}(w + {offset});"
+                lines.append((buffer, place))
                 width = 2 if ctype == "int64_t" else 1  # enough for a float32 workspace
                 size = self.block_rows.get(buffer, buffer.size)
                 offset += -(-size * width // ALIGN) * ALIGN
         return lines, offset
-
-
-def _product(call: Call) -> tuple[list[tuple[Buffer, int]], tuple[int, ...]]:
-    """Result, matrix and vector of a product, and its three numbers."""
-    buffers = [argument for argument in call.arguments if isinstance(argument, tuple)]
-    return buffers, tuple(argument for argument in call.arguments if isinstance(argument, int))
 
 
 def _from_row(place: tuple[Buffer, int], blocked: Blocked) -> str:
@@ -216,21 +267,20 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
     blocks = block(steps, program)
     parts = [p for step in blocks for p in (step.parts if isinstance(step, Blocked) else (step,))]
     printer = _Printer(program, real, in_memory=stored(parts, program), wide=wide)
-    for step in blocks:
-        if isinstance(step, Nest):
-            printer.nest(step)
-        elif isinstance(step, Blocked):
-            printer.blocked(step)
-        else:
-            printer.call(step)
+    for step in segment(blocks):
+        printer.step(step)
     uses = count_uses([program.value])
     tail = Loop(0, real, printer.in_memory, uses, printer.temporaries, wide=wide)
     result = tail.text(program.value)
     added = [b for step in blocks if isinstance(step, Blocked) for b in step.local]
     used = [b for b in dict.fromkeys((*program.scratch, *added)) if b in printer.in_memory]
-    declarations, scratch = printer.declare(used)
-    body = [*declarations, *printer.lines, *tail.before[0], f"return {result};"]
-    stages = [f"STAGE {name}{text}" for text, name in printer.functions.items()]
+    alone = "" if printer.segments else "restrict"
+    declarations, scratch = printer.declare(used, alone)
+    parts_begin = [f"real *parts = w + {scratch};"] if printer.segments else []
+    scratch += max((made.size for made in printer.segments), default=0)
+    most = max((made.cut.count for made in printer.segments), default=1)
+    lines = [*parts_begin, *(text for _, text in declarations), *printer.lines, *tail.before[0]]
+    apart, body = printer.apart(used), [*lines, f"return {result};"]
     text = "\n".join(
         (
             f"typedef {real} real;",
@@ -239,19 +289,19 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             header("linear.h"),
             *([header("gemm.h")] if program.calls_library else ()),
             header("loops.h"),
-            *stages,
-            "double density(const real *restrict q, real *restrict g,",
-            "               const void *const *restrict data, real *restrict w) {",
+            *apart,
+            f"double density(const real *restrict q, real *{alone} g,",
+            f"               const void *const *restrict data, real *{alone} w) {{",
             *body,
             "}\n",
         )
     )
-    length = sum(map(len, (*stages, *body)))
+    length = sum(map(len, (*apart, *body)))
     if real == "double":
-        return Source(text, max(scratch, ALIGN), length)
+        return Source(text, max(scratch, ALIGN), length, most)
     dim = program.gradient.size
     text += f"enum {{ DIM = {dim}, PLACE = {-(-dim // ROW) * ROW} }};\n" + header("single.h")
-    return Source(text, max(scratch, ALIGN) + 2 * -(-dim // ROW) * ROW, length)
+    return Source(text, max(scratch, ALIGN) + 2 * -(-dim // ROW) * ROW, length, most)
 
 
 def _wide(program: Program) -> frozenset[Buffer]:

@@ -67,6 +67,7 @@ class NativeFunction:
     arguments: int = 0  # further inputs, given by address behind the data
     asked: tuple[Asked, ...] = ()  # indices made from those that the caller is to look at
     calls_library: bool = False  # products of matrices are those of the library that torch links
+    segments: int = 1  # parts of its longest loop that can be run at once
 
     @property
     def address(self) -> int:
@@ -84,9 +85,12 @@ class NativeFunction:
         return aligned(count, _NUMPY[self.dtype])
 
     def pointers(self) -> Any:
-        """The data as C wants it, with room for arguments; keep it alive while it is in use."""
+        """The data as C wants it, with room for arguments; keep it alive while it is in use.
+
+        The last is the desk where segments are left to other threads: none, unless one is put in.
+        """
         known = [array.ctypes.data for array in self.data]
-        return (ctypes.c_void_p * (len(known) + self.arguments))(*known)
+        return (ctypes.c_void_p * (len(known) + self.arguments + 1))(*known)
 
     def value_and_grad(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Log density and gradient, one point after the other: (*s, dim) -> (*s,), (*s, dim)."""
@@ -151,6 +155,7 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
         data=(literals, *program.arrays),
         arguments=len(program.arguments),
         asked=program.asked,
+        segments=source.segments,
         calls_library=program.calls_library,
     )
 

@@ -26,7 +26,7 @@ from quivers_nb.inference.native.program import Refusal
 GREATEST_ENTRY = 4 << 20  # bytes of data; beyond, reading them is no faster than recording
 _PACKAGE = Path(__file__).parents[2]
 _STAGES = ("syntax", "check", "spaces", "kernels", "lower", "inference")
-_FIELDS = ("source", "object", "dim", "dtype", "scratch", "calls_library")
+_FIELDS = ("source", "object", "dim", "dtype", "scratch", "calls_library", "segments")
 
 
 def find(key: bytes) -> NativeFunction | None:

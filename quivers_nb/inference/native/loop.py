@@ -24,6 +24,7 @@ STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
 # Masks are as wide as they can be without widening the loop: a vector of bytes would ask for 64
 # rows at a time, and leave up to 63 to scalar code.
 DATA_TYPE = STORED_TYPE | {"bool": "int32_t"}
+ALIGN = 8  # elements of scratch; 64 bytes of doubles
 _LEAVES = frozenset({"literal", "variable"})
 
 
