@@ -114,8 +114,8 @@ def scalar_functions(dtype):
 
 
 MODELS = (
-    logistic, columns_apart, scattered_groups, sorted_groups, rows_of_their_own, a_long_inner_axis, extremes,
-    scalar_functions,
+    logistic, columns_apart, scattered_groups, sorted_groups, rows_of_their_own, a_long_inner_axis,
+    extremes, scalar_functions,
 )  # fmt: skip
 
 
