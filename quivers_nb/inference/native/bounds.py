@@ -1,14 +1,16 @@
-"""Between which whole numbers the values of a graph lie, whatever its inputs are.
+"""Between which numbers the values of a graph lie, whatever its inputs are.
 
 torch looks at every index that it is given; compiled loops do not, and would read the memory behind
 a table. An index that is computed must therefore be known to stay on its axis: because it is the
 place of a maximum, a truth value, or clamped (as a whole number: NaN passes a clamp of real ones).
+Of real numbers only those have bounds that are chosen among constants: they are not NaN.
 """
 
 import math
 import operator
 from collections.abc import Callable, Iterable
 from itertools import chain, product
+from math import prod
 from typing import Any
 
 import torch
@@ -19,7 +21,13 @@ from quivers_nb.inference.native.program import Asked, Refusal
 Interval = tuple[float, float]  # the least and the greatest that any element can be
 ANYTHING: Interval = (-math.inf, math.inf)
 GREATEST = 2**62  # beyond, sums of two whole numbers may wrap around
+EXACT = 2**24  # up to here every whole number is a real one, in either precision
 
+# Where these say on which axis the places are that they give (behind the values, if there are any).
+_AXIS_OF_PLACES = {
+    "argmax": 1, "argmin": 1, "cummax": 1, "cummin": 1, "kthvalue": 2, "max": 1, "median": 1,
+    "min": 1, "nanmedian": 1, "sort": 1, "topk": 2,
+}  # fmt: skip
 # What these give are elements of their first argument.
 _KEEPS = frozenset(
     {
@@ -28,10 +36,12 @@ _KEEPS = frozenset(
         "unfold", "unsqueeze", "view", "_to_copy", "_unsafe_view",
     }
 )  # fmt: skip
+_CHOICES = frozenset({"cat", "masked_fill", "stack", "where"})  # elements of several arguments
+_ROUNDED = frozenset({"ceil", "floor", "trunc"})
 
 
 class Bounds:
-    """What is known of the whole numbers of one graph, and the indices of which too little is.
+    """What is known of the numbers of one graph, and the indices of which too little is.
 
     ``asked``: indices that are made from arguments, to be looked at before each call.
     """
@@ -66,7 +76,7 @@ class Bounds:
 
     def of(self, argument: Any) -> Interval:
         """The bounds of an argument of a node."""
-        if isinstance(argument, int):
+        if isinstance(argument, int | float) and math.isfinite(argument):
             return (argument, argument)
         if not isinstance(argument, Ref):
             return ANYTHING
@@ -75,23 +85,45 @@ class Bounds:
         constant = self._graph.constants.get(argument.index)
         if constant is None:
             return self._known.get(argument.index, ANYTHING)
-        if not _is_whole(constant.dtype) or not constant.numel():
+        if constant.dtype.is_complex or not constant.numel():
             return ANYTHING
-        low, high = torch.aminmax(constant)
-        return (int(low), int(high))
+        low, high = (end.item() for end in torch.aminmax(constant))
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else ANYTHING
 
     def _of_result(self, node: Node, number: int, dtype: torch.dtype) -> Interval:
         if dtype is torch.bool:
             return (0, 1)
-        if not _is_whole(dtype):
-            return ANYTHING
         name = node.op._schema.name.removeprefix("aten::")
-        if name in ("max", "min") and len(node.results) == 2 and number == node.results[1]:
-            shape = self._shape(node.args[0])
-            return (0, shape[node.args[1]] - 1) if shape else (0, 0)
-        if name in _KEEPS:
-            return self.of(node.args[0])
-        return _RULES[name](self, node) if name in _RULES else ANYTHING
+        if not _is_whole(dtype):
+            return self._of_real(node, name)
+        if name in _AXIS_OF_PLACES and (number != node.results[0] or name.startswith("arg")):
+            return self._places(node, _AXIS_OF_PLACES[name])
+        if name in _KEEPS or (name in _AXIS_OF_PLACES and len(node.results) == 2):
+            return _cut(self.of(node.args[0]))
+        return _cut(_RULES[name](self, node)) if name in _RULES else ANYTHING
+
+    def _of_real(self, node: Node, name: str) -> Interval:
+        """Both ends are known or neither, so that what is made of NaN has none."""
+        if name in _CHOICES:
+            return _RULES[name](self, node)
+        if name not in _KEEPS | _ROUNDED:
+            return ANYTHING
+        low, high = self.of(node.args[0])
+        if name in _ROUNDED or name == "_to_copy":  # the latter to fewer digits, perhaps
+            return (math.floor(low), math.ceil(high)) if max(-low, high) < EXACT else ANYTHING
+        return (low, high)
+
+    def _places(self, node: Node, where: int) -> Interval:
+        """Of places on the axis that argument number ``where`` names; of none, among all."""
+        shape = self._shape(node.args[0])
+        last = None if node.op._schema.name.startswith("aten::arg") else -1
+        axis = node.args[where] if len(node.args) > where else node.kwargs.get("dim", last)
+        size = prod(shape) if axis is None else shape[axis] if shape else 1
+        return (0, max(size, 1) - 1)
+
+    def size(self, argument: Ref) -> int:
+        """The length of the last axis."""
+        return self._shape(argument)[-1]
 
     def _shape(self, argument: Ref) -> tuple[int, ...]:
         constant = self._graph.constants.get(argument.index)
@@ -100,6 +132,15 @@ class Bounds:
 
 def _is_whole(dtype: torch.dtype) -> bool:
     return not dtype.is_floating_point and not dtype.is_complex
+
+
+def _cut(interval: Interval) -> Interval:
+    """Of whole numbers that are made from others, real ones without their fractions."""
+    ends = [end for end in interval if math.isfinite(end)]
+    if any(abs(end) >= GREATEST for end in ends):
+        return ANYTHING
+    low, high = (math.trunc(end) if math.isfinite(end) else end for end in interval)
+    return (low, high)
 
 
 Rule = Callable[[Bounds, Node], Interval]
@@ -176,6 +217,8 @@ _RULES: dict[str, Rule] = {
     "add": _by_ends(operator.add),
     "sub": _by_ends(operator.sub),
     "mul": _by_ends(operator.mul),
+    "searchsorted": lambda bounds, node: (0, bounds.size(node.args[0])),
+    "bucketize": lambda bounds, node: (0, bounds.size(node.args[1])),
     "maximum": _greater,
     "minimum": _lesser,
 }

@@ -287,6 +287,7 @@ def emit(program: Program, steps: Sequence[Step], *, real: str) -> Source:
             header("scalar.h"),
             header("vector.h"),
             header("linear.h"),
+            header("order.h"),
             *([header("gemm.h")] if program.calls_library else ()),
             header("loops.h"),
             *apart,

@@ -35,6 +35,8 @@ def stored_type(buffer: Buffer) -> str:
 
 def literal(value: float, kind: str, real: str) -> str:
     """A number as C writes it."""
+    if kind == "bool":
+        return str(int(value > 0))
     if kind != "real":
         extreme = "INT64_MAX" if value > 0 else "INT64_MIN"
         return extreme if math.isinf(value) else str(int(value))

@@ -192,9 +192,9 @@ class Lowering:
         """New memory of a shape, not filled in, in the order of its loops."""
         return Strided(shape, self.allocate(prod(shape), kind), loop_strides(shape))
 
-    def row_memory(self, shape: Shape) -> Strided:
+    def row_memory(self, shape: Shape, kind: Kind = "real") -> Strided:
         """New memory of a shape, row by row."""
-        return Strided(shape, self.allocate(prod(shape)), contiguous(shape))
+        return Strided(shape, self.allocate(prod(shape), kind), contiguous(shape))
 
     def store(self, target: Strided, value: Dense) -> None:
         """Fill ``target`` with ``value``, of the same shape."""
@@ -251,9 +251,7 @@ class Lowering:
         """``value`` in memory row by row, for routines."""
         if isinstance(value, Strided) and value.is_contiguous:
             return value
-        target = Strided(
-            value.shape, self.allocate(prod(value.shape), value.kind), contiguous(value.shape)
-        )
+        target = self.row_memory(value.shape, value.kind)
         self.store(target, value)
         return target
 

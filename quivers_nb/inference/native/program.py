@@ -1,7 +1,7 @@
 """Loop programs: what a graph has become before its loops are joined and printed.
 
-A `Kernel` is one loop nest with one store; a `Call` runs a routine of ``linear.h`` over whole
-buffers. Both stand in an order that is correct when run one after the other.
+A `Kernel` is one loop nest with one store; a `Call` runs a routine of ``linear.h`` or
+``order.h`` over whole buffers. Both stand in an order that is correct when run one after the other.
 """
 
 from collections.abc import Iterator, Sequence

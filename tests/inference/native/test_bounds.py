@@ -39,6 +39,9 @@ OPEN = {
     "below zero": lambda q: q.long().clamp(-5, 3),
     "one further": lambda q: q.long().clamp(0, 3) + 1,
     "may be either": lambda q: torch.where(q > 0, q.long(), 2),
+    "among four others": lambda q: torch.bucketize(q, TABLE.sort().values),
+    "chosen reals": lambda q: torch.where(q > 0, 2.5, q).long(),
+    "reals rounded up": lambda q: torch.where(q < -5, 3.2 * ONES, 0.5).ceil().long(),
     "remainder by a number that moves": lambda q: q.long().remainder(1 + 4 * (q > 0).long()),
 }
 HELD = {
@@ -51,6 +54,15 @@ HELD = {
     "product": lambda q: (q > 0).long() * 3,
     "lesser": lambda q: torch.minimum(torch.maximum(q.long(), torch.tensor(1)), torch.tensor(2)),
     "place of the greatest": lambda q: torch.stack([q, -q, 2.0 * q, q * q]).max(0).indices,
+    "places in order": lambda q: torch.cat([q, q[:1]]).argsort(stable=True)[:3],
+    "ranks": lambda q: q.argsort().argsort() + 1,
+    "one place": lambda q: q.argmax() + q.argmin(0, keepdim=True).clamp(max=1).expand(3),
+    "places so far": lambda q: q.cummax(0).indices,
+    "places of middles": lambda q: (
+        torch.stack([q, 0.1 - 1.3 * q, 2.0 * q + 3.0]).kthvalue(2, 0).indices
+    ),
+    "among three others": lambda q: torch.bucketize(q, WEIGHTS[:3]),
+    "reals": lambda q: torch.where(q > 0, 2.7 * ONES, 0.2).ceil().long(),
     "part": lambda q: torch.stack([q.long().clamp(0, 1), q.long().clamp(2, 3)]).flatten()[1:4],
 }
 POINTS = [[0.5, 2.5, 1.0], [-7.0, 0.0, 9.5], [1e6, -1e6, 3.0]]
@@ -126,7 +138,12 @@ def _whole(rng: random.Random, q: Tensor, pool: list[Tensor]) -> Tensor:
         lambda: torch.maximum(a, b), lambda: torch.cat([a, b])[2:7], lambda: (a > b).long() - 2,
         lambda: torch.stack([a, b]).max(0).indices, lambda: torch.stack([a, b]).amin(0),
         lambda: a.clamp(torch.full((5,), low), b), lambda: low - a, lambda: a * low, a.relu, a.abs,
-            lambda: a.masked_fill(q > 1, low), lambda: (a + low).relu() - 1,
+        lambda: a.masked_fill(q > 1, low), lambda: (a + low).relu() - 1,
+        lambda: a.sort().values, a.argsort, lambda: a.cummin(0).values,
+        lambda: b.cummax(0).indices - a, lambda: a.argmax() + b, lambda: a.topk(5).indices,
+        lambda: torch.bucketize(a, b.sort().values), lambda: a.median(0).values - b.argmin(0) + a,
+        lambda: torch.where(q > 1, low + 0.7, -1.6).long(),
+        lambda: torch.full((5,), low - 0.3).masked_fill(q > 0, 2.5).ceil().long(),
     ])()  # fmt: skip
 
 

@@ -68,6 +68,22 @@ BINARY = {
     "masked_fill": lambda a, b: a.masked_fill(b > 0, 0.25),
     "clamp by tensors": lambda a, b: a.clamp(min=b),
 }  # fmt: skip
+SORTED = torch.tensor([-INF, -2.0, 0.0, 1.0, 3.0, 3.0, 700.0], dtype=F64)
+
+
+def _least_two(a: Tensor) -> Tensor:
+    return a.detach().topk(2, largest=False).values
+
+
+def _running_extremes(a: Tensor) -> Tensor:
+    (top, where), (low, there) = a.cummax(-1), a.cummin(-1)
+    return top + low * 0.5 + where - 2 * there
+
+
+def _places_of_extremes(a: Tensor) -> Tensor:
+    return (a.argmax(-1) + 10 * a.argmin(-1) + 100 * a.argmax() + 1000 * a.argmin()).to(a.dtype)
+
+
 OF_ROWS = {
     "softmax": lambda a: a.softmax(-1), "log_softmax": lambda a: a.log_softmax(-1),
     "safe_softmax": lambda a: aten._safe_softmax(a, -1),
@@ -82,9 +98,28 @@ OF_ROWS = {
     "lengths": lambda a: a[:2].norm(dim=-1) + torch.linalg.vector_norm(a[:2], dim=-1),
     "norm of all": lambda a: aten.norm.Scalar(a[:2], 2) * 1.0,
     "var": lambda a: a.var(-1), "std": lambda a: a.std(-1, correction=0),
+    "sort": lambda a: a.sort(-1).values, "downwards": lambda a: a.sort(-1, True).values,
+    "ranks": lambda a: (a.argsort(-1) + 10 * a.sort(stable=True, descending=True).indices) * a,
+    "median of all": torch.median, "middle of numbers": torch.nanmedian,
+    "medians": lambda a: torch.stack([a.median(-1)[0], a.nanmedian(-1)[0]]).detach(),
+    "greatest three": lambda a: a.detach().topk(3).values, "least two": _least_two,
+    "third": lambda a: a.detach().kthvalue(3).values, "running extremes": _running_extremes,
+    "quantile": lambda a: a.quantile(0.37, -1), "places of extremes": _places_of_extremes,
+    "sums of sizes": lambda a: a.norm(1.0, -1), "extreme sizes": lambda a: torch.cat([
+        torch.linalg.vector_norm(a, math.inf, -1), torch.linalg.vector_norm(a, -math.inf, -1)]),
+    "how many": lambda a: aten.linalg_vector_norm(a.detach(), 0, [-1]) + a.count_nonzero(-1),
+    "cubes": lambda a: torch.linalg.vector_norm(a, 3, -1),
+    "any and all": lambda a: _coded(a[:, 0], (a > 2).any(-1), (a > 0).all(-1), a.any(1), a.all(1)),
+    "extreme truths": lambda a: _coded(
+        a[:, 0], (a > 2).amax(-1), (a > 0).amin(-1), (a > 0).min(-1)[0], (a > 0).min(),
+    ),
+    "among others": lambda a: (
+        torch.searchsorted(SORTED.to(a.dtype), a.detach())
+        + 10 * torch.bucketize(a.detach(), SORTED.to(a.dtype), right=True)
+    ).to(a.dtype),
 }  # fmt: skip
 # Where there is nothing infinite; torch divides by each factor, and gives NaN for infinite ones.
-CHOSEN = {"lengths": [0], "norm of all": [0], "slopes of prod": [0, 1, 6]}
+CHOSEN = {"lengths": [0], "norm of all": [0], "slopes of prod": [0, 1, 6], "cubes": [0, 1, 6]}
 # Of log_softmax torch takes the maximum and the logarithm away at once, and the slope of
 # logcumsumexp is an exponential of differences: 1000 loses digits (for ours see below).
 BOUNDS = {"log_softmax": 100.0, "logcumsumexp": 2000.0}
@@ -141,6 +176,11 @@ TABLE = {
         + aten.embedding_dense_backward(a.detach(), PLACES % 4, 4, -1, False)
         + aten.unfold_backward(a.detach()[:4, :, None], [4, 4], 1, 1, 1)
         + aten.clamp_max.default(a.detach()[:4], 0.3) + aten.clamp_min.default(a.detach()[:4], 0.1)
+    ),
+    "order": lambda a: (
+        a.sort(0).values + a.sort(1, descending=True).values + a.topk(4, 0, largest=False)[0][0]
+        + a.kthvalue(2, 0, keepdim=True)[0] + a.median(0)[0] + a.nanmedian(1, keepdim=True)[0]
+        + a.cummax(0)[0] + a.median() + a.quantile(0.3)
     ),
     "lifted": lambda a: aten.lift_fresh_copy(a * 2.0),
 }  # fmt: skip

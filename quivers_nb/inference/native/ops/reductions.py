@@ -105,12 +105,12 @@ def _extreme(work: Lowering, node: Node) -> Value:
     return _shaped(work, reduce(work, value, axes, fold, kind=kind_of(node.meta.dtype)), node)
 
 
-@rule("max.dim", "min.dim")
-def _extreme_and_place(work: Lowering, node: Node) -> tuple[Value, ...]:
-    value, x = work.cheap(work.value(node.args[0])), work.algebra
-    axes = axes_of(value.shape, node.args[1])
-    fold = _FOLDS[node.op._schema.name]
-    top = reduce(work, value, axes, fold, kind=kind_of(node.metas[0].dtype))
+def _top_and_place(
+    work: Lowering, value: Dense, axes: Sequence[int], fold: Fold
+) -> tuple[Dense, Dense]:
+    """The extreme over one axis (or none), which goes away, and its first place."""
+    value, x = work.cheap(value), work.algebra
+    top = reduce(work, value, axes, fold, kind=value.kind)
     wide, last = _spread(work, top, value.shape, axes), prod(value.shape[d] for d in axes) - 1
 
     def place(index: Index) -> Expression:
@@ -120,9 +120,45 @@ def _extreme_and_place(work: Lowering, node: Node) -> tuple[Value, ...]:
         found = x.logic("or", same, x.compare("ne", a, a))  # the extreme of a row with NaN is NaN
         return x.where(found, here, x.integer(last))
 
-    places = reduce(work, Lazy(value.shape, "int", place), axes, "min", kind="int")
-    results = zip((top, places), node.metas, strict=True)
-    return tuple(reshape(work, result, meta.shape) for result, meta in results)
+    return top, reduce(work, Lazy(value.shape, "int", place), axes, "min", kind="int")
+
+
+@rule("max.dim", "min.dim")
+def _extreme_and_place(work: Lowering, node: Node) -> tuple[Value, ...]:
+    value = work.value(node.args[0])
+    fold = _FOLDS[node.op._schema.name]
+    found = _top_and_place(work, value, axes_of(value.shape, node.args[1]), fold)
+    return tuple(
+        reshape(work, result, meta.shape) for result, meta in zip(found, node.metas, strict=True)
+    )
+
+
+@rule("argmax", "argmin")
+def _place_of_extreme(work: Lowering, node: Node) -> Value:
+    value, axis = work.value(node.args[0]), argument(node, 1, "dim")
+    if axis is None:
+        value, axis = reshape(work, value, (prod(value.shape),)), 0
+    fold: Fold = "max" if node.op._schema.name == "aten::argmax" else "min"
+    return _shaped(work, _top_and_place(work, value, axes_of(value.shape, axis), fold)[1], node)
+
+
+@rule("any", "all", "count_nonzero")
+def _count(work: Lowering, node: Node) -> Value:
+    """How many are not zero: more than none, or none less than all of them."""
+    value, x, name = work.value(node.args[0]), work.algebra, node.op._schema.name
+    axes = axes_of(value.shape, argument(node, 1, "dim"))
+    missed = name == "aten::all"
+
+    def counted(a: Expression) -> Expression:
+        there = x.cast(a, "bool")
+        return x.cast(x.logic("not", there) if missed else there, "int")
+
+    count = total(work, work.pointwise(value.shape, "int", counted, value), axes, "int")
+    if name == "aten::count_nonzero":
+        return _shaped(work, count, node)
+    op = "eq" if missed else "ne"
+    flag = work.pointwise(count.shape, "bool", lambda n: x.compare(op, n, x.integer(0)), count)
+    return _shaped(work, flag, node)
 
 
 def _spread(work: Lowering, reduced: Dense, shape: Shape, axes: Sequence[int]) -> Dense:
@@ -245,16 +281,32 @@ def _variance(work: Lowering, node: Node) -> Value:
 
 @rule("linalg_vector_norm", "norm")
 def _norm(work: Lowering, node: Node) -> Value:
-    order = argument(node, 1, "ord", 2)
-    if order != 2:
-        raise Refusal(f"{node.op} of order {order} has no native form")
+    """(sum of |a|^p)^(1/p); of order 0 how many are not zero, of an infinite one an extreme."""
+    order = float(argument(node, 1, "ord", 2))
     value = work.cheap(work.value(node.args[0]))
     x, axes = work.algebra, axes_of(value.shape, argument(node, 2, "dim"))
-    square = work.pointwise(value.shape, "real", lambda a: x.mul(a, a), value)
-    summed = total(work, square, axes)
-    return _shaped(
-        work, work.pointwise(summed.shape, "real", lambda a: x.call("sqrt", a), summed), node
-    )
+    power = work.number(order)
+
+    def size(a: Expression) -> Expression:
+        if order == 2:
+            return x.mul(a, a)
+        if order == 0:
+            return x.cast(x.compare("ne", a, x.number(0.0)), "real")
+        large = x.call("fabs", a)
+        return large if order == 1 or math.isinf(order) else x.call("pow", large, power)
+
+    sizes = work.pointwise(value.shape, "real", size, value)
+    if math.isinf(order):
+        return _shaped(work, reduce(work, sizes, axes, "max" if order > 0 else "min"), node)
+    summed = total(work, sizes, axes)
+    if order in (0, 1):
+        return _shaped(work, summed, node)
+    over = work.number(1.0 / order)
+
+    def root(a: Expression) -> Expression:
+        return x.call("sqrt", a) if order == 2 else x.call("pow", a, over)
+
+    return _shaped(work, work.pointwise(summed.shape, "real", root, summed), node)
 
 
 # --- running folds: a routine, since each element needs the one before ---
