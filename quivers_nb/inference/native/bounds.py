@@ -119,7 +119,7 @@ class Bounds:
         last = None if node.op._schema.name.startswith("aten::arg") else -1
         axis = node.args[where] if len(node.args) > where else node.kwargs.get("dim", last)
         size = prod(shape) if axis is None else shape[axis] if shape else 1
-        return (0, max(size, 1) - 1)
+        return (0, size - 1)
 
     def size(self, argument: Ref) -> int:
         """The length of the last axis."""

@@ -98,8 +98,10 @@ OF_ROWS = {
     "lengths": lambda a: a[:2].norm(dim=-1) + torch.linalg.vector_norm(a[:2], dim=-1),
     "norm of all": lambda a: aten.norm.Scalar(a[:2], 2) * 1.0,
     "var": lambda a: a.var(-1), "std": lambda a: a.std(-1, correction=0),
-    "sort": lambda a: a.sort(-1).values, "downwards": lambda a: a.sort(-1, True).values,
-    "ranks": lambda a: (a.argsort(-1) + 10 * a.sort(stable=True, descending=True).indices) * a,
+    "sort": lambda a: a.sort(stable=True).values,
+    "downwards": lambda a: a.sort(stable=True, descending=True).values,
+    "ranks": lambda a: a * (
+        a.argsort(stable=True) + 10 * a.sort(stable=True, descending=True).indices),
     "median of all": torch.median, "middle of numbers": torch.nanmedian,
     "medians": lambda a: torch.stack([a.median(-1)[0], a.nanmedian(-1)[0]]).detach(),
     "greatest three": lambda a: a.detach().topk(3).values, "least two": _least_two,
