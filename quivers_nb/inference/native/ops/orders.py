@@ -2,8 +2,8 @@
 
 Each is a routine of ``order.h`` that gives places; values are read there, so they keep every bit.
 Places are on their axis by construction. NaN is the greatest number, as in torch, and equal ones
-keep their order: torch promises that where it is asked for a stable sort. Where it leaves open which
-of several equal elements it means (`topk`, `kthvalue`, `median` along an axis), it is the first here.
+keep their order: torch promises that of stable sorts alone. Where it leaves open which of several
+equal elements it means (`topk`, `kthvalue`, `median` along an axis), it is the first here.
 """
 
 from math import prod
