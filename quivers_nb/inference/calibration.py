@@ -27,17 +27,20 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import diagnose
 from quivers_nb.inference.blocks import draws_of_guide
+from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.executors import spread
 from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.lift import LiftedModel
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.model import Model, Values, refuse_nothing
-from quivers_nb.inference.options import names_in
+from quivers_nb.inference.options import known_options, names_in
 from quivers_nb.inference.pointwise import log_likelihood
+from quivers_nb.inference.ranges import Count, Positive, Seed
 from quivers_nb.inference.ranks import Ranks, Sensitivity, ranks_of
 from quivers_nb.inference.smc.run import SMC
 from quivers_nb.inference.vi import fused
+from quivers_nb.inference.vi.arguments import MakeGuide, made_guide
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.guide import placed
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
@@ -49,6 +52,7 @@ _JOBS = 64  # jobs that the simulations are cut into for an executor
 Fit = Callable[[Model, Tensor | None, Values, int], Any]
 
 
+@known_options
 @dataclass(frozen=True)
 class FitGuide:
     """A method for `calibrate`: a guide fitted by SVI with Adam.
@@ -57,9 +61,9 @@ class FitGuide:
     cosine, so that the last steps settle. The weights of the model stay as they are.
     """
 
-    guide: Callable[[Model, Collection[str]], Any] = AutoNormalGuide
-    num_steps: int = 1000
-    lr: float = 0.05
+    guide: MakeGuide = AutoNormalGuide
+    num_steps: Count = 1000
+    lr: Positive = 0.05
     objective: Objective = field(default_factory=lambda: ELBO(num_particles=8))
 
     def __call__(self, model: Model, x: Tensor | None, obs: Values, seed: int) -> Any:
@@ -67,7 +71,7 @@ class FitGuide:
 
         Raises `Interrupted`, which keeps the guide as it is by then.
         """
-        guide = self.guide(model, model.observed_names)
+        guide = made_guide(self.guide, model, model.observed_names)
         optim = fused.adam(guide.parameters(), self.lr)
         generator = Generator().manual_seed(seed)
         svi = SVI(model, guide, optim, self.objective, generator=generator)
@@ -159,17 +163,18 @@ class Calibration:
         return f"<Calibration: {self.report()}>"
 
 
+@known_options
 def calibrate(
     model: Model,
     x: Tensor | None,
     fit: MCMC | SMC | Fit,
     *,
-    num_simulations: int = 1000,
-    num_draws: int = 63,
+    num_simulations: Count = 1000,
+    num_draws: Count = 63,
     data: Values | None = None,
     sites: Collection[str] | None = None,
     executor: Executor | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Calibration:
     """Simulate, fit, and rank the truths, ``num_simulations`` times.
 
@@ -185,10 +190,6 @@ def calibrate(
     the message has the number of the simulation.
     """
     refuse_nothing(model)
-    if num_simulations < 1 or num_draws < 1:
-        raise UserError(
-            f"num_simulations={num_simulations}, num_draws={num_draws}: at least one is needed"
-        )
     if isinstance(model, LiftedModel):
         raise UserError("lifted weights have no truth to be ranked: calibrate the model itself")
     if isinstance(fit, MCMC | SMC):
@@ -199,7 +200,7 @@ def calibrate(
             "FitGuide(), or a function (model, x, obs, seed)"
         )
     wanted = None if sites is None else names_in("sites", sites)
-    job = _Simulation(model, x, fit, dict(data or {}), wanted, num_draws, seed)
+    job = _Simulation(model, x, fit, dict(by_name(data)), wanted, num_draws, seed)
     rows = _simulated(executor, job, num_simulations)
     names = rows[0].names
     table = np.stack([row.ranks for row in rows])

@@ -19,6 +19,8 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.inference.blocks import draws_of, flattened, in_blocks, refuse_too_large
 from quivers_nb.inference.model import Model, Values
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count
 from quivers_nb.inference.vi.guide import placed
 
 _BLOCK = 1 << 20  # probabilities that are computed at once
@@ -52,6 +54,7 @@ class ClassProbabilities(Mapping[str, Tensor]):
         return f"<class probabilities (chains, draws, *places, K): {shown}>"
 
 
+@known_options
 def infer_discrete(
     model: Model,
     x: Tensor | None,
@@ -59,7 +62,7 @@ def infer_discrete(
     posterior: Any = None,
     *,
     sites: Collection[str] | None = None,
-    num_draws: int | None = None,
+    num_draws: Count | None = None,
     generator: Generator | None = None,
 ) -> ClassProbabilities:
     """The probability of every value of every marginalized site, at every draw of ``posterior``.

@@ -1,21 +1,28 @@
-"""Options that do not exist, or have a value of another type, are refused by name.
+"""Options that do not exist, or have a value that they do not take, are refused by name.
 
-What is said has the option that was meant and all there are, or the kind of value that is wanted.
+What is said has the option that was meant and all there are, or the kind of value that is wanted,
+as the annotation of the option has it: plain types, functions, generators, and the limits of
+`quivers_nb.inference.ranges`. Options of other types look at their values themselves.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from operator import index
 from types import UnionType
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from torch import Generator
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.inference.ranges import Range, Words
 
 CODE = "Q0801"
 TYPE_CODE = "Q0802"
+RANGE_CODE = "Q0804"
 Target = TypeVar("Target")
 
 # What one thing is called here, in the other half of this project, and in other systems.
@@ -46,6 +53,10 @@ class WrongOption(UserError, TypeError):
     """An option was given a value of another type than it takes (Q0802)."""
 
 
+class OptionOutOfRange(UserError, ValueError):
+    """An option was given a number or a word that it does not take (Q0804)."""
+
+
 def names_in(option: str, given: Collection[str]) -> frozenset[str]:
     """The names given for an option. Raises `UserError` for a text: they would be its letters."""
     if isinstance(given, str):
@@ -57,7 +68,8 @@ def names_in(option: str, given: Collection[str]) -> frozenset[str]:
 
 def known_options(target: Target) -> Target:
     """Have a function, or the constructor of a class, refuse unknown options by `UnknownOption`,
-    and numbers, texts and truth values that are none by `WrongOption`.
+    numbers, texts, functions and so on that are none by `WrongOption`, and what is out of range by
+    `OptionOutOfRange`.
     """
     if isinstance(target, type):
         target.__init__ = _checked(target.__init__, target.__name__)  # type: ignore[misc]
@@ -71,7 +83,7 @@ def _checked(function: Any, name: str) -> Any:
     found = declared.parameters.values()
     accepted = [each.name for each in found if each.kind in kinds and each.name != "self"]
     known = frozenset(accepted)
-    plain = {each.name: types for each in found if (types := _plain(each.annotation))}
+    takes = {each.name: it for each in found if (it := _Takes.of(each.annotation)) is not None}
 
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
@@ -80,8 +92,8 @@ def _checked(function: Any, name: str) -> Any:
             raise UnknownOption(_message(name, unknown, accepted))
         with suppress(_Misfit):
             given = _given(declared, args, options)
-            for option in plain.keys() & given.keys():
-                _check(name, declared.parameters[option], given[option], plain[option])
+            for option in takes.keys() & given.keys():
+                _check(name, declared.parameters[option], given[option], takes[option])
         return function(*args, **options)
 
     return checked
@@ -98,40 +110,75 @@ def _given(declared: Signature, args: Any, options: Any) -> dict[str, Any]:
         raise _Misfit from error
 
 
-def _plain(annotation: Any) -> tuple[type, ...]:
-    """The types of an annotation such as ``int | None``, if it is of plain types alone."""
-    types = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    return types if all(each in (*_WORDS, type(None)) for each in types) else ()
-
-
-_WORDS: dict[type, str] = {
+_WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "a text", bool: "True or False",
+    Generator: "a torch.Generator", Callable: "a function",
 }  # fmt: skip
 
 
-def _is(value: Any, wanted: type) -> bool:
-    """Whether a value can stand for one of a plain type; a truth value is no number."""
+@dataclass(frozen=True, slots=True)
+class _Takes:
+    """The kinds of value that an annotation allows, and the limits of each."""
+
+    limits: dict[Any, Range | Words | None]
+    nothing: bool
+
+    @classmethod
+    def of(cls, annotation: Any) -> "_Takes | None":
+        """None if it is of other types than those of `_WORDS`."""
+        union = get_origin(annotation) in (Union, UnionType)
+        members = get_args(annotation) if union else (annotation,)
+        limits: dict[Any, Range | Words | None] = {}
+        for member in members:
+            bare, *notes = get_args(member) if get_origin(member) is Annotated else (member,)
+            bare = Callable if get_origin(bare) is Callable else bare
+            limits[bare] = next((n for n in notes if isinstance(n, Range | Words)), None)
+        nothing = limits.pop(type(None), 0) is None
+        return cls(limits, nothing) if limits and limits.keys() <= _WORDS.keys() else None
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Whether a value can stand for one of these types; a truth value is no number."""
+    if wanted is Callable:
+        return callable(value)
     if wanted not in (int, float):
         return isinstance(value, wanted)
     if isinstance(value, str | bool):
         return False
     try:
         index(value) if wanted is int else float(value)  # numpy, and tensors of one number, too
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
     return True
 
 
-def _check(name: str, option: Parameter, value: Any, types: tuple[type, ...]) -> None:
-    if value is option.default or any(_is(value, each) for each in types):
+def _check(name: str, option: Parameter, value: Any, takes: _Takes) -> None:
+    if value is option.default or (value is None and takes.nothing):
         return
-    words = [_WORDS[each] for each in types if each in _WORDS]
-    words += ["None"] if type(None) in types else []
+    fitting = [kind for kind in takes.limits if _is(value, kind)]
     such = "" if option.default in (None, Parameter.empty) else f", such as {option.default!r}"
-    raise WrongOption(
-        f"`{option.name}` of `{name}` is {value!r:.60} ({type(value).__name__}): "
-        f"{' or '.join(words)} is wanted{such} ({TYPE_CODE})"
-    )
+    if not fitting:
+        words = [_WORDS[kind] for kind in takes.limits] + ["None"] * takes.nothing
+        raise WrongOption(
+            f"`{option.name}` of `{name}` is {value!r:.60} ({type(value).__name__}): "
+            f"{' or '.join(words)} is wanted{such} ({TYPE_CODE})"
+        )
+    kind = fitting[0]
+    limits = takes.limits[kind]
+    plain = index(value) if kind is int else float(value) if kind is float else value
+    if limits is not None and not limits.holds(plain):
+        raise OptionOutOfRange(
+            f"`{option.name}` of `{name}` is {value!r:.60}: {_wanted(limits, value, such)} "
+            f"({RANGE_CODE})"
+        )
+
+
+def _wanted(limits: Range | Words, value: Any, such: str) -> str:
+    """What is wanted, and why, or what was meant."""
+    if isinstance(limits, Range):
+        return f"{limits.why}{', so ' * bool(limits.why)}it must be {limits}{such}"
+    meant = nearest(value, limits.words)
+    return f"{limits} is wanted{'' if meant is None else f'; did you mean {meant!r}?'}"
 
 
 def _message(name: str, unknown: str, accepted: list[str]) -> str:

@@ -24,7 +24,9 @@ from quivers_nb.inference.inference_data import inference_data
 from quivers_nb.inference.labels import Labels, labels_of
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.options import known_options
 from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.ranges import Count
 from quivers_nb.inference.vi.guide import placed
 
 _BLOCK = 1 << 22  # elements of log density that are computed at once
@@ -105,6 +107,7 @@ class LogLikelihood(Mapping[str, Tensor]):
         }
 
 
+@known_options
 @torch.no_grad()
 def log_likelihood(
     model: Model,
@@ -112,7 +115,7 @@ def log_likelihood(
     obs: Values | None,
     posterior: Any,
     *,
-    num_draws: int | None = None,
+    num_draws: Count | None = None,
     missing: Collection[str] = (),
     generator: Generator | None = None,
 ) -> LogLikelihood:

@@ -15,6 +15,7 @@ from quivers_nb.inference.lift import PREFIX
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
 from quivers_nb.inference.model import Model, Values, refuse_nothing
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count
 from quivers_nb.inference.vi.guide import placed
 
 CODE = "Q1013"
@@ -41,7 +42,7 @@ class Predictive:
         self,
         model: Model,
         posterior: Any = None,
-        num_samples: int | None = None,
+        num_samples: Count | None = None,
         generator: Generator | None = None,
         *,
         sizes: Mapping[str, int] | None = None,
@@ -58,7 +59,7 @@ class Predictive:
         if asked is None and available is None:
             raise UserError("num_samples is needed: the prior and a guide have no fixed number")
         count = asked if asked is not None else available
-        if count is None or count < 1 or (available is not None and count > available):
+        if count is None or (available is not None and count > available):
             raise UserError(f"num_samples={count}, but the posterior has {available} draws")
         return count
 
@@ -158,6 +159,8 @@ def _draws_of_site(name: str, value: Any) -> Tensor:
 
 
 def _sized(model: Model, sizes: Mapping[str, int] | None) -> Model:
+    if sizes is not None and not isinstance(sizes, Mapping):
+        raise UserError(f"sizes={sizes!r:.60}: sizes by name are wanted, sizes={{'n': 50}}")
     if not sizes:
         return model
     with_sizes = getattr(model, "with_sizes", None)

@@ -18,10 +18,12 @@ from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
 from quivers_nb.inference.model import Model, Values, refuse_nothing
+from quivers_nb.inference.options import known_options
 
 DRAWS = 400  # of the guide, for its spread: standard deviations to 4 %
 
 
+@known_options
 @dataclass(frozen=True)
 class WarmupThenHMC:
     """Runs ``mcmc`` from a guide that ``fit(model, x, obs, seed)`` returns, fitted.

@@ -18,13 +18,28 @@ from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
+from quivers_nb.inference.mcmc.arguments import refuse_unused
+from quivers_nb.inference.mcmc.kernel import MassMatrix
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.mcmc.run import MCMC
+from quivers_nb.inference.mcmc.starts import Strategy
 from quivers_nb.inference.mcmc.store import Selection
 from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import (
+    Count,
+    Interval,
+    Positive,
+    Seed,
+    Share,
+    Threads,
+    Tier,
+    TreeDepth,
+    Whole,
+)
 from quivers_nb.inference.vi import fused
+from quivers_nb.inference.vi.arguments import MakeGuide, made_guide, refuse_no_objective
 from quivers_nb.inference.vi.elbo import ELBO
 from quivers_nb.inference.vi.estimators import RunningMean
 from quivers_nb.inference.vi.guide import Guide
@@ -42,7 +57,6 @@ from quivers_nb.session.run import Run
 from quivers_nb.session.schedules import Cosine, Exponential
 from quivers_nb.session.text_progress import TextProgress
 
-MakeGuide = Callable[[Model, Collection[str]], Guide]
 MakeOptimizer = Callable[[list[Parameter]], torch.optim.Optimizer]
 AnyRun = TypeVar("AnyRun", bound=Run[Any])
 
@@ -53,26 +67,26 @@ def fit_nuts(
     x: Tensor | None = None,
     data: Values | None = None,
     *,
-    chains: int = 4,
-    warmup: int = 1000,
-    draws: int = 1000,
-    seed: int | None = None,
+    chains: Count = 4,
+    warmup: Whole = 1000,
+    draws: Count = 1000,
+    seed: Seed | None = None,
     guide: Guide | None = None,
-    target_accept: float = 0.8,
-    max_tree_depth: int = 10,
-    mass_matrix: str = "diagonal",
-    init: str = "uniform",
+    target_accept: Share = 0.8,
+    max_tree_depth: TreeDepth = 10,
+    mass_matrix: MassMatrix = "diagonal",
+    init: Strategy = "uniform",
     init_values: Mapping[str, Any] | None = None,
     recenter: bool = False,
-    tier: str = "auto",
+    tier: Tier = "auto",
     keep: Collection[str] | None = None,
     keep_internal: bool = False,
-    thin: int = 1,
+    thin: Count = 1,
     until: StopRule | None = None,
     after: Run[Any] | None = None,
-    threads: int | None = None,
+    threads: Threads | None = None,
     checkpoint: str | PathLike[str] | None = None,
-    checkpoint_every: float = EVERY,
+    checkpoint_every: Interval = EVERY,
     block: bool = False,
 ) -> Run[MCMCResult]:
     """Draw from the posterior of ``model`` at ``x`` given ``data``: a started run.
@@ -82,14 +96,15 @@ def fit_nuts(
     effects of hierarchical models, by a pilot run. ``until`` is a stop rule, looked at between
     transitions. ``after``: the run begins when that one is over, and fails if it has no result.
     ``threads`` is torch's number of them while the chains move (native chains take every core, one
-    each, and let other work go first). ``checkpoint`` is a file that the run is kept in, every so
-    many seconds and at its end; if it is there, the run goes on from it, bit for bit. See `MCMC`
-    and `NUTSKernel` for the other options.
+    each, and let other work go first). ``checkpoint`` is a file that the run is kept in, every
+    ``checkpoint_every`` seconds and at its end; if it is there, the run goes on from it, bit for
+    bit. See `MCMC` and `NUTSKernel` for the other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
     refuse_nothing(model)
     refuse_no_guide(guide)
+    refuse_unused(init, init_values, "init")
     data = by_name(data)
     kernel = NUTSKernel(
         max_tree_depth=max_tree_depth, mass_matrix=mass_matrix, target_accept=target_accept
@@ -113,9 +128,9 @@ def fit_nuts(
             chains=chains, init=init, seed=seed, guide=type(guide).__name__,
             **({"recenter": True} if recenter else {}),  # older files lack it
         )  # fmt: skip
-        kept = Checkpoint(Path(checkpoint), facts, checkpoint_every)
+        kept = Checkpoint(_path(checkpoint), facts, checkpoint_every)
     selection = Selection(keep, keep_internal, thin)
-    job = NutsJob(model, x, data, mcmc, guide, selection, _threads(threads), kept)
+    job = NutsJob(model, x, data, mcmc, guide, selection, threads, kept)
     return _begun(Run(job, until=until), after, block=block)
 
 
@@ -128,16 +143,16 @@ def fit_svi(
     guide: Guide | MakeGuide | None = None,
     objective: Objective | None = None,
     optimizer: torch.optim.Optimizer | MakeOptimizer | None = None,
-    lr: float = 0.01,
+    lr: Positive = 0.01,
     scheduler: Schedule | None = None,
-    steps: int = 2000,
-    total_rows: int | None = None,
-    minibatch: int | None = None,
-    seed: int | None = None,
+    steps: Count = 2000,
+    total_rows: Count | None = None,
+    minibatch: Count | None = None,
+    seed: Seed | None = None,
     until: StopRule | None = None,
-    threads: int | None = None,
+    threads: Threads | None = None,
     checkpoint: str | PathLike[str] | None = None,
-    checkpoint_every: float = EVERY,
+    checkpoint_every: Interval = EVERY,
     block: bool = False,
 ) -> "SviRun":
     """Fit a guide, and the weights of ``model``, by stochastic gradients: a started run.
@@ -154,8 +169,8 @@ def fit_svi(
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """
     refuse_nothing(model)
-    if steps < 1 or not lr > 0.0:
-        raise UserError(f"steps={steps}, lr={lr}: must be positive")
+    if objective is not None:
+        refuse_no_objective(objective)
     data = by_name(data)
     made = _guide(_sized(model, x, data), x, data, guide)
     if optimizer is None:
@@ -178,8 +193,8 @@ def fit_svi(
             optimizer=_label(optimizer), lr=lr, scheduler=_label(scheduler), minibatch=minibatch,
             total_rows=total_rows, seed=seeded,
         )  # fmt: skip
-        kept = KeptSteps(Checkpoint(Path(checkpoint), facts, checkpoint_every), log, generator)
-    job = SviJob(model, x, data, made, steps, prepare, some, _threads(threads), kept, log=log)
+        kept = KeptSteps(Checkpoint(_path(checkpoint), facts, checkpoint_every), log, generator)
+    job = SviJob(model, x, data, made, steps, prepare, some, threads, kept, log=log)
     return _begun(SviRun(job, until=until), None, block=block)
 
 
@@ -207,8 +222,17 @@ def own_seed(seed: int | None) -> int:
 
 def _seed(seed: int | None, checkpoint: str | PathLike[str] | None) -> int:
     """The seed; where none is given and there is a checkpoint, that of the checkpoint."""
-    saved = None if checkpoint is None or seed is not None else saved_seed(Path(checkpoint))
+    saved = None if checkpoint is None or seed is not None else saved_seed(_path(checkpoint))
     return own_seed(seed) if saved is None else saved
+
+
+def _path(checkpoint: str | PathLike[str]) -> Path:
+    if not isinstance(checkpoint, str | PathLike):
+        raise UserError(
+            f"checkpoint={checkpoint!r:.60} ({type(checkpoint).__name__}): the path of a file is "
+            "wanted, such as checkpoint='run.qvr'"
+        )
+    return Path(checkpoint)
 
 
 def _stateless(objective: Objective | None) -> str:
@@ -230,12 +254,6 @@ def _label(value: object) -> str:
     if isinstance(value, Cosine | Exponential):
         return repr(value)
     return getattr(value, "__qualname__", type(value).__name__)
-
-
-def _threads(threads: int | None) -> int | None:
-    if threads is not None and threads < 1:
-        raise UserError(f"threads={threads} must be at least 1")
-    return threads
 
 
 def _begun(run: AnyRun, after: Run[Any] | None, *, block: bool) -> AnyRun:
@@ -284,7 +302,7 @@ def _guide(model: Model, x: Tensor | None, data: Values, guide: Guide | MakeGuid
     options = getattr(guide, "keywords", {})
     if for_input is not None and "in_features" not in options:
         return cast("Guide", for_input(model, names, x, data, **options))
-    return cast("MakeGuide", guide)(model, names)
+    return cast("Guide", made_guide(guide, model, names))
 
 
 def _refuse_no_parameters(model: Model, guide: Guide) -> None:
@@ -328,4 +346,10 @@ def _optimizer(
         return fused.adam(parameters, lr)
     if isinstance(given, torch.optim.Optimizer):
         return given
-    return given(parameters)
+    made = given(parameters)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(
+            f"optimizer={given!r:.60} returned {made!r:.60} ({type(made).__name__}), which is no "
+            "optimizer: return one of the parameters it is given, such as torch.optim.Adam(p, 0.01)"
+        )
+    return made

@@ -6,9 +6,11 @@ budget of time). ``a | b`` ends when either is met, ``a & b`` when both are.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive, Range, Seconds
 from quivers_nb.inference.vi.result import settled
 from quivers_nb.session.log import Progress
 
@@ -38,18 +40,14 @@ class _Combined:
         return AllOf((self, other))  # type: ignore[arg-type]
 
 
+@known_options
 @dataclass(frozen=True)
 class RHatBelow(_Combined):
     """The largest R-hat is below ``limit``, over at least ``draws`` draws per chain."""
 
-    limit: float = 1.01
-    draws: int = 100
-    every: int = 100
-
-    def __post_init__(self) -> None:
-        _at_least_one(every=self.every, draws=self.draws)
-        if not self.limit > 1.0:
-            raise UserError(f"limit={self.limit!r} must be above 1: R-hat hardly falls below")
+    limit: Annotated[float, Range(above=1.0, why="R-hat hardly falls below 1")] = 1.01
+    draws: Count = 100
+    every: Count = 100
 
     def met(self, progress: Progress) -> str | None:
         if progress.num_draws < self.draws or progress.r_hat is None:
@@ -59,17 +57,13 @@ class RHatBelow(_Combined):
         return f"R-hat {progress.r_hat:.4f} is below {self.limit:g}"
 
 
+@known_options
 @dataclass(frozen=True)
 class EssAbove(_Combined):
     """The smallest bulk effective sample size, of all chains together, is above ``limit``."""
 
-    limit: float = 400.0
-    every: int = 100
-
-    def __post_init__(self) -> None:
-        _at_least_one(every=self.every)
-        if not self.limit > 0.0:
-            raise UserError(f"limit={self.limit!r} must be positive")
+    limit: Positive = 400.0
+    every: Count = 100
 
     def met(self, progress: Progress) -> str | None:
         if progress.ess is None or not progress.ess > self.limit:
@@ -77,17 +71,13 @@ class EssAbove(_Combined):
         return f"the effective sample size {progress.ess:.0f} is above {self.limit:g}"
 
 
+@known_options
 @dataclass(frozen=True)
 class ElboPlateau(_Combined):
     """The mean loss changed by at most ``tolerance`` (relative) over two windows: `settled`."""
 
-    window: int = 100
-    tolerance: float = 1e-3
-
-    def __post_init__(self) -> None:
-        _at_least_one(window=self.window)
-        if not self.tolerance > 0.0:
-            raise UserError(f"tolerance={self.tolerance!r} must be positive")
+    window: Count = 100
+    tolerance: Positive = 1e-3
 
     @property
     def every(self) -> int:
@@ -100,17 +90,13 @@ class ElboPlateau(_Combined):
         return f"the loss changed by at most {self.tolerance:g} over {2 * self.window} steps"
 
 
+@known_options
 @dataclass(frozen=True)
 class TimeBudget(_Combined):
     """``seconds`` of work are spent, pauses not counted."""
 
-    seconds: float
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        _at_least_one(every=self.every)
-        if not self.seconds > 0.0:
-            raise UserError(f"seconds={self.seconds!r} must be positive")
+    seconds: Seconds
+    every: Count = 1
 
     def met(self, progress: Progress) -> str | None:
         if progress.elapsed < self.seconds:
@@ -154,9 +140,3 @@ class AllOf(_Combined):
     def met(self, progress: Progress) -> str | None:
         reasons = [rule.met(progress) for rule in self.rules]
         return None if None in reasons else " and ".join(map(str, reasons))
-
-
-def _at_least_one(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"{name}={count!r} must be at least 1")

@@ -9,6 +9,17 @@ from math import isfinite
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.diagnostics.suggest import nearest
+from quivers_nb.inference.ranges import (
+    ANY,
+    COUNTED,
+    POSITIVE,
+    SHARE,
+    THREADS,
+    TIERS,
+    TREE_DEPTH,
+    WHOLE,
+    Range,
+)
 
 Value = str | int | float | bool | None
 NO_YES = ("no", "yes")  # the choices of what is true or false
@@ -35,7 +46,7 @@ ALL_ESTIMATORS = tuple(dict.fromkeys(name for names in ESTIMATORS.values() for n
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field. ``low`` and ``high`` are allowed themselves, ``above`` and ``below`` are not."""
+    """One field; a number is within ``limits``, those of the option that it is for."""
 
     name: str
     label: str
@@ -44,10 +55,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     whole: bool = False
     empty: str = ""  # what an empty field means, if it may be empty
-    low: float | None = None
-    above: float | None = None
-    below: float | None = None
-    high: float | None = None
+    limits: Range = ANY
 
     def read(self, text: str) -> Value:
         """The value of a field. Raises `UserError` with what would be right."""
@@ -59,8 +67,8 @@ class Setting:
         if not text and self.empty:
             return None
         number = self._number(text)
-        if not self._within(number):
-            raise UserError(f"{self.label} {text} must be {self._range()}")
+        if not self.limits.holds(number):
+            raise UserError(f"{self.label} {text} must be {self.limits}")
         return number
 
     def choice(self, text: str) -> str:
@@ -79,37 +87,19 @@ class Setting:
             number = int(text.replace("_", "")) if self.whole else float(text)
         except ValueError:
             what = repr(text) if text else "is empty: it"
-            raise UserError(f"{self.label} {what} must be a {kind}, {self._range()}") from None
+            raise UserError(f"{self.label} {what} must be a {kind}, {self.limits}") from None
         if not isfinite(number):
             raise UserError(f"{self.label} {text} must be finite")
         return number
 
-    def _within(self, number: float) -> bool:
-        return (
-            (self.low is None or number >= self.low)
-            and (self.above is None or number > self.above)
-            and (self.below is None or number < self.below)
-            and (self.high is None or number <= self.high)
-        )
-
-    def _range(self) -> str:
-        words = (
-            ("at least", self.low),
-            ("above", self.above),
-            ("below", self.below),
-            ("at most", self.high),
-        )
-        said = [f"{word} {limit:g}" for word, limit in words if limit is not None]
-        return " and ".join(said) or "any number"
-
 
 _SEED = Setting(
     "seed", "Seed", "", "empty: one is drawn, and shown in the code", whole=True, empty="random",
-    low=0, below=2**63,
+    limits=WHOLE,
 )  # fmt: skip
 _THREADS = Setting(
     "threads", "Threads", "", "of torch; empty: one less than there are cores", whole=True,
-    empty="automatic", low=1, high=1024,
+    empty="automatic", limits=THREADS,
 )  # fmt: skip
 
 SVI_SETTINGS = (
@@ -121,8 +111,8 @@ SVI_SETTINGS = (
     Setting(
         "estimator", "Estimator", "Reparameterized", "how its gradient is found", ALL_ESTIMATORS
     ),
-    Setting("particles", "Particles", "1", "draws of the guide per step", whole=True, low=1),
-    Setting("lr", "Learning rate", "0.01", "of the optimizer", above=0),
+    Setting("particles", "Particles", "1", "draws per step", whole=True, limits=COUNTED),
+    Setting("lr", "Learning rate", "0.01", "of the optimizer", limits=POSITIVE),
     Setting(
         "schedule", "Schedule", "constant", "of the learning rate, down to a hundredth of it",
         ("constant", "cosine", "exponential"),
@@ -130,30 +120,30 @@ SVI_SETTINGS = (
     Setting(
         "optimizer", "Optimizer", "Adam", "of torch.optim", ("Adam", "AdamW", "RMSprop", "SGD")
     ),
-    Setting("steps", "Steps", "2000", "of the optimizer", whole=True, low=1),
+    Setting("steps", "Steps", "2000", "of the optimizer", whole=True, limits=COUNTED),
     Setting(
         "minibatch", "Minibatch", "", "rows per step; empty: all of them", whole=True,
-        empty="all rows", low=1,
+        empty="all rows", limits=COUNTED,
     ),
     _SEED,
     _THREADS,
 )  # fmt: skip
 
 NUTS_SETTINGS = (
-    Setting("chains", "Chains", "4", "independent ones", whole=True, low=1),
+    Setting("chains", "Chains", "4", "independent ones", whole=True, limits=COUNTED),
     Setting("warmup", "Warm-up", "1000", "transitions per chain that are thrown away",
-            whole=True, low=0),
-    Setting("draws", "Draws", "1000", "per chain, after warm-up", whole=True, low=1),
+            whole=True, limits=WHOLE),
+    Setting("draws", "Draws", "1000", "per chain, after warm-up", whole=True, limits=COUNTED),
     Setting("target_accept", "Target acceptance", "0.8", "higher: smaller steps, fewer divergences",
-            above=0, below=1),
+            limits=SHARE),
     Setting("max_tree_depth", "Tree depth", "10", "a trajectory has at most 2^depth steps",
-            whole=True, low=1, high=20),
+            whole=True, limits=TREE_DEPTH),
     Setting("mass_matrix", "Mass matrix", "diagonal", "what warm-up learns of the scales",
             ("diagonal", "dense", "low_rank", "identity")),
     Setting("recenter", "Recentre effects", "no",
             "yes: a pilot run chooses coordinates for the effects of hierarchical models", NO_YES),
     Setting("tier", "Tier", "auto", "what computes the gradient",
-            ("auto", "native", "traced", "eager")),
+            TIERS.words),
     _SEED,
     _THREADS,
 )  # fmt: skip

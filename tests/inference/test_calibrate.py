@@ -227,8 +227,8 @@ def test_the_report_says_what_is_wrong_and_what_would_have_been_seen():
 @pytest.mark.parametrize(
     ("options", "fact"),
     [
-        ({"num_simulations": 0}, "num_simulations=0"),
-        ({"num_draws": 0}, "num_draws=0"),
+        ({"num_simulations": 0}, "`num_simulations` of `calibrate` is 0"),
+        ({"num_draws": 0}, "`num_draws` of `calibrate` is 0"),
         ({"num_draws": 8}, r"draws of `mu` have shape \(7, 2\), but \(8 or more, 2\) is wanted"),
         ({"sites": {"nu"}}, r"sites=\['nu'\]: the latent sites are mu, s"),
         ({"fit": lambda *_: {"mu": torch.zeros(7, 2)}}, "no draws of `s`: it has mu; choose"),

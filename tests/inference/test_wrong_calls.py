@@ -10,9 +10,11 @@ from quivers_nb.inference import (
     MCMC,
     SVI,
     AutoNormalGuide,
+    AutoNormalizingFlow,
     FitGuide,
     NUTSKernel,
     Predictive,
+    StickingTheLanding,
     calibrate,
     condition,
     ess,
@@ -60,7 +62,10 @@ def mcmc(model, data=None, **options):
         ({"executor": "dask"}, r"executor='dask': .*get_executor\(\)"),
         ({"dtype": torch.float16}, r"dtype=torch\.float16 is neither"),
         ({"dtype": "float32"}, r"dtype='float32' is neither"),
-        ({"seed": -1}, "seed=-1 must not be negative"),
+        (
+            {"seed": -1},
+            r"`seed` of `MCMC` is -1: no generator takes another one, so it must be at least 0",
+        ),
         ({"init_values": {"s": 1.0}}, r'does not use them: say init_strategy="value"'),
         ({"init_strategy": "value"}, r"needs init_values="),
         ({"keep": "mu"}, r"keep='mu' is a text: give names, keep=\['mu'\]"),
@@ -165,6 +170,50 @@ def test_predictions_and_files(model, tmp_path):
     [
         (lambda m, r: fit_svi(m, None, DATA, optimizer="adam"), "optimizer='adam': an optim"),
         (lambda m, r: fit_svi(m, None, DATA, scheduler="cosine"), r"such as Cosine\(2000\)"),
+        (
+            lambda m, r: fit_svi(m, None, DATA, guide=lambda x: None),
+            r"guide=<function .* cannot make the guide: it is called with the model and the "
+            r"observed names, and too many positional arguments\. .*guide=AutoNormalGuide",
+        ),
+        (
+            lambda m, r: fit_svi(m, None, DATA, guide=lambda m, names: None),
+            r"guide=<function .* returned None \(NoneType\), which is no guide: return one",
+        ),
+        (
+            lambda m, r: calibrate(m, None, FitGuide(lambda m, names: None)),
+            r"returned None \(NoneType\), which is no guide: return one",
+        ),
+        (
+            lambda m, r: fit_svi(m, None, DATA, optimizer=lambda p: None, block=True),
+            r"optimizer=<function .* returned None \(NoneType\), which is no optimizer: return one",
+        ),
+        (lambda m, r: fit_svi(m, None, DATA, objective=ELBO), "objective=<class.*such as ELBO"),
+        (lambda m, r: fit_nuts(m, None, DATA, checkpoint=3), r"checkpoint=3 \(int\): the path"),
+        (
+            lambda m, r: fit_nuts(m, None, DATA, init_values={"s": 1.0}),
+            r"""init='uniform' does not use them: say init="value"$""",
+        ),
+        (
+            lambda m, r: fit_nuts(m, None, DATA, init="value", init_values=[1.0], block=True),
+            r"init_values=\[1\.0\] \(list\): values by site are wanted",
+        ),
+        (lambda m, r: ELBO(estimator=StickingTheLanding), "estimator=<class.*such as Sticking"),
+        (lambda m, r: Predictive(m, r, generator=3), "`generator` of `Predictive` is 3 .*a torch"),
+        (lambda m, r: Predictive(m, r, sizes="n"), r"sizes='n': sizes by name are wanted"),
+        (lambda m, r: calibrate(m, None, FitGuide(), data=3), "data are given by name"),
+        (lambda m, r: MCMC(NUTSKernel(), 5, 5).run(m, None, DATA, watch=3), "`watch` of `run`"),
+        (lambda m, r: MCMC(NUTSKernel(), 5, 5).run(m, None, DATA, wach=3), "no option `wach`"),
+        (
+            lambda m, r: mcmc(m, init_scales={"a": "x"}),
+            r"init_scales of `a` is 'x': standard deviations are wanted",
+        ),
+        (lambda m, r: fitted(m, scheduler="cosine"), r"scheduler='cosine' \(str\): a function of"),
+        (lambda m, r: fitted(m).run(None, DATA, progress=3), "`progress` of `run` is 3"),
+        (lambda m, r: AutoNormalGuide(m, {"y"}, rows=0.5), "rows=0.5 must be a positive number"),
+        (
+            lambda m, r: AutoNormalizingFlow(m, {"y"}, hidden=3),
+            "hidden=3: the widths of hidden layers are wanted",
+        ),
         (lambda m, r: calibrate(m, None, NUTSKernel()), "fit=NUTSKernel.*such as MCMC"),
         (lambda m, r: calibrate(m, None, MCMC), "fit=<class.*such as MCMC"),
         (lambda m, r: calibrate(None, None, FitGuide()), "the model is None"),
@@ -188,9 +237,9 @@ def test_other_calls(model, call, words):
         call(model, mcmc(model))
 
 
-def fitted(model):
+def fitted(model, **options):
     guide = AutoNormalGuide(model, {"y"})
-    return SVI(model, guide, torch.optim.Adam(guide.parameters()), ELBO())
+    return SVI(model, guide, torch.optim.Adam(guide.parameters()), ELBO(), **options)
 
 
 COIN = """object Obs : FinSet 4

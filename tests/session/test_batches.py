@@ -38,9 +38,9 @@ def test_a_fit_by_minibatches_tends_to_that_of_all_rows():
     assert set(some.params) == set(whole.params)
 
 
-@pytest.mark.parametrize("size", [0, 9])
-def test_a_size_that_does_not_fit_is_refused(size):
-    with pytest.raises(UserError, match="between 1 and 8"):
+@pytest.mark.parametrize(("size", "words"), [(0, "at least 1"), (9, "between 1 and 8")])
+def test_a_size_that_does_not_fit_is_refused(size, words):
+    with pytest.raises(UserError, match=words):
         fit_svi(HandModel(), X, DATA, minibatch=size)
 
 

@@ -12,29 +12,44 @@ from quivers_nb.inference.mcmc.metric import Vector
 from quivers_nb.inference.target import Target
 
 
-def refuse_unused(strategy: str, values: Mapping[str, Any] | None) -> None:
-    """Raise `UserError` for start values that the strategy would not look at."""
+def refuse_unused(
+    strategy: str, values: Mapping[str, Any] | None, option: str = "init_strategy"
+) -> None:
+    """Raise `UserError` for start values that the strategy, of this option, would not look at."""
     if values is not None and strategy != "value":
         raise UserError(
-            f"init_values are given, but init_strategy={strategy!r} does not use them: say "
-            'init_strategy="value"'
+            f"init_values are given, but {option}={strategy!r} does not use them: say "
+            f'{option}="value"'
+        )
+    if values is not None and not isinstance(values, Mapping):
+        raise UserError(
+            f"init_values={values!r:.60} ({type(values).__name__}): values by site are wanted, "
+            "init_values={'mu': 0.0}"
         )
 
 
-def refuse_unfit(kernel: Any, executor: Any, dtype: Any, seed: int | None) -> None:
+def refuse_missing(strategy: str) -> None:
+    """Raise `UserError` for a strategy of start values where none are given."""
+    if strategy == "value":
+        raise UserError('starting at "value" needs init_values={site: value, …}')
+
+
+def refuse_unfit(kernel: Any, executor: Any, dtype: Any) -> None:
     """Raise `UserError` for what would fail somewhere inside, at its first use."""
     if isinstance(kernel, type) or not hasattr(kernel, "begin"):
         raise UserError(f"kernel={kernel!r:.60}: a kernel is wanted, such as NUTSKernel()")
     refuse_no_executor(executor)
-    refuse_negative(seed)
     if dtype not in (torch.float64, torch.float32):
         raise UserError(f"dtype={dtype!r:.60} is neither torch.float64 nor torch.float32")
 
 
-def refuse_negative(seed: int | None) -> None:
-    """Raise `UserError` for a seed that no generator takes."""
-    if seed is not None and seed < 0:
-        raise UserError(f"seed={seed} must not be negative")
+def _numbers(name: str, scale: Any) -> torch.Tensor:
+    try:
+        return torch.as_tensor(scale).detach().to(torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"init_scales of `{name}` is {scale!r:.60}: standard deviations are wanted, such as 1.0"
+        ) from error
 
 
 def scales_by_coordinate(target: Target, known: Mapping[str, Any]) -> Vector:  # -> (dim,)
@@ -46,7 +61,7 @@ def scales_by_coordinate(target: Target, known: Mapping[str, Any]) -> Vector:  #
     scales = np.ones(target.dim)
     for coordinate in target.layout:
         if coordinate.name in known:
-            value = torch.as_tensor(known[coordinate.name]).detach().to(torch.float64)
+            value = _numbers(coordinate.name, known[coordinate.name])
             place = slice(coordinate.start, coordinate.stop)
             scales[place] = value.expand(coordinate.shape).reshape(-1).numpy()
     if not (scales > 0.0).all() or not np.isfinite(scales).all():

@@ -11,8 +11,15 @@ from typing import NamedTuple, cast
 from numpy.random import Generator
 
 from quivers_nb.inference.mcmc.integrator import Phase
-from quivers_nb.inference.mcmc.kernel import Stats, Trajectory, check_options
+from quivers_nb.inference.mcmc.kernel import (
+    AdaptFrom,
+    EnergyError,
+    MassMatrix,
+    Stats,
+    Trajectory,
+)
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive, Share
 
 
 class HmcPath(NamedTuple):
@@ -44,21 +51,14 @@ class HmcPath(NamedTuple):
 class HMCKernel:
     """HMC with ``num_steps`` leapfrogs per transition; other options as in `NUTSKernel`."""
 
-    step_size: float = 0.1
-    num_steps: int = 10
-    mass_matrix: str = "diagonal"
-    target_accept: float = 0.8
-    divergence_threshold: float = 1000.0
+    step_size: Positive = 0.1
+    num_steps: Count = 10
+    mass_matrix: MassMatrix = "diagonal"
+    target_accept: Share = 0.8
+    divergence_threshold: EnergyError = 1000.0
     adapt_step_size: bool = True
     adapt_mass_matrix: bool = True
-    adapt_from: str = "draws"
-
-    def __post_init__(self) -> None:
-        check_options(
-            self,
-            {"num_steps": self.num_steps},
-            {"divergence_threshold": self.divergence_threshold},
-        )
+    adapt_from: AdaptFrom = "draws"
 
     def begin(self, start: Phase, rng: Generator) -> HmcPath:  # noqa: ARG002
         """A path of one state."""

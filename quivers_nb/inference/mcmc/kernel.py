@@ -1,12 +1,12 @@
 """What a chain asks of a kernel: trajectories that grow by one leapfrog at a time."""
 
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from numpy.random import Generator
 
-from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.mcmc.adaptation import metric_kind
+from quivers_nb.inference.mcmc.adaptation import NAMES, SOURCES
 from quivers_nb.inference.mcmc.integrator import Phase
+from quivers_nb.inference.ranges import Range, Words
 
 
 class Stats(NamedTuple):
@@ -54,14 +54,7 @@ class Kernel(Protocol):
     def extend(self, trajectory: Trajectory, state: Phase, rng: Generator) -> Trajectory: ...
 
 
-def check_options(kernel: Kernel, whole: dict[str, int], positive: dict[str, float]) -> None:
-    """Refuse options outside their range, naming the value."""
-    metric_kind(kernel.mass_matrix, kernel.adapt_from)
-    for name, number in {"step_size": kernel.step_size, **positive}.items():
-        if not number > 0.0:
-            raise UserError(f"{name}={number!r} must be positive")
-    for name, count in whole.items():
-        if count < 1 or int(count) != count:
-            raise UserError(f"{name}={count!r} must be a whole number, at least 1")
-    if not 0.0 < kernel.target_accept < 1.0:
-        raise UserError(f"target_accept={kernel.target_accept!r} must lie between 0 and 1")
+# What the kernels have in common, as options.
+MassMatrix = Annotated[str, Words(NAMES)]
+AdaptFrom = Annotated[str, Words(SOURCES)]
+EnergyError = Annotated[float, Range(above=0.0)]

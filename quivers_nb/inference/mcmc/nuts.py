@@ -14,9 +14,16 @@ from typing import NamedTuple, cast
 from numpy.random import Generator
 
 from quivers_nb.inference.mcmc.integrator import Phase
-from quivers_nb.inference.mcmc.kernel import Stats, Trajectory, check_options
+from quivers_nb.inference.mcmc.kernel import (
+    AdaptFrom,
+    EnergyError,
+    MassMatrix,
+    Stats,
+    Trajectory,
+)
 from quivers_nb.inference.mcmc.termination import Subtree, leaf, turns
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Positive, Share, TreeDepth
 
 
 class NutsTrajectory(NamedTuple):
@@ -68,21 +75,14 @@ class NUTSKernel:
     ``divergence_threshold`` is the energy error from which a trajectory counts as divergent.
     """
 
-    step_size: float = 0.1
-    max_tree_depth: int = 10
-    mass_matrix: str = "diagonal"
-    target_accept: float = 0.8
-    divergence_threshold: float = 1000.0
+    step_size: Positive = 0.1
+    max_tree_depth: TreeDepth = 10
+    mass_matrix: MassMatrix = "diagonal"
+    target_accept: Share = 0.8
+    divergence_threshold: EnergyError = 1000.0
     adapt_step_size: bool = True
     adapt_mass_matrix: bool = True
-    adapt_from: str = "draws"
-
-    def __post_init__(self) -> None:
-        check_options(
-            self,
-            {"max_tree_depth": self.max_tree_depth},
-            {"divergence_threshold": self.divergence_threshold},
-        )
+    adapt_from: AdaptFrom = "draws"
 
     def begin(self, start: Phase, rng: Generator) -> NutsTrajectory:
         """A trajectory of one state, about to grow in a random direction."""

@@ -20,6 +20,7 @@ from quivers_nb.inference.mcmc.findings import findings
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.origin import Origin
 from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.ranges import Count
 
 
 class UnknownSite(UserError, KeyError):
@@ -180,7 +181,7 @@ class MCMCResult:
         return {names.get(name, name): value for name, value in self.stats.items()}
 
     @known_options
-    def summary(self, max_rows: int = 40) -> str:
+    def summary(self, max_rows: Count = 40) -> str:
         """A table, one line per scalar: mean, sd, 5 % and 95 % quantiles, MCSE, ESS, R-hat."""
         rows: list[tuple[str, ...]] = [("", "mean", "sd", "5%", "95%", "mcse", "ess", "r_hat")]
         total = 0

@@ -19,7 +19,7 @@ from quivers_nb.inference.executors import spread
 from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc import arguments
 from quivers_nb.inference.mcmc.begin import begin
-from quivers_nb.inference.mcmc.engine import TIERS, Outcome, Task, Watch
+from quivers_nb.inference.mcmc.engine import Outcome, Task, Watch
 from quivers_nb.inference.mcmc.fault import ChainFault, RunFailed
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.kernel import Kernel
@@ -35,7 +35,7 @@ from quivers_nb.inference.mcmc.pilot import (
     unseen,
 )
 from quivers_nb.inference.mcmc.result import MCMCResult, Samples
-from quivers_nb.inference.mcmc.starts import STRATEGIES, Anchored, DrawValues, Start
+from quivers_nb.inference.mcmc.starts import Anchored, DrawValues, Start, Strategy
 from quivers_nb.inference.mcmc.store import Selection, Store
 from quivers_nb.inference.model import (
     Model,
@@ -47,6 +47,7 @@ from quivers_nb.inference.model import (
 )
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.ranges import Count, NotNegative, Seed, Tier, Whole
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.guide import bound
@@ -72,34 +73,24 @@ class MCMC:
     """
 
     kernel: Kernel
-    num_warmup: int
-    num_samples: int
-    num_chains: int = 4
-    init_strategy: str = "uniform"
-    seed: int | None = None
-    tier: str = "auto"
+    num_warmup: Whole
+    num_samples: Count
+    num_chains: Count = 4
+    init_strategy: Strategy = "uniform"
+    seed: Seed | None = None
+    tier: Tier = "auto"
     executor: Executor | None = None
     dtype: torch.dtype = torch.float64
     init_values: Mapping[str, Any] | None = None
-    jitter: float = 0.0
+    jitter: NotNegative = 0.0
     init_scales: Mapping[str, Any] | None = None
     recenter: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_chains < 1 or self.num_warmup < 0 or self.num_samples < 1:
-            raise UserError(
-                f"num_chains={self.num_chains}, num_warmup={self.num_warmup}, "
-                f"num_samples={self.num_samples}: at least one chain and one draw are needed"
-            )
-        if self.init_strategy not in STRATEGIES:
-            raise UserError(f"init_strategy={self.init_strategy!r} is not one of {STRATEGIES}")
         arguments.refuse_unused(self.init_strategy, self.init_values)
-        arguments.refuse_unfit(self.kernel, self.executor, self.dtype, self.seed)
-        if not self.jitter >= 0.0:
-            raise UserError(f"jitter={self.jitter!r} must not be negative")
-        if self.tier not in ("auto", *TIERS):
-            raise UserError(f"tier={self.tier!r} is not one of {('auto', *TIERS)}")
+        arguments.refuse_unfit(self.kernel, self.executor, self.dtype)
 
+    @known_options
     def run(
         self,
         model: Model,
@@ -109,7 +100,7 @@ class MCMC:
         *,
         keep_internal: bool = False,
         keep: Collection[str] | None = None,
-        thin: int = 1,
+        thin: Count = 1,
         watch: Watch | None = None,
         missing: Collection[str] = (),
         freeze_masks: bool = False,
@@ -142,13 +133,14 @@ class MCMC:
         result = self._run(target, values, Selection(keep, keep_internal, thin), watch)
         return replace(result, **problem.facts(opened))
 
+    @known_options
     def run_target(
         self,
         target: Target | OpenTarget,
         *,
         keep: Collection[str] | None = None,
         keep_internal: bool = False,
-        thin: int = 1,
+        thin: Count = 1,
         watch: Watch | None = None,
     ) -> MCMCResult:
         """Draw from a density given as such, with no model behind it."""
@@ -172,8 +164,8 @@ class MCMC:
         exact = self.init_strategy == "value"
         if values is None and exact and self.init_values is not None:
             values = _Fixed(self.init_values)
-        elif values is None and exact and not isinstance(target.source, Anchored):
-            raise UserError('init_strategy="value" needs init_values={site: value, …}')
+        elif values is None and not isinstance(target.source, Anchored):
+            arguments.refuse_missing(self.init_strategy)
         scales = (
             None
             if self.init_scales is None

@@ -7,7 +7,7 @@ chains there are. A start must have a finite log density and a finite gradient.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from quivers_nb.inference.layout import Coordinate
 from quivers_nb.inference.mcmc.fault import short
 from quivers_nb.inference.mcmc.integrator import Point
 from quivers_nb.inference.mcmc.metric import Vector
+from quivers_nb.inference.ranges import Words
 from quivers_nb.inference.target import Target
 
 TRIES = 100
 RADIUS = 2.0
-STRATEGIES = ("uniform", "prior", "value", "pathfinder")
+Strategy = Annotated[str, Words(("uniform", "prior", "value", "pathfinder"))]
 
 SiteValues = Mapping[str, Any]
 DrawValues = Callable[[torch.Generator], SiteValues]  # one draw of (some) site values

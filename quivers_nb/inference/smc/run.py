@@ -7,6 +7,7 @@ number: their log evidences say how well it is known, and their draws are compar
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.executors import refuse_no_executor
 from quivers_nb.inference.executors import spread as spread_out
 from quivers_nb.inference.interrupted import Interrupted
-from quivers_nb.inference.mcmc.arguments import refuse_negative
 from quivers_nb.inference.mcmc.fault import RunFailed, values_at
 from quivers_nb.inference.mcmc.result import Samples
 from quivers_nb.inference.mcmc.store import Selection
@@ -24,6 +24,7 @@ from quivers_nb.inference.model import Model, OpenTarget, Values, nothing_to_dra
 from quivers_nb.inference.native import begin_building
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.problem import Problem
+from quivers_nb.inference.ranges import Count, Range, Seed, Share, Tier
 from quivers_nb.inference.smc.moves import Moved, Settings, first_step_size, settle
 from quivers_nb.inference.smc.path import Particles, Path
 from quivers_nb.inference.smc.result import SMCResult, Stage, Trail
@@ -32,7 +33,6 @@ from quivers_nb.inference.smc.weights import next_step, systematic
 from quivers_nb.inference.target import Target, flat
 from quivers_nb.inference.threads import spare_core
 
-TIERS = ("auto", "eager", "traced", "native")
 STAGES = 1000  # temperatures beyond which a run is given up
 
 
@@ -64,29 +64,20 @@ class SMC:
     samplers", section 3; Buchholz, Chopin & Jacob (2021) for the moves.
     """
 
-    num_particles: int = 1000
-    num_runs: int = 4
-    ess_share: float = 0.5
-    target_accept: float = 0.8
-    max_moves: int = 20
-    max_leapfrogs: int = 128
-    seed: int | None = None
-    tier: str = "auto"
+    num_particles: Annotated[int, Range(low=4, below=2**31, why="they are compared")] = 1000
+    num_runs: Count = 4
+    ess_share: Share = 0.5
+    target_accept: Share = 0.8
+    max_moves: Count = 20
+    max_leapfrogs: Count = 128
+    seed: Seed | None = None
+    tier: Tier = "auto"
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        least = {"num_particles": 4, "num_runs": 1, "max_moves": 1, "max_leapfrogs": 1}
-        for name, count in least.items():
-            if getattr(self, name) < count:
-                raise UserError(f"{name}={getattr(self, name)} must be at least {count}")
-        for name in ("ess_share", "target_accept"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise UserError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
-        if self.tier not in TIERS:
-            raise UserError(f"tier={self.tier!r} is not one of {TIERS}")
         refuse_no_executor(self.executor)
-        refuse_negative(self.seed)
 
+    @known_options
     def run(
         self,
         model: Model,
@@ -117,6 +108,7 @@ class SMC:
         result = self._run(target, Selection(keep, keep_internal))
         return replace(result, **problem.facts(opened))
 
+    @known_options
     def run_target(
         self,
         target: Target | OpenTarget,

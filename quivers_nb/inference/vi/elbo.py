@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Particles
 from quivers_nb.inference.vi.estimators import Estimator, Problem, Reparameterized
 from quivers_nb.inference.vi.guide import Guide
 from quivers_nb.inference.vi.rows import Shape
@@ -24,11 +25,15 @@ class ELBO:
     ``estimator`` says how gradients are found, see `quivers_nb.inference.vi.estimators`.
     """
 
-    num_particles: int = 1
+    num_particles: Particles = 1
     estimator: Estimator = field(default_factory=Reparameterized)
 
     def __post_init__(self) -> None:
-        check_particles(self.num_particles)
+        if isinstance(self.estimator, type) or not hasattr(self.estimator, "bound"):
+            raise UserError(
+                f"estimator={self.estimator!r:.60}: an estimator is wanted, such as "
+                "StickingTheLanding()"
+            )
 
     @property
     def eager_reason(self) -> str:
@@ -46,9 +51,3 @@ class ELBO:
         problem = Problem.of(target, guide, total_rows, generator)
         stack: Shape = () if self.num_particles == 1 else (self.num_particles,)
         return -self.estimator.bound(problem, stack) / problem.total
-
-
-def check_particles(number: int) -> None:
-    """At least one."""
-    if number < 1:
-        raise UserError(f"num_particles={number} must be at least 1")

@@ -13,6 +13,8 @@ from torch import Generator, Tensor, nn
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import OpenTarget, Terms
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Share
 from quivers_nb.inference.vi.guide import Guide, GuideModule
 from quivers_nb.inference.vi.rows import Shape
 
@@ -205,6 +207,7 @@ class LeaveOneOut:
         return (signal.sum(0, keepdim=True) - signal) / (signal.shape[0] - 1)
 
 
+@known_options
 @dataclass
 class RunningMean:
     """An exponential mean of earlier steps' signals (Ranganath et al. 2014, section 4).
@@ -212,13 +215,9 @@ class RunningMean:
     The one estimator with a memory: ``means`` holds it, by kind of signal.
     """
 
-    decay: float = 0.9
+    decay: Share = 0.9
     means: dict[str, Tensor] = field(default_factory=dict)
     eager_reason = "the running mean of the baseline changes from step to step"
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.decay < 1.0:
-            raise UserError(f"decay={self.decay!r} must lie between 0 and 1")
 
     def guess(self, name: str, signal: Tensor) -> Tensor:
         """The mean before this step, which is then updated; zero at the first step."""

@@ -8,14 +8,16 @@ minibatches the weighted row terms stand in for all rows inside the logarithm, a
 """
 
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import OpenTarget, Terms
-from quivers_nb.inference.vi.elbo import check_particles
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Particles, Range
 from quivers_nb.inference.vi.estimators import Problem, Reparameterized, without_score
 from quivers_nb.inference.vi.guide import Guide, GuideModule
 
@@ -34,6 +36,7 @@ class DoublyReparameterized:
 PathEstimator = Reparameterized | DoublyReparameterized
 
 
+@known_options
 @dataclass(frozen=True)
 class IWAE:
     """``-log mean over particles w``, per row (Burda et al. 2016, equation 8).
@@ -43,12 +46,11 @@ class IWAE:
     latents are all row-wise and whose shared terms do not depend on them.
     """
 
-    num_particles: int
+    num_particles: Particles
     per_row: bool = False
     estimator: PathEstimator = field(default_factory=Reparameterized)
 
     def __post_init__(self) -> None:
-        check_particles(self.num_particles)
         _check_estimator(self.estimator, per_row=self.per_row)
 
     def loss(
@@ -64,6 +66,7 @@ class IWAE:
         return bound.loss(target, guide, total_rows=total_rows, generator=generator)
 
 
+@known_options
 @dataclass(frozen=True)
 class VRIWAE:
     """The negative bound ``log mean over particles (w**(1 - alpha)) / (1 - alpha)``, per row.
@@ -75,18 +78,14 @@ class VRIWAE:
     ``per_row`` as in `IWAE`.
     """
 
-    alpha: float
-    num_particles: int
+    alpha: Annotated[
+        float, Range(low=0.0, below=1.0, why="ELBO() is alpha 1, and Renyi takes any number")
+    ]
+    num_particles: Particles
     per_row: bool = False
     estimator: PathEstimator = field(default_factory=Reparameterized)
 
     def __post_init__(self) -> None:
-        check_particles(self.num_particles)
-        if not 0.0 <= self.alpha < 1.0:
-            raise UserError(
-                f"alpha={self.alpha!r} must be from 0 to below 1: ELBO() is alpha 1, and Renyi "
-                "takes any number"
-            )
         _check_estimator(self.estimator, per_row=self.per_row)
 
     def loss(
@@ -114,6 +113,7 @@ def _check_estimator(estimator: object, *, per_row: bool) -> None:
         raise UserError("DoublyReparameterized() weights whole particles: use per_row=False")
 
 
+@known_options
 @dataclass(frozen=True)
 class Renyi:
     """The negative variational Rényi bound ``log mean(w**(1 - alpha)) / (1 - alpha)``, per row.
@@ -123,14 +123,9 @@ class Renyi:
     `VRIWAE`. ``per_row`` as in `IWAE`.
     """
 
-    alpha: float
-    num_particles: int
+    alpha: Annotated[float, Range(above=-inf, below=inf)]
+    num_particles: Particles
     per_row: bool = False
-
-    def __post_init__(self) -> None:
-        check_particles(self.num_particles)
-        if not abs(self.alpha) < float("inf"):
-            raise UserError(f"alpha={self.alpha!r} must be a finite number")
 
     def loss(
         self,

@@ -4,24 +4,30 @@ Yao, Vehtari, Simpson & Gelman (2018), "Yes, but did it work?: evaluating variat
 section 3; Vehtari et al. (2024), "Pareto smoothed importance sampling".
 """
 
+from typing import Annotated
+
 import torch
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError, require
 from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Range
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi.guide import Guide
 
 BATCH = 256  # particles of one evaluation
 FEWEST = 100  # draws below which a tail cannot be fitted
+_ENOUGH = Range(low=FEWEST, below=2**63, why="a tail is fitted to the largest weights")
 
 
+@known_options
 def khat(
     model: Model,
     guide: Guide,
     x: Tensor | None,
     obs: Values | None = None,
-    num_draws: int = 1000,
+    num_draws: Annotated[int, _ENOUGH] = 1000,
     *,
     generator: Generator | None = None,
 ) -> float:
@@ -35,8 +41,6 @@ def khat(
     Raises `UserError` for too few draws or weights that are not finite, `MissingExtra` without
     ArviZ.
     """
-    if num_draws < FEWEST:
-        raise UserError(f"num_draws={num_draws}: a tail needs at least {FEWEST} draws")
     arviz = require("arviz", extra="analysis", why="to fit the tail of importance weights")
     weights = log_weights(model, guide, x, obs, num_draws, generator=generator)
     if not bool(torch.isfinite(weights).all()):

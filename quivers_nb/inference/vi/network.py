@@ -6,11 +6,26 @@ A guide that starts with zero outputs starts as the simple density that it is bu
 from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import linear
+
+from quivers_nb.diagnostics.errors import UserError
+
+
+def widths_of(hidden: Any) -> tuple[int, ...]:
+    """The widths of hidden layers. Raises `UserError` for what are none."""
+    if isinstance(hidden, Sequence) and not isinstance(hidden, str):
+        widths = tuple(hidden)
+        if all(isinstance(width, int) and width >= 1 for width in widths):
+            return widths
+    raise UserError(
+        f"hidden={hidden!r:.60}: the widths of hidden layers are wanted, each a whole number of at "
+        "least 1, such as (32,)"
+    )
 
 
 class Layer(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from math import prod
+from typing import Any
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
@@ -26,11 +27,11 @@ def refuse_rows(latents: Iterable[DeclaredLatent], front: Shape) -> None:
         )
 
 
-def as_rows(rows: int | Shape | None) -> Shape | None:
+def as_rows(rows: Any) -> Shape | None:
     """The option ``rows`` as a batch shape."""
     if rows is None:
         return None
-    shape = (rows,) if isinstance(rows, int) else tuple(rows)
-    if not shape or min(shape) < 1:
-        raise UserError(f"rows={rows!r} must be a positive number of rows, or a batch shape")
-    return shape
+    shape = rows if isinstance(rows, tuple | list) else (rows,)
+    if not shape or not all(isinstance(size, int) and size >= 1 for size in shape):
+        raise UserError(f"rows={rows!r:.60} must be a positive number of rows, or a batch shape")
+    return tuple(shape)

@@ -13,6 +13,7 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.columns import by_name
 from quivers_nb.inference.model import Model, OpenTarget, Values
 from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive, Tier
 from quivers_nb.inference.threads import spare_core
 from quivers_nb.inference.vi import fused
 from quivers_nb.inference.vi.arguments import refuse_unfit
@@ -27,7 +28,6 @@ SEARCHED = 100  # draws of the guide among which a message looks for the fault
 TRACE_AFTER = 2  # steps on the same data before it pays to record one
 BATCH, WATCHED_BATCH = 100, 10  # compiled steps between two looks, if nobody watches, or somebody
 NOT_NATIVE = "not native: "  # before a reason that tells why a run is not compiled as a whole
-TIERS = ("auto", "eager", "traced", "native")
 
 
 class Objective(Protocol):
@@ -70,16 +70,12 @@ class SVI:
         guide: Guide,
         optim: torch.optim.Optimizer,
         objective: Objective,
-        total_rows: int | None = None,
+        total_rows: Count | None = None,
         generator: Generator | None = None,
         scheduler: Schedule | None = None,
-        tier: str = "auto",
+        tier: Tier = "auto",
     ) -> None:
-        if tier not in TIERS:
-            raise UserError(f"tier={tier!r} is not one of {TIERS}")
         refuse_unfit(model, guide, optim, objective)
-        if total_rows is not None and total_rows < 1:
-            raise UserError(f"total_rows={total_rows} must be at least 1")
         self.model, self.guide, self.optim, self.objective = model, guide, optim, objective
         self.total_rows, self.generator = total_rows, generator
         self._opened: tuple[Any, OpenTarget] | None = None
@@ -114,10 +110,10 @@ class SVI:
         self,
         x: Tensor | None,
         obs: Values | None = None,
-        num_steps: int = 1000,
+        num_steps: Count = 1000,
         *,
-        window: int = 100,
-        tolerance: float = 1e-3,
+        window: Count = 100,
+        tolerance: Positive = 1e-3,
         stop_early: bool = False,
         progress: Progress | None = None,
     ) -> SVIResult:
@@ -131,10 +127,6 @@ class SVI:
 
         Raises `UserError` if the loss is not finite, or an option is out of its range.
         """
-        if num_steps < 1 or window < 1 or not tolerance > 0.0:
-            raise UserError(
-                f"num_steps={num_steps}, window={window}, tolerance={tolerance}: must be positive"
-            )
         losses: list[float] = []
         interrupted = False
         native: CompiledFit | None = None
@@ -354,6 +346,11 @@ def _scheduler(
         if schedule is not None and schedule.optimizer is not optim:
             raise UserError("the scheduler was made for another optimiser: give it this one's")
         return schedule
+    if not callable(schedule):
+        raise UserError(
+            f"scheduler={schedule!r:.60} ({type(schedule).__name__}): a function of the number of "
+            "steps, or one of torch.optim.lr_scheduler, is wanted, such as lambda step: 0.999**step"
+        )
     return LambdaLR(optim, schedule)
 
 

@@ -130,7 +130,7 @@ def test_starts_may_be_jittered():
     assert len(set(still.start_log_densities.tolist())) == 1
     moved = MCMC(NUTSKernel(), 0, 1, jitter=0.5, **options).run_target(eight_schools())
     assert len(set(moved.start_log_densities.tolist())) == 3
-    with pytest.raises(UserError, match=r"jitter=-1\.0"):
+    with pytest.raises(UserError, match=r"`jitter` of `MCMC` is -1\.0"):
         MCMC(NUTSKernel(), 0, 1, jitter=-1.0)
 
 

@@ -367,10 +367,10 @@ def test_arviz_gets_draws_and_statistics():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"num_chains": 0}, "num_chains=0"),
-        ({"num_samples": 0}, "num_samples=0"),
-        ({"init_strategy": "random"}, "init_strategy='random'"),
-        ({"tier": "gpu"}, "tier='gpu'"),
+        ({"num_chains": 0}, "`num_chains` of `MCMC` is 0"),
+        ({"num_samples": 0}, "`num_samples` of `MCMC` is 0"),
+        ({"init_strategy": "random"}, "`init_strategy` of `MCMC` is 'random'"),
+        ({"tier": "gpu"}, "`tier` of `MCMC` is 'gpu'"),
     ],
 )
 def test_options_out_of_range_are_named(options, named):

@@ -252,12 +252,12 @@ def test_a_density_that_is_no_number_is_told_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"num_particles": 1}, "num_particles=1 must be at least 4"),
-        ({"num_runs": 0}, "num_runs=0"),
-        ({"ess_share": 1.0}, "ess_share=1.0 must lie"),
-        ({"target_accept": 0.0}, "target_accept=0.0 must lie"),
-        ({"tier": "fast"}, "tier='fast' is not one of"),
-        ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"num_particles": 1}, "`num_particles` of `SMC` is 1: .* at least 4"),
+        ({"num_runs": 0}, "`num_runs` of `SMC` is 0"),
+        ({"ess_share": 1.0}, "`ess_share` of `SMC` is 1.0"),
+        ({"target_accept": 0.0}, "`target_accept` of `SMC` is 0.0"),
+        ({"tier": "fast"}, "`tier` of `SMC` is 'fast': one of"),
+        ({"seed": -1}, "`seed` of `SMC` is -1"),
         ({"executor": 3}, "executor=3: a concurrent.futures.Executor"),
         ({"particles": 3}, "no option `particles`"),
     ],

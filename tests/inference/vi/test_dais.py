@@ -316,10 +316,10 @@ def test_chains_start_at_ends_of_paths_and_khat_weighs_them():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"K": 0}, "K=0 must be at least 1"),
-        ({"init_scale": 0.0}, r"init_scale=0\.0"),
-        ({"step_size": 0.0}, r"step_size=0\.0"),
-        ({"damping": 1.0}, r"damping=1\.0"),
+        ({"K": 0}, "`K` of `AutoDAIS` is 0"),
+        ({"init_scale": 0.0}, r"`init_scale` of `AutoDAIS` is 0\.0"),
+        ({"step_size": 0.0}, r"`step_size` of `AutoDAIS` is 0\.0"),
+        ({"damping": 1.0}, r"`damping` of `AutoDAIS` is 1\.0"),
         ({"base": AutoDelta(MODEL, {"y"})}, "made of AutoDelta, which has no density"),
         ({"base": AutoDAIS(MODEL, {"y"}, 1)}, "made of AutoDAIS, which has no density"),
         ({"base": AutoNormalGuide(ROWS, {"y"})}, r"the base guides \['z'\], .* leave \['a'\]"),

@@ -121,10 +121,10 @@ def test_gradients_of_the_spline_are_finite_everywhere(inverse):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"kind": "radial"}, "kind='radial' is not one of"),
-        ({"num_layers": 0}, "num_layers=0"),
+        ({"kind": "radial"}, "`kind` of `AutoNormalizingFlow` is 'radial': one of 'coupling'"),
+        ({"num_layers": 0}, "`num_layers` of `AutoNormalizingFlow` is 0"),
         ({"hidden": (4, 0)}, r"hidden=\(4, 0\)"),
-        ({"init_scale": 0.0}, r"init_scale=0\.0"),
+        ({"init_scale": 0.0}, r"`init_scale` of `AutoNormalizingFlow` is 0\.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, said):

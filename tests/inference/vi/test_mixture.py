@@ -308,10 +308,10 @@ def test_a_start_without_spread_is_refused_since_components_would_stay_alike():
         ELBO(4000).loss(target, guide, generator=generator).backward()
         assert float(guide.shared_block.logits.grad.abs().max()) < 0.05  # nothing tells them apart
     for options, said in (
-        ({"spread": 0.0}, r"spread=0\.0"),
-        ({"num_components": 0}, "num_components=0"),
-        ({"covariance": "round"}, "covariance='round'"),
-        ({"init_scale": 0.0}, r"init_scale=0\.0"),
+        ({"spread": 0.0}, r"`spread` of `AutoMixture` is 0\.0"),
+        ({"num_components": 0}, "`num_components` of `AutoMixture` is 0"),
+        ({"covariance": "round"}, "`covariance` of `AutoMixture` is 'round'"),
+        ({"init_scale": 0.0}, r"`init_scale` of `AutoMixture` is 0\.0"),
     ):
         with pytest.raises(UserError, match=said):
             AutoMixture(TWO, {"y"}, **options)

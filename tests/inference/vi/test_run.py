@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_names_the_site_and_changes_nothing(steps_befo
 
 @pytest.mark.parametrize("options", [{"num_steps": 0}, {"window": 0}, {"tolerance": 0.0}])
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(UserError, match="must be positive"):
+    with pytest.raises(UserError, match=r"it must be (at least 1|above 0)"):
         svi_of()[0].run(X, OBS, **options)
 
 

@@ -13,9 +13,11 @@ from torch import Generator, Tensor, nn
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Values
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive
 from quivers_nb.inference.vi.guide import default_dtype, parameter_name
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
-from quivers_nb.inference.vi.network import Network
+from quivers_nb.inference.vi.network import Network, widths_of
 from quivers_nb.inference.vi.rows import Shape
 
 Features = Callable[[Tensor | None, Values], Tensor]  # x, observations -> (*b, in_features)
@@ -31,6 +33,7 @@ def input_itself(x: Tensor | None, obs: Values) -> Tensor:  # noqa: ARG001
     return x
 
 
+@known_options
 class AmortizedNormalGuide(AutoNormalGuide):
     """Normal like `AutoNormalGuide`, but row-wise sites get their moments from a network per site.
 
@@ -55,10 +58,10 @@ class AmortizedNormalGuide(AutoNormalGuide):
         model: Model,
         observed_names: Collection[str] = (),
         *,
-        in_features: int | None = None,
+        in_features: Count | None = None,
         hidden: Sequence[int] = (32,),
         features: Features = input_itself,
-        init_scale: float = 0.1,
+        init_scale: Positive = 0.1,
         generator: Generator | None = None,
     ) -> None:
         if in_features is None:
@@ -66,8 +69,7 @@ class AmortizedNormalGuide(AutoNormalGuide):
                 "in_features is not given: the width of what the networks read for a row, "
                 "in_features=x.shape[-1]. fit_svi(..., guide=AmortizedNormalGuide) finds it itself"
             )
-        if in_features < 1 or any(width < 1 for width in hidden):
-            raise UserError(f"in_features={in_features}, hidden={tuple(hidden)}: at least 1 each")
+        widths = widths_of(hidden)
         super().__init__(model, observed_names, init_scale)
         row_wise = [latent for latent in self.covered.latents if latent.row_wise]
         if not row_wise:
@@ -77,7 +79,7 @@ class AmortizedNormalGuide(AutoNormalGuide):
         self.networks = nn.ModuleDict(
             {
                 parameter_name("moments", latent.name): Network(
-                    (in_features, *hidden, 2 * prod(latent.unconstrained_shape)),
+                    (in_features, *widths, 2 * prod(latent.unconstrained_shape)),
                     dtype,
                     generator=generator,
                 )

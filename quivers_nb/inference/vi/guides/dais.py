@@ -27,14 +27,16 @@ from torch.nn import Parameter
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import Model, OpenTarget, Terms, Values
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive, Share
 from quivers_nb.inference.vi.guide import GuideModule, default_dtype, parameter_name
 from quivers_nb.inference.vi.guides.delta import AutoDelta
-from quivers_nb.inference.vi.guides.multivariate import check_scale
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.rows import Shape, front_of
 from quivers_nb.inference.vi.sums import Sums, own_axes, summed
 
 
+@known_options
 class AutoDAIS(GuideModule):
     """Differentiable annealed importance sampling: ``K`` leapfrog steps from base to posterior.
 
@@ -61,15 +63,13 @@ class AutoDAIS(GuideModule):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        K: int = 4,
-        init_scale: float = 0.1,
-        step_size: float = 0.1,
-        damping: float = 0.9,
+        K: Count = 4,
+        init_scale: Positive = 0.1,
+        step_size: Positive = 0.1,
+        damping: Share = 0.9,
         base: GuideModule | None = None,
         rows: int | Shape | None = None,
     ) -> None:
-        check_scale(init_scale)
-        _check(K, step_size, damping)
         start = AutoNormalGuide(model, observed_names, init_scale, rows) if base is None else base
         super().__init__(model, observed_names, start.rows)
         _check_base(start, self)
@@ -210,15 +210,6 @@ class AutoDAIS(GuideModule):
 
 def _noise(like: Tensor, generator: Generator | None) -> Tensor:
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
-
-
-def _check(K: int, step_size: float, damping: float) -> None:
-    if K < 1:
-        raise UserError(f"K={K} must be at least 1: the number of leapfrog steps")
-    if not step_size > 0.0:
-        raise UserError(f"step_size={step_size!r} must be positive")
-    if not 0.0 < damping < 1.0:
-        raise UserError(f"damping={damping!r} must be between 0 and 1: what is kept of momenta")
 
 
 def _check_base(base: GuideModule, guide: GuideModule) -> None:

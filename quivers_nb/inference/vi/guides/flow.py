@@ -7,12 +7,14 @@ are in `quivers_nb.inference.vi.flows`.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive, Words
 from quivers_nb.inference.vi.flows.autoregressive import (
     InverseAutoregressive,
     MaskedAutoregressive,
@@ -20,8 +22,8 @@ from quivers_nb.inference.vi.flows.autoregressive import (
 from quivers_nb.inference.vi.flows.bijector import Affine, Chain, Reversed, VectorBijector
 from quivers_nb.inference.vi.flows.coupling import AffineCoupling, SplineCoupling
 from quivers_nb.inference.vi.guides.joint import Block, JointGuide
-from quivers_nb.inference.vi.guides.multivariate import check_scale
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
+from quivers_nb.inference.vi.network import widths_of
 from quivers_nb.inference.vi.rows import Shape
 
 MakeLayer = Callable[[int, Sequence[int], torch.dtype, Generator | None], VectorBijector]
@@ -43,15 +45,6 @@ class FlowOptions:
     hidden: tuple[int, ...]
     init_scale: float
     generator: Generator | None
-
-    def __post_init__(self) -> None:
-        if self.kind not in FLOWS:
-            raise UserError(f"kind={self.kind!r} is not one of {tuple(FLOWS)}")
-        if self.num_layers < 1 or any(width < 1 for width in self.hidden):
-            raise UserError(
-                f"num_layers={self.num_layers}, hidden={self.hidden}: each must be at least 1"
-            )
-        check_scale(self.init_scale)
 
     def build(self, dim: int, dtype: torch.dtype) -> VectorBijector:
         """Layers with the order reversed between them, then a scale and shift."""
@@ -88,6 +81,7 @@ class FlowBlock(Block):
         return -0.5 * noise.square().sum(-1) - self.dim * HALF_LOG_TWO_PI
 
 
+@known_options
 class AutoNormalizingFlow(JointGuide):
     """A flow over all unconstrained coordinates; rows as in `AutoMultivariateNormal`.
 
@@ -103,14 +97,14 @@ class AutoNormalizingFlow(JointGuide):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        kind: str = "iaf",
-        num_layers: int = 2,
+        kind: Annotated[str, Words(tuple(FLOWS))] = "iaf",
+        num_layers: Count = 2,
         hidden: Sequence[int] = (32,),
-        init_scale: float = 0.1,
+        init_scale: Positive = 0.1,
         rows: int | Shape | None = None,
         generator: Generator | None = None,
     ) -> None:
-        options = FlowOptions(kind, num_layers, tuple(hidden), init_scale, generator)
+        options = FlowOptions(kind, num_layers, widths_of(hidden), init_scale, generator)
         super().__init__(
             model,
             observed_names,

@@ -10,15 +10,16 @@ parameter by a field v that carries the density along, ``dq + div(q v) = 0``.
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import log, sqrt
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Particles, Positive, Words
 from quivers_nb.inference.vi.guides.joint import Block, JointGuide
-from quivers_nb.inference.vi.guides.multivariate import check_scale
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
 from quivers_nb.inference.vi.rows import Shape
 
@@ -27,21 +28,12 @@ COVARIANCES = ("diagonal", "full")
 
 @dataclass(frozen=True, slots=True)
 class MixtureOptions:
-    """What a mixture is made of. Raises `UserError` for what is out of range."""
+    """What a mixture is made of."""
 
     num_components: int
     covariance: str
     init_scale: float
     spread: float
-
-    def __post_init__(self) -> None:
-        if self.num_components < 1:
-            raise UserError(f"num_components={self.num_components} must be at least 1")
-        if self.covariance not in COVARIANCES:
-            raise UserError(f"covariance={self.covariance!r} is not one of {COVARIANCES}")
-        if not self.spread > 0.0:
-            raise UserError(f"spread={self.spread!r} must be positive: else components stay alike")
-        check_scale(self.init_scale)
 
 
 class NormalMixture(Block):
@@ -160,6 +152,7 @@ class NormalMixture(Block):
         return self.log_scale[0].exp() * (scaled + scaled @ self.lower[0].tril(-1).mT)
 
 
+@known_options
 class AutoMixture(JointGuide):
     """A mixture of normals over all unconstrained coordinates; rows as in `AutoMultivariateNormal`.
 
@@ -184,10 +177,10 @@ class AutoMixture(JointGuide):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        num_components: int = 4,
-        covariance: str = "diagonal",
-        init_scale: float = 0.1,
-        spread: float = 1.0,
+        num_components: Particles = 4,
+        covariance: Annotated[str, Words(COVARIANCES)] = "diagonal",
+        init_scale: Positive = 0.1,
+        spread: Positive = 1.0,
         rows: int | Shape | None = None,
         generator: Generator | None = None,
     ) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import Model
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Count, Positive
 from quivers_nb.inference.vi.guides.joint import Block, JointGuide
 from quivers_nb.inference.vi.guides.normal import HALF_LOG_TWO_PI
 from quivers_nb.inference.vi.rows import Shape
@@ -116,6 +117,7 @@ class FactorNormal(Block):
         return tril, tril.diagonal().log().sum() + self.log_scale.sum()
 
 
+@known_options
 class AutoMultivariateNormal(JointGuide):
     """Normal with a full covariance over all unconstrained coordinates.
 
@@ -130,10 +132,9 @@ class AutoMultivariateNormal(JointGuide):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        init_scale: float = 0.1,
+        init_scale: Positive = 0.1,
         rows: int | Shape | None = None,
     ) -> None:
-        check_scale(init_scale)
         super().__init__(
             model,
             observed_names,
@@ -142,6 +143,7 @@ class AutoMultivariateNormal(JointGuide):
         )
 
 
+@known_options
 class AutoLowRankMultivariateNormal(JointGuide):
     """Normal whose covariance is of rank ``rank`` plus a diagonal; rows as in the full-rank guide.
 
@@ -155,14 +157,11 @@ class AutoLowRankMultivariateNormal(JointGuide):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        init_scale: float = 0.1,
-        rank: int | None = None,
+        init_scale: Positive = 0.1,
+        rank: Count | None = None,
         rows: int | Shape | None = None,
         generator: Generator | None = None,
     ) -> None:
-        check_scale(init_scale)
-        if rank is not None and rank < 1:
-            raise UserError(f"rank={rank} must be at least 1")
         super().__init__(
             model,
             observed_names,
@@ -171,12 +170,6 @@ class AutoLowRankMultivariateNormal(JointGuide):
                 dim, dtype, init_scale, min(rank or ceil(sqrt(dim)), dim), generator
             ),
         )
-
-
-def check_scale(init_scale: float) -> None:
-    """Refuse a start without spread."""
-    if not init_scale > 0.0:
-        raise UserError(f"init_scale={init_scale!r} must be positive")
 
 
 def _noise(shape: Shape, like: Tensor, generator: Generator | None) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model, Terms
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Positive
 from quivers_nb.inference.vi.guide import (
     GuideModule,
     default_dtype,
@@ -23,6 +24,7 @@ from quivers_nb.inference.vi.sums import Sums, own_axes
 HALF_LOG_TWO_PI = 0.5 * log(2.0 * pi)
 
 
+@known_options
 class AutoNormalGuide(GuideModule):
     """Normal in unconstrained space, with parameters ``loc_<site>`` and ``log_scale_<site>``.
 
@@ -38,12 +40,10 @@ class AutoNormalGuide(GuideModule):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        init_scale: float = 0.1,
+        init_scale: Positive = 0.1,
         rows: int | Shape | None = None,
     ) -> None:
         super().__init__(model, observed_names, rows)
-        if not init_scale > 0.0:
-            raise UserError(f"init_scale={init_scale!r} must be positive")
         self._order: Sequence[DeclaredLatent] = self.covered.latents  # in which sites are drawn
         dtype = default_dtype(model)
         for latent in self.covered.latents:

@@ -14,6 +14,8 @@ from torch.nn import Parameter
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.model import DeclaredLatent, Model
+from quivers_nb.inference.options import known_options
+from quivers_nb.inference.ranges import Positive
 from quivers_nb.inference.vi.guide import default_dtype
 from quivers_nb.inference.vi.guides.normal import AutoNormalGuide
 from quivers_nb.inference.vi.rows import Shape
@@ -39,6 +41,7 @@ def elimination_parents(order: Sequence[str], meets: Mapping[str, Collection[str
     return {name: found[name] for name in order}
 
 
+@known_options
 class AutoStructured(AutoNormalGuide):
     """Normal with locations that follow the values of other sites, as the program has them meet.
 
@@ -63,7 +66,7 @@ class AutoStructured(AutoNormalGuide):
         self,
         model: Model,
         observed_names: Collection[str] = (),
-        init_scale: float = 0.1,
+        init_scale: Positive = 0.1,
         dependencies: Mapping[str, Collection[str]] | None = None,
         rows: int | Shape | None = None,
     ) -> None:
