@@ -20,9 +20,9 @@ _FORMS = {op: f"({{0}} {sign} {{1}})" for op, sign in _INFIX.items()} | {
     "apart": "APART({0}, {1}, one)",
 }  # fmt: skip
 C_TYPE = {"real": "real", "int": "int64_t", "bool": "int"}
-STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "uint8_t"}
-# Masks are as wide as they can be without widening the loop: a vector of bytes would ask for 64
-# rows at a time, and leave up to 63 to scalar code.
+# Masks are as wide as numbers: with a vector of bytes a loop takes 64 rows at a time, and compilers
+# write out its body for as many, for half of them, and for one.
+STORED_TYPE = {"real": "real", "int": "int64_t", "bool": "mask"}
 DATA_TYPE = STORED_TYPE | {"bool": "int32_t"}
 ALIGN = 8  # elements of scratch; 64 bytes of doubles
 _LEAVES = frozenset({"literal", "variable"})

@@ -12,6 +12,8 @@
 #else
 #define STAGE static void
 #endif
+/* A truth value in memory. */
+typedef __typeof__(_Generic((real)0, float: (int32_t)0, default: (int64_t)0)) mask;
 /* What follows a sum, a sign say, must not be drawn into its loop: gcc then gives up vectors. */
 #if defined(__GNUC__)
 #define SETTLED(x) __asm__("" : "+r"(x));

@@ -20,7 +20,7 @@ from quivers_nb.inference.native.fuse import Nest
 from quivers_nb.inference.native.program import Kernel, Store
 
 LANES = 21  # of a stage: ten columns with their coefficients or sums, and the rows they go to
-LANES_AT_CALLS = 8  # calls clobber the vector registers: what is held is written out around them
+LANES_AT_CALLS = 12  # calls clobber the vector registers: what is held is written out around them
 GREATEST_LOOP = 24  # lanes: loops with as many run as fast whole
 
 
@@ -34,13 +34,14 @@ def stages(nest: Nest, names: Iterator[str]) -> tuple[Nest, ...]:
         return (nest,)
     whole = _Stage()
     for kernel in nest.kernels:
-        whole.append(kernel)
+        whole.append(_Need.of(kernel))
     if len(whole.lanes) <= GREATEST_LOOP:
         return (nest,)
     cutter = _Cutter(nest.extent, names, _shared(nest.kernels))
     for kernel in nest.kernels:
         cutter.add(kernel)
-    return tuple(_nest(nest.extent, kernels) for kernels in _staged(cutter.kernels))
+    needs = list(map(_Need.of, cutter.kernels))
+    return tuple(_nest(nest.extent, kernels) for kernels in _staged(needs))
 
 
 def _nest(extent: tuple[int, ...], kernels: Iterable[Kernel]) -> Nest:
@@ -65,6 +66,27 @@ def _lanes(root: Expression) -> frozenset[Expression]:
     return frozenset(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a kernel asks of its stage."""
+
+    kernel: Kernel
+    read: frozenset[Expression]
+    total: frozenset[Buffer]  # of one element: what it adds to, if it does
+    calls: bool
+
+    @classmethod
+    def of(cls, kernel: Kernel) -> "_Need":
+        store = kernel.store
+        folds = store.fold != "set"
+        return cls(
+            kernel,
+            _lanes(store.value) | _lanes(store.index),
+            frozenset({store.buffer} if folds else ()),
+            any(node.op == "call" for node in store.value.walk()),
+        )
+
+
 @dataclass(slots=True)
 class _Stage:
     kernels: list[Kernel] = field(default_factory=list)
@@ -72,38 +94,44 @@ class _Stage:
     made: set[Buffer] = field(default_factory=set)
     calls: bool = False
 
-    def append(self, kernel: Kernel) -> None:
-        self.lanes, self.calls = self.with_kernel(kernel)
-        self.kernels.append(kernel)
-        if kernel.store.fold == "set":
-            self.made.add(kernel.writes)
+    def append(self, need: _Need) -> None:
+        self.lanes |= self.new(need) | need.total
+        self.calls |= need.calls
+        self.kernels.append(need.kernel)
+        if not need.total:
+            self.made.add(need.kernel.writes)
 
-    def with_kernel(self, kernel: Kernel) -> tuple[set[object], bool]:
-        """The lanes of the stage if it had ``kernel`` too, and whether it would call functions."""
-        read = _lanes(kernel.store.value) | _lanes(kernel.store.index)
-        lanes = self.lanes | {lane for lane in read if lane.detail not in self.made}
-        if kernel.store.fold != "set":
-            lanes.add(kernel.writes)
-        return lanes, self.calls or any(n.op == "call" for n in kernel.store.value.walk())
+    def new(self, need: _Need) -> set[Expression]:
+        """What the kernel reads that nobody here reads or makes."""
+        return {e for e in need.read if e not in self.lanes and e.detail not in self.made}
 
-    def takes(self, kernel: Kernel) -> bool:
-        lanes, calls = self.with_kernel(kernel)
-        return len(lanes) <= (LANES_AT_CALLS if calls else LANES)
+    def takes(self, need: _Need) -> bool:
+        new = self.new(need)
+        if self.calls and not need.calls:
+            return not new
+        most = LANES_AT_CALLS if need.calls else LANES
+        return len(self.lanes | need.total) + len(new) <= most
 
 
-def _staged(kernels: Sequence[Kernel]) -> Iterator[list[Kernel]]:
+def _staged(needs: Sequence[_Need]) -> Iterator[list[Kernel]]:
     """Each kernel in the first stage that has room and comes after what it needs."""
     found: list[_Stage] = []
-    place_of: dict[Buffer, int] = {}
-    for kernel in kernels:
-        earliest = max((place_of.get(buffer, 0) for buffer in kernel.reads), default=0)
+    set_at: dict[Buffer, int] = {}
+    used_at: dict[Buffer, int] = {}  # read or added to, last
+    for need in needs:
+        kernel = need.kernel
+        earliest = max(set_at.get(buffer, 0) for buffer in (*kernel.reads, kernel.writes))
+        if not need.total:  # what was there is no longer wanted
+            earliest = max(earliest, used_at.get(kernel.writes, 0))
         places = range(earliest, len(found))
-        place = next((p for p in places if found[p].takes(kernel)), len(found))
+        place = next((p for p in places if found[p].takes(need)), len(found))
         if place == len(found):
             found.append(_Stage())
-        found[place].append(kernel)
-        if kernel.store.fold == "set":
-            place_of[kernel.writes] = place
+        found[place].append(need)
+        used = {*kernel.reads, *need.total}
+        used_at.update((buffer, max(place, used_at.get(buffer, 0))) for buffer in used)
+        if not need.total:
+            set_at[kernel.writes] = place
     return (stage.kernels for stage in found)
 
 

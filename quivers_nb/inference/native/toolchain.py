@@ -2,11 +2,12 @@
 
 Three objects are wanted before the first leapfrog of a new model: a small one that checks the
 compiler's arithmetic, the sampler, and the model's density. The first and the second are built side
-by side, from the moment that `begin_building` is called, and the third beside the second.
+by side, from the moment that `begin_building` is called, and the third beside them.
 """
 
 import ctypes
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread
@@ -86,16 +87,30 @@ def _driver(_environment: _Environment) -> ctypes.CDLL | Refusal:
 
 
 def _sampler() -> ctypes.CDLL:
-    """Built by the compiler that will probably be the one, while that is still being checked."""
-    source, guess = "".join(map(header, _SAMPLER)), likeliest()
-    built: ctypes.CDLL | None = None
+    return built("".join(map(header, _SAMPLER)), Compiler.brisk, _DRIVER)[0]
+
+
+def built(
+    source: str, level: Callable[[Compiler], Compiler], symbols: tuple[str, ...]
+) -> tuple[ctypes.CDLL, Compiler]:
+    """The object of ``source`` with ``symbols``, and what made it: the compiler at ``level``.
+
+    It is made by the compiler that will probably be the one, while that is still being checked, and
+    is not given away before. Raises `Refusal` where no compiler works or ``source`` has no object.
+    """
+    guess = likeliest()
+    made: ctypes.CDLL | Refusal | None = None
     if guess is not None:
-        with suppress(Refusal):  # it may not know the flags; `compiler` then finds others
-            built = load(source, guess.brisk(), _DRIVER)
+        try:
+            made = load(source, level(guess), symbols)
+        except Refusal as refusal:  # it may not know the flags; `compiler` then finds others
+            made = refusal
     found = compiler()
-    if built is not None and found == guess:
-        return built
-    return load(source, found.brisk(), _DRIVER)
+    if made is None or found != guess:
+        made = load(source, level(found), symbols)
+    if isinstance(made, Refusal):
+        raise made
+    return made, level(found)
 
 
 def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:

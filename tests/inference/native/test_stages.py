@@ -1,12 +1,17 @@
 """Wide loops in stages: the same numbers as autograd, and few things at a time in every loop."""
 
 import re
+from functools import reduce
+from itertools import count
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from quivers_nb.inference.native.stages import GREATEST_LOOP, LANES
+from quivers_nb.inference.native.expression import Algebra, Buffer
+from quivers_nb.inference.native.fuse import Nest
+from quivers_nb.inference.native.program import Kernel, Store
+from quivers_nb.inference.native.stages import GREATEST_LOOP, LANES, stages
 
 DOUBLE = torch.float64
 
@@ -162,3 +167,47 @@ def test_the_compiler_is_given_no_more_loops(compiled):
         for density, dim in (logistic(sites, 300, DOUBLE) for sites in (40, 80))
     ]
     assert sources[0].count("INDEPENDENT") == sources[1].count("INDEPENDENT")
+
+
+def _sum_of_columns(algebra, row, columns):
+    return reduce(algebra.add, (algebra.load(c, row) for c in columns))
+
+
+def _buffer(name, role="data"):
+    return Buffer(name, 1000, "real", role)
+
+
+def test_what_is_set_twice_ends_with_the_later_value():
+    """The earlier one is a sum that takes two stages; the later one has room in the first."""
+    algebra, extent = Algebra(), (1000,)
+    row = algebra.variable(0)
+    columns, made = [_buffer(f"c{k}") for k in range(30)], _buffer("b", "scratch")
+    wide, narrow = _sum_of_columns(algebra, row, columns), algebra.load(columns[0], row)
+    nest = Nest(extent, in_order=False)
+    for value in (wide, narrow):
+        nest.append(Kernel(extent, Store(made, row, value)))
+    parts = stages(nest, (f"s{k}" for k in count()))
+    stores = [kernel.store for part in parts for kernel in part.kernels if kernel.writes is made]
+    assert len(parts) > 1
+    assert [store.value.op for store in stores] == ["add", "load"]
+
+
+def test_what_is_read_is_set_anew_in_no_earlier_stage():
+    algebra, extent = Algebra(), (1000,)
+    row = algebra.variable(0)
+    columns, made = [_buffer(f"c{k}") for k in range(60)], _buffer("b", "scratch")
+    reader = algebra.add(_sum_of_columns(algebra, row, columns[:30]), algebra.load(made, row))
+    nest = Nest(extent, in_order=False)
+    for buffer, value in ((_buffer("r", "scratch"), reader), (made, algebra.load(columns[0], row))):
+        nest.append(Kernel(extent, Store(buffer, row, value)))
+    parts = stages(nest, (f"s{k}" for k in count()))
+    (reads,) = (
+        place for place, part in enumerate(parts) for kernel in part.kernels if made in kernel.reads
+    )
+    (sets,) = (
+        place
+        for place, part in enumerate(parts)
+        for kernel in part.kernels
+        if kernel.writes is made
+    )
+    assert sets >= reads > 0

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from quivers_nb.inference.native import build, toolchain
+from quivers_nb.inference.native.program import Refusal
 
 RUN = """
 import torch
@@ -74,3 +76,55 @@ def test_the_second_level_changes_the_level_alone_and_where_gcc_gives_vectors(fl
     ]
     assert ("-O3" in brisk) is not gcc
     assert ("-fvect-cost-model=dynamic" in brisk) is gcc
+
+
+ONE = "int one(void) { return 1; }"
+
+
+def _as_it_is(compiler):
+    return compiler
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Compilers that made, or tried to make, an object in an empty cache, with what they made."""
+    monkeypatch.setenv("QUIVERS_NB_CACHE", str(tmp_path))
+    toolchain.compiler()
+    seen = []
+
+    def load(source, compiler, symbols):
+        seen.append((compiler, None))
+        seen[-1] = (compiler, build.load(source, compiler, symbols))
+        return seen[-1][1]
+
+    monkeypatch.setattr(toolchain, "load", load)
+    return seen
+
+
+@pytest.mark.parametrize("flag", ["-fno-such-flag", "-O2"], ids=["fails", "is another one"])
+def test_what_a_wrong_guess_made_is_not_used(flag, loaded, monkeypatch):
+    known = toolchain.compiler()
+    guess = replace(known, flags=(*known.flags, flag))
+    monkeypatch.setattr(toolchain, "likeliest", lambda: guess)
+    library, found = toolchain.built(ONE, _as_it_is, ("one",))
+    assert [compiler for compiler, _ in loaded] == [guess, known]
+    assert (loaded[0][1] is None) is (flag != "-O2")
+    assert found == known
+    assert library is loaded[1][1]
+    assert library.one() == 1
+
+
+def test_an_object_is_not_given_away_where_its_compiler_fails_the_check(loaded, monkeypatch):
+    def refused():
+        raise Refusal("it computes wrong results")
+
+    monkeypatch.setattr(toolchain, "compiler", refused)
+    with pytest.raises(Refusal, match="wrong results"):
+        toolchain.built(ONE, _as_it_is, ("one",))
+    assert loaded[0][1] is not None
+
+
+def test_a_source_without_an_object_is_compiled_once(loaded):
+    with pytest.raises(Refusal, match="failed"):
+        toolchain.built("no C", _as_it_is, ("one",))
+    assert len(loaded) == 1
