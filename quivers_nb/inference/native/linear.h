@@ -155,3 +155,49 @@ static inline void q_solve_triangular(real *restrict x, const real *restrict a, 
         }
     }
 }
+
+static inline void q_swap_rows(real *restrict a, int64_t i, int64_t j, int64_t m) {
+    for (int64_t l = 0; i != j && l < m; l++) {
+        real held = a[i * m + l];
+        a[i * m + l] = a[j * m + l];
+        a[j * m + l] = held;
+    }
+}
+
+/* Both triangles of a matrix whose rows were exchanged, and below them, as a row of its own, which
+ * row each was exchanged with. By rows, greatest pivot first (Golub and Van Loan, 3.4.1). */
+static inline void q_lu(real *restrict factor, const real *restrict matrix, int64_t batch,
+                        int64_t n) {
+    for (int64_t t = 0; t < batch; t++, factor += (n + 1) * n, matrix += n * n) {
+        memcpy(factor, matrix, sizeof(real) * n * n);
+        for (int64_t k = 0; k < n; k++) {
+            int64_t best = k;
+            for (int64_t i = k + 1; i < n; i++)
+                if (fabs(factor[i * n + k]) > fabs(factor[best * n + k])) best = i;
+            factor[n * n + k] = best;
+            q_swap_rows(factor, k, best, n);
+            const real *restrict top = factor + k * n;
+            for (int64_t i = k + 1; i < n; i++) {
+                real *restrict row = factor + i * n;
+                real c = top[k] == 0 ? 0 : row[k] / top[k];
+                row[k] = c;
+                for (int64_t j = k + 1; j < n; j++) row[j] -= c * top[j];
+            }
+        }
+    }
+}
+
+/* x, which holds the right-hand side, becomes the solution of a x = b, or of a' x = b where the
+ * triangles are `transposed`. A matrix that is singular gives NaN. */
+static inline void q_lu_solve(real *restrict x, const real *restrict lu, const int64_t *restrict rows,
+                              int64_t batch, int64_t n, int64_t m, int64_t transposed) {
+    for (int64_t t = 0; t < batch; t++, x += n * m, lu += n * n, rows += n) {
+        int64_t singular = 0;
+        for (int64_t k = 0; k < n; k++) singular |= lu[k * n + k] == 0;
+        for (int64_t k = 0; !transposed && k < n; k++) q_swap_rows(x, k, rows[k], m);
+        q_solve_triangular(x, lu, 1, n, m, 0, !transposed);
+        q_solve_triangular(x, lu, 1, n, m, 1, transposed);
+        for (int64_t k = n; transposed && k-- > 0;) q_swap_rows(x, k, rows[k], m);
+        for (int64_t l = 0; singular && l < n * m; l++) x[l] = (real)NAN;
+    }
+}

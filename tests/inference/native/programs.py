@@ -56,6 +56,10 @@ def _along(rng: random.Random, axis: int, n: int) -> list[Callable[[Tensor], Ten
         lambda t: t.repeat(*(2 if d == axis else 1 for d in range(t.ndim))),
         lambda t: F.pad(t, (1, 2), value=0.5), lambda t: torch.tanh(t).cumprod(axis),
         lambda t: t.index_select(axis, flags.nonzero()[:, 0]), torch.diag_embed,
+        lambda t: t.sort(dim=axis, stable=True).values, lambda t: t * (t > 0).any(axis).sum(),
+        lambda t: t.sort(dim=axis, stable=True, descending=True).values,
+        lambda t: t * t.argsort(dim=axis, stable=True), lambda t: t.median().nan_to_num(0.5),
+        lambda t: torch.linalg.vector_norm(t, 1, dim=axis),
     ]  # fmt: skip
     if n == 0:
         return found
@@ -71,6 +75,12 @@ def _along(rng: random.Random, axis: int, n: int) -> list[Callable[[Tensor], Ten
         lambda t: torch.linalg.vector_norm(t, dim=axis),
         lambda t: t.unfold(axis, 1 + place, 1 + n // 3),
         lambda t: t * (t.max(axis, keepdim=True).indices - place),
+        lambda t: t.cummax(axis).values, lambda t: t.cummin(axis).values,
+        lambda t: t - t.detach().kthvalue(1 + place, axis, keepdim=True).values,
+        lambda t: t - t.detach().nanmedian(axis, keepdim=True).values,
+        lambda t: t * t.argmin(axis, keepdim=True),
+        lambda t: t - (t.detach().quantile(0.3, axis, keepdim=True) if t.numel() else 0.5),
+        lambda t: t * torch.bucketize(t.detach(), torch.tensor([-1.0, 0.25, 0.5]).to(t.dtype)),
     ]  # fmt: skip
     return found + _gathering(rng, axis, n)
 
@@ -166,8 +176,8 @@ _EXACT = frozenset(
     {
         "abs", "amax", "amin", "cat", "clamp", "clone", "copy_", "detach", "empty", "fill_",
         "flip", "floor", "full_like", "gather", "index", "index_select", "masked_fill", "max",
-        "maximum", "min", "minimum", "neg", "new_zeros", "ones_like", "relu", "round", "scatter",
-        "sign", "stack", "where", "zeros", "zeros_like", "_to_copy",
+        "maximum", "median", "min", "minimum", "neg", "new_zeros", "ones_like", "relu", "round",
+        "scatter", "sign", "stack", "where", "zeros", "zeros_like", "_to_copy",
     }
 )  # fmt: skip
 

@@ -125,6 +125,17 @@ CHOSEN = {"lengths": [0], "norm of all": [0], "slopes of prod": [0, 1, 6], "cube
 # Of log_softmax torch takes the maximum and the logarithm away at once, and the slope of
 # logcumsumexp is an exponential of differences: 1000 loses digits (for ours see below).
 BOUNDS = {"log_softmax": 100.0, "logcumsumexp": 2000.0}
+
+
+def _low(a: Tensor) -> Tensor:
+    return a[:4].tril(-1) + 3.0 * torch.eye(4, dtype=a.dtype)
+
+
+def _square(a: Tensor) -> Tensor:
+    """A matrix whose rows must be exchanged, of condition number 6."""
+    return a[:4] + 4.0 * torch.eye(4, dtype=a.dtype).flip(0)
+
+
 TABLE = {
     "zero times": lambda a: 0.0 * (a.detach() / 0.0) + (a > 0).to(a.dtype),
     "views": lambda a: (
@@ -172,6 +183,14 @@ TABLE = {
     "systems": lambda a: torch.linalg.solve_triangular(
         a[:4].tril(-1) + 3.0 * torch.eye(4, dtype=a.dtype), a[:4], upper=False
     ),
+    "systems of factors": lambda a: (
+        torch.cholesky_solve(a[:4], _low(a)) + torch.cholesky_solve(a[1:], _low(a).mT, upper=True)
+        + torch.cholesky_inverse(_low(a)) + torch.cholesky_inverse(_low(a).mT.contiguous(), True)
+    ),
+    "general systems": lambda a: (
+        torch.linalg.inv(_square(a)) + torch.linalg.solve(_square(a), a[:4])
+        + torch.linalg.solve(_square(a), a[1:], left=False) + torch.linalg.solve(_square(a), a[4])
+    ) + torch.linalg.slogdet(_square(a)).logabsdet + torch.logdet(_low(a)),
     "nothing": lambda a: a[:, :0].sum() + a[:0].exp().sum(0) + torch.cat([a[:0], a]).sum(0),
     "backwards called by name": lambda a: (
         aten.diagonal_backward(a.detach()[0], [4, 4], 0, 0, 1)
