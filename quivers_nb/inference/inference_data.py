@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quivers_nb.diagnostics.errors import require
 from quivers_nb.inference.labels import Labels
@@ -37,9 +38,27 @@ def inference_data(groups: Groups, labels: Labels | None = None) -> Any:
         "dims": dims,
         "coords": {name: list(coords[name]) for name in coords if name in used},
     }
-    if int(str(arviz.__version__).split(".", 1)[0]) >= 1:
-        return arviz.from_dict(arrays, **named)
-    return arviz.from_dict(**arrays, **named)
+    return arviz.from_dict(arrays, **named) if is_one(arviz) else arviz.from_dict(**arrays, **named)
+
+
+def is_one(arviz: Any) -> bool:
+    """Whether the interface is that of ArviZ 1."""
+    return int(str(arviz.__version__).split(".", 1)[0]) >= 1
+
+
+def pareto_shape(log_weights: NDArray[np.float64]) -> float:  # (n,)
+    """The shape of the tail of importance weights, by ArviZ's Pareto smoothing.
+
+    Raises `MissingExtra` if ArviZ is not installed.
+    """
+    why = "to fit the tail of importance weights"
+    arviz = require("arviz", extra="analysis", why=why)
+    if not is_one(arviz):
+        return float(arviz.psislw(log_weights)[1])
+    # ArviZ 1 has what works on arrays in a library of its own, and takes log-likelihoods here,
+    # whose negatives are the weights of leaving an observation out.
+    arrays = require("arviz_stats.base", extra="analysis", why=why).array_stats
+    return float(arrays.psislw(-log_weights)[1])
 
 
 def _dims(groups: Groups, labels: Labels) -> dict[str, list[str]]:

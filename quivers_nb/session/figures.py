@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from quivers_nb.diagnostics.errors import UserError, require
-from quivers_nb.inference.inference_data import inference_data
+from quivers_nb.inference.inference_data import inference_data, is_one
 from quivers_nb.inference.mcmc.result import MCMCResult
 from quivers_nb.inference.model import Model, Values
 from quivers_nb.inference.predictive import Predictive
@@ -196,8 +196,17 @@ def _tidy(figure: Figure) -> Figure:
 
 @contextmanager
 def _arviz() -> Iterator[Any]:
-    """ArviZ, without its warnings about matplotlib's newer versions: they are not the user's."""
+    """ArviZ, without its warnings about matplotlib's newer versions: they are not the user's.
+
+    Raises `UserError` for ArviZ 1, whose plots make figures of their own.
+    """
     arviz = require("arviz", extra="analysis", why="to draw this figure")
+    if is_one(arviz):
+        raise UserError(
+            f"this figure is drawn by ArviZ 0.2x, and {arviz.__version__} is installed, whose "
+            "plots have another interface: call them, as arviz.plot_trace(result.to_arviz()), or "
+            "install arviz<1"
+        )
     with catch_warnings():
         filterwarnings("ignore", category=MatplotlibDeprecationWarning)
         yield arviz

@@ -14,7 +14,7 @@ with warnings.catch_warnings():  # ArviZ announces its next major version once a
 PAIRS = [
     (diagnose.ess, lambda x: arviz.ess(x, method="bulk")),
     (diagnose.ess_mean, lambda x: arviz.ess(x, method="mean")),
-    (diagnose.ess_tail, lambda x: arviz.ess(x, method="tail")),
+    (diagnose.ess_tail, lambda x: arviz.ess(x, method="tail", prob=(0.05, 0.95))),
     (diagnose.mcse, lambda x: arviz.mcse(x, method="mean")),
     (diagnose.r_hat, arviz.rhat),
 ]

@@ -62,3 +62,13 @@ def test_wrong_sites_and_too_few_are_refused(result):
         figures.trace(result, ["nothing"])
     with pytest.raises(UserError, match="needs two scalars"):
         figures.pair(result, ["s"])
+
+
+def test_another_interface_of_arviz_is_said(result, monkeypatch):
+    class One:
+        __version__ = "1.3.0"
+
+    monkeypatch.setattr(figures, "require", lambda *_, **__: One)
+    words = r"ArviZ 0\.2x, and 1\.3\.0 is installed.*arviz\.plot_trace\(result\.to_arviz\(\)\)"
+    with pytest.raises(UserError, match=words):
+        figures.trace(result)

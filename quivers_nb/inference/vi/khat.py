@@ -9,7 +9,8 @@ from typing import Annotated
 import torch
 from torch import Generator, Tensor
 
-from quivers_nb.diagnostics.errors import UserError, require
+from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.inference_data import pareto_shape
 from quivers_nb.inference.model import Model, Values, refuse_no_guide, refuse_nothing
 from quivers_nb.inference.options import known_options
 from quivers_nb.inference.ranges import Range
@@ -41,7 +42,6 @@ def khat(
     Raises `UserError` for too few draws or weights that are not finite, `MissingExtra` without
     ArviZ.
     """
-    arviz = require("arviz", extra="analysis", why="to fit the tail of importance weights")
     weights = log_weights(model, guide, x, obs, num_draws, generator=generator)
     if not bool(torch.isfinite(weights).all()):
         count = int((~torch.isfinite(weights)).sum())
@@ -49,7 +49,7 @@ def khat(
             f"{count} of {num_draws} draws of the guide have a log weight that is not finite: the "
             "guide reaches where the model has no density"
         )
-    return float(arviz.psislw(weights.double().numpy())[1])
+    return pareto_shape(weights.double().numpy())
 
 
 @torch.no_grad()

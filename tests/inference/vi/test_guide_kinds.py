@@ -21,10 +21,10 @@ from quivers_nb.inference import (
     AutoNormalizingFlow,
     NUTSKernel,
     Predictive,
+    inference_data,
     khat,
 )
 from quivers_nb.inference.model import Terms
-from quivers_nb.inference.vi import khat as khat_module
 from quivers_nb.inference.vi.guides.laplace import HESSIAN_BATCH, NOISE_SEED
 from tests.inference.vi.conjugate import F64, Conjugate, OpenConjugate, data
 from tests.support.models import HandModel
@@ -256,7 +256,7 @@ def test_khat_says_what_it_needs(monkeypatch):
     def missing(name, **_):
         raise MissingExtra(name)
 
-    monkeypatch.setattr(khat_module, "require", missing)
+    monkeypatch.setattr(inference_data, "require", missing)
     with pytest.raises(MissingExtra, match="arviz"):
         khat(MODEL, guide, X, OBS, 100)
 
