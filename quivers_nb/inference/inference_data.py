@@ -5,7 +5,7 @@ one mapping of groups and gives an xarray ``DataTree`` (its documentation, "Migr
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from quivers_nb.diagnostics.errors import require
 from quivers_nb.inference.labels import Labels
 
 Groups = Mapping[str, Mapping[str, Any]]
+Value = TypeVar("Value")
 
 
 def inference_data(groups: Groups, labels: Labels | None = None) -> Any:
@@ -21,7 +22,8 @@ def inference_data(groups: Groups, labels: Labels | None = None) -> Any:
 
     ``posterior``, ``sample_stats``, ``log_likelihood`` and ``posterior_predictive`` hold
     ``(chains, draws, *shape)``, ``observed_data`` ``(*shape)``. ``labels`` has the names of the
-    axes of ``shape``, which become dimensions, and the labels of their elements.
+    axes of ``shape``, which become dimensions, and the labels of their elements. In a tree a slash
+    leads from group to group, so ArviZ 1 gets the paths of internal sites with dots: ``h.f``.
 
     Raises `MissingExtra` if ArviZ is not installed.
     """
@@ -33,12 +35,20 @@ def inference_data(groups: Groups, labels: Labels | None = None) -> Any:
     }
     dims = _dims(arrays, labels or Labels())
     used = {name for names in dims.values() for name in names}
-    coords = {} if labels is None else labels.coords
-    named = {
-        "dims": dims,
-        "coords": {name: list(coords[name]) for name in coords if name in used},
-    }
-    return arviz.from_dict(arrays, **named) if is_one(arviz) else arviz.from_dict(**arrays, **named)
+    known = {} if labels is None else labels.coords
+    coords = {name: list(known[name]) for name in known if name in used}
+    if is_one(arviz):
+        return arviz.from_dict(
+            {group: _dotted(variables) for group, variables in arrays.items()},
+            dims={name: list(_dotted(dict.fromkeys(axes))) for name, axes in _dotted(dims).items()},
+            coords=_dotted(coords),
+        )
+    return arviz.from_dict(**arrays, dims=dims, coords=coords)
+
+
+def _dotted(named: Mapping[str, Value]) -> dict[str, Value]:
+    """With dots for slashes in the names."""
+    return {name.replace("/", "."): value for name, value in named.items()}
 
 
 def is_one(arviz: Any) -> bool:

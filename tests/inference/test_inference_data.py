@@ -216,6 +216,23 @@ def test_arviz_one_takes_groups_as_one_mapping(monkeypatch):
     assert seen["coords"] == {"Sex": ["f", "m"], "School": NAMES}
 
 
+def test_in_a_tree_the_paths_of_internal_sites_have_dots(monkeypatch):
+    """A slash leads from group to group there. Labels of elements are as they were."""
+    seen = {}
+
+    class One:
+        __version__ = "1.3.0"
+        from_dict = seen.update
+
+    monkeypatch.setattr(inference_data, "require", lambda *_, **__: One)
+    draws = {"h/g/f": np.zeros((1, 4, 2)), "u": np.zeros((1, 4, 2))}
+    labels = Labels({"u": ("a/b",)}, {"a/b": ("x/y", "z")})
+    inference_data.inference_data({"posterior": draws}, labels)
+    assert set(seen["posterior"]) == {"h.g.f", "u"}
+    assert seen["dims"] == {"h.g.f": ["h.g.f_dim_0"], "u": ["a.b"]}
+    assert seen["coords"] == {"a.b": ["x/y", "z"]}
+
+
 def test_the_tail_of_weights_is_fitted_by_either_version():
     """That of weights ``u**-0.5``, u uniform, is 0.5: 0.51 on average over 30 seeds, sd 0.07. The
     tail of the weights' inverses has -1, which is what a change of sign would give.

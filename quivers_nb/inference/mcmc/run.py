@@ -188,7 +188,16 @@ class MCMC:
                 self, job.target, job.seed, [job.without_draws(part) for part in stopped]
             )
         if self.executor is None:
-            return _result(self, job.target, job.seed, [job.run(range(self.num_chains), watch)])
+            part = job.run(range(self.num_chains), watch)
+            try:
+                return _result(self, job.target, job.seed, [part])
+            except KeyboardInterrupt as error:  # it is a matter of milliseconds, of work of minutes
+                whole = _result(self, job.target, job.seed, [part])
+                raise Interrupted(
+                    "interrupted when the draws were made: the result is `.kept` of this error (in "
+                    "a notebook, sys.last_value.kept)",
+                    whole,
+                ) from error
         return self._apart(self.executor, job)
 
     def _piloting(self, watch: Watch | None) -> Draw:

@@ -9,6 +9,8 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import MCMC, HMCKernel, NUTSKernel
+from quivers_nb.inference.interrupted import Interrupted
+from quivers_nb.inference.mcmc import run as mcmc_run
 from quivers_nb.inference.mcmc import store
 from quivers_nb.inference.mcmc.engine import TIERS
 from quivers_nb.inference.mcmc.run import keep_most
@@ -362,6 +364,22 @@ def test_arviz_gets_draws_and_statistics():
     np.testing.assert_array_equal(data.posterior["theta_raw"].values, result.samples["theta_raw"])
     assert data.sample_stats["diverging"].dtype == bool
     assert set(data.sample_stats) >= {"lp", "acceptance_rate", "tree_depth", "n_steps", "energy"}
+
+
+def test_an_interrupt_when_the_draws_are_made_keeps_them(monkeypatch):
+    whole, calls = mcmc_run._result, []
+
+    def cut(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    monkeypatch.setattr(mcmc_run, "_result", cut)
+    with pytest.raises(Interrupted, match="when the draws were made") as caught:
+        run()
+    monkeypatch.undo()
+    assert same(caught.value.kept, run())
 
 
 @pytest.mark.parametrize(
