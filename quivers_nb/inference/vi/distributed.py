@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from quivers_nb.diagnostics.errors import UserError
-from quivers_nb.inference.model import OpenTarget
+from quivers_nb.inference.model import OpenTarget, Values
 from quivers_nb.inference.vi.svi import SVI
+
+EXCHANGED = "gradients are exchanged by DistributedDataParallel"
 
 
 class DistributedSVI(SVI):
@@ -39,21 +41,47 @@ class DistributedSVI(SVI):
 
     Takes what `SVI` takes. ``total_rows`` is the number of rows of this process's shard when steps
     see minibatches of it. Parameters start as those of rank 0 and stay equal. Losses are those of
-    all rows; one that is not finite is raised in every process at once. Every fitted parameter must
-    be in use, and every process must make the same number of steps. Steps are not traced.
+    all rows; one that is not finite is raised in every process at once, and so are data that one
+    process cannot fit. Every fitted parameter must be in use, and every process must make the same
+    number of steps. Steps are not traced.
 
     Raises `UserError` if there is no process group.
     """
 
     _parallel: DistributedDataParallel | None = None
 
-    def _loss(self, target: OpenTarget) -> Tensor:
-        """The local loss, with the value that it has over all processes."""
+    def _target(self, x: Tensor | None, obs: Values | None) -> OpenTarget:
+        """The target at this shard. Whoever cannot have one tells the others, who would wait."""
         if not (dist.is_available() and dist.is_initialized()):
             raise UserError(
                 "there is no process group: call torch.distributed.init_process_group(...) first, "
                 "in a script started by torchrun, or use SVI in a single process"
             )
+        target: OpenTarget | None = None
+        refused: Exception | None = None
+        try:
+            target = super()._target(x, obs)
+        except Exception as error:  # noqa: BLE001  (raised below, once the others know)
+            refused = error
+        count = torch.tensor([float(target is None)], device=self._device)
+        dist.all_reduce(count)
+        if not count and target is not None:
+            return target
+        said: list[str] = [""] * dist.get_world_size()
+        dist.all_gather_object(said, "" if refused is None else str(refused))
+        if refused is not None:
+            raise refused
+        rank = next(rank for rank, text in enumerate(said) if text)
+        raise UserError(f"no step was made, for rank {rank} refused its data: {said[rank]}")
+
+    @property
+    def _device(self) -> torch.device:
+        """Where what is exchanged lies."""
+        device: torch.device = self.optim.param_groups[0]["params"][0].device
+        return device
+
+    def _loss(self, target: OpenTarget) -> Tensor:
+        """The local loss, with the value that it has over all processes."""
         if self._parallel is None:
             self._parallel = DistributedDataParallel(_Shard(self))
         local: Tensor = self._parallel(target)
@@ -61,8 +89,14 @@ class DistributedSVI(SVI):
         dist.all_reduce(total)
         return local + (total / dist.get_world_size() - local.detach())
 
+    def _streamed(self, _x: Tensor | None, _obs: Values | None) -> None:
+        """No step is replayed: a replay would know of its own shard alone."""
+        self.eager_reason = EXCHANGED
+
+    def _compiled(self, _x: Tensor | None, _obs: Values | None, _steps: int) -> str:
+        return EXCHANGED
+
     def _trace(self, target: OpenTarget) -> Tensor:
-        self.eager_reason = "gradients are exchanged by DistributedDataParallel"
         loss = self._loss(target)
         loss.backward()
         return loss
