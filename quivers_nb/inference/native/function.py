@@ -1,9 +1,7 @@
 """Compiled densities: `compile_graph` turns a recorded graph into a `NativeFunction`."""
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -14,13 +12,13 @@ from torch import Tensor
 
 import quivers_nb.inference.native.ops  # noqa: F401  (registers the rules)
 from quivers_nb.inference.graph import Graph
-from quivers_nb.inference.native.build import Compiler, object_name
-from quivers_nb.inference.native.emit import Source, emit
+from quivers_nb.inference.native.build import load, object_name
+from quivers_nb.inference.native.emit import emit
 from quivers_nb.inference.native.fuse import fuse
 from quivers_nb.inference.native.library import gemm
 from quivers_nb.inference.native.lowering import lower
 from quivers_nb.inference.native.program import Asked, Kernel, Program, Refusal
-from quivers_nb.inference.native.toolchain import built, driver
+from quivers_nb.inference.native.toolchain import compiler, driver
 
 REAL = {torch.float64: "double", torch.float32: "float"}
 _NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float32: np.float32}
@@ -136,6 +134,7 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     """
     if len(graph.nodes) > GREATEST_GRAPH:
         raise Refusal(f"{len(graph.nodes)} operations would take too long to compile")
+    found = compiler()
     dtype = graph.inputs[0].dtype
     if dtype not in REAL:
         raise Refusal(f"there is no native code for {dtype}")
@@ -143,10 +142,11 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
     source = emit(program, fuse(program), real=REAL[dtype])
     if source.scratch > GREATEST_SCRATCH:
         raise Refusal(f"it would take {source.scratch * 8 / 2**30:.1f} GiB of scratch per chain")
-    made, found = built(source.text, _level(source, program), SYMBOLS)
+    if source.length > LONG_SOURCE:
+        found = found.hasty(vectors=_iterations(program) > LONG_WORK)
     literals = np.array([*program.literals, 0.0], dtype=_NUMPY[dtype])
     return ready(
-        made,
+        load(source.text, found, SYMBOLS),
         dim=prod(graph.inputs[0].shape),
         dtype=dtype,
         scratch=source.scratch,
@@ -158,13 +158,6 @@ def compile_graph(graph: Graph, *, library: bool = False) -> NativeFunction:
         segments=source.segments,
         calls_library=program.calls_library,
     )
-
-
-def _level(source: Source, program: Program) -> Callable[[Compiler], Compiler]:
-    """At which level of optimisation it is compiled."""
-    if source.length <= LONG_SOURCE:
-        return lambda found: found
-    return partial(Compiler.hasty, vectors=_iterations(program) > LONG_WORK)
 
 
 def ready(

@@ -2,7 +2,9 @@
 
 Three objects are wanted before the first leapfrog of a new model: a small one that checks the
 compiler's arithmetic, the sampler, and the model's density. The first and the second are built side
-by side, from the moment that `begin_building` is called, and the third beside them.
+by side, from the moment that `begin_building` is called, and the third beside the second, once the
+first has shown what the compiler is worth: with three at once on two cores the sampler, which takes
+longest, is late.
 """
 
 import ctypes

@@ -12,14 +12,7 @@ import torch
 
 from quivers_nb.inference.layout import Coordinate, Layout
 from quivers_nb.inference.model import Terms
-from quivers_nb.inference.native import (
-    NativeTarget,
-    Unavailable,
-    build,
-    function,
-    prepare,
-    toolchain,
-)
+from quivers_nb.inference.native import NativeTarget, Unavailable, build, function, prepare
 from quivers_nb.inference.native import emit as emit_module
 from quivers_nb.inference.native.emit import emit, header
 from quivers_nb.inference.native.program import Refusal
@@ -297,7 +290,7 @@ def test_long_sources_are_compiled_in_haste_and_compute_the_same(
         return -(q.exp() + torch.log1p(q * q)).cumsum(0).square().sum()
 
     q = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
-    monkeypatch.setattr(toolchain, "load", watched)
+    monkeypatch.setattr(function, "load", watched)
     compiled(density, q)
     monkeypatch.setattr(function, "LONG_SOURCE", 0)
     monkeypatch.setattr(function, "LONG_WORK", work)
