@@ -234,7 +234,7 @@ class NativeChains:
         chains, threads = len(self._chains), self.threads or chain_threads()
         team = None
         if threads > 1 and self.function.segments > 1 and not alone():
-            team = Team.of(self._driver, chains)
+            team = Team.of(chains)
         return min(threads, chains * self.function.segments if team else chains), team
 
     def _run(self, number: int, until: int, first: int, team: Team | None) -> None:

@@ -14,6 +14,8 @@
  * that they have and go. Its memory belongs to the caller.
  */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 enum { LINE = 64, LONGEST_REST = 1024 };
 /* ns before a thread that has nothing to do sleeps. With 30,000 helpers slept between the loops of

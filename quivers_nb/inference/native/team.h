@@ -1,5 +1,7 @@
 /* Segments of rows, which a density may leave to others. It is given a desk behind its data, or 0,
  * and then it runs them itself, one after the other. */
+#include <stdint.h>
+
 typedef void (*segment_fn)(const void *task, int64_t number);
 typedef struct desk {
     void (*share)(struct desk *, segment_fn, const void *task, int64_t count);

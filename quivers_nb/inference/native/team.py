@@ -15,20 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quivers_nb.inference.native.function import aligned
+from quivers_nb.inference.native.toolchain import team
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
     """A desk for each chain, where segments of its loops lie while they can be taken."""
 
-    driver: ctypes.CDLL
+    library: ctypes.CDLL
     memory: NDArray[Any]
 
     @classmethod
-    def of(cls, driver: ctypes.CDLL, chains: int) -> "Team | None":
+    def of(cls, chains: int) -> "Team | None":
         """None if the system has no more locks to give: chains then move without help."""
-        memory = aligned(driver.team_bytes(chains), np.uint8)
-        return cls(driver, memory) if driver.team_open(memory.ctypes.data, chains) == 0 else None
+        library = team()
+        memory = aligned(library.team_bytes(chains), np.uint8)
+        return cls(library, memory) if library.team_open(memory.ctypes.data, chains) == 0 else None
 
     def helped_by(self, pool: ThreadPoolExecutor, threads: int) -> None:
         """Every thread of the pool helps when it has nothing else to do."""
@@ -39,16 +41,16 @@ class Team:
                 return
 
     def _serve(self) -> None:
-        self.driver.team_serve(self.memory.ctypes.data)
+        self.library.team_serve(self.memory.ctypes.data)
 
     @contextmanager
     def desk(self, chain: int) -> Iterator[int]:
         """The address of a chain's desk, until it needs it no more."""
         try:
-            yield self.driver.team_desk(self.memory.ctypes.data, chain)
+            yield self.library.team_desk(self.memory.ctypes.data, chain)
         finally:
-            self.driver.team_leave(self.memory.ctypes.data)
+            self.library.team_leave(self.memory.ctypes.data)
 
     def close(self) -> None:
         """No helper begins anything from now on."""
-        self.driver.team_close(self.memory.ctypes.data)
+        self.library.team_close(self.memory.ctypes.data)

@@ -19,10 +19,13 @@ from quivers_nb.inference.native.emit import header
 from quivers_nb.inference.native.program import Refusal
 
 _CHECK = ("scalar.h", "vector.h", "probe.h")
-_SAMPLER = ("random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c", "team.h", "team.c")
+_SAMPLER = ("random.h", "chain.h", "trajectory.h", "warmup.h", "driver.c")
+_TEAM = ("team.h", "team.c")
 _DRIVER = (
     "chain_run", "chain_start", "state_bytes", "scratch_doubles", "window_rows", "window_close",
     "at_points",
+)  # fmt: skip
+_TEAM_NAMES = (
     "team_bytes", "team_open", "team_close", "team_desk", "team_leave", "team_serve",
 )  # fmt: skip
 _Environment = tuple[str | None, ...]
@@ -127,9 +130,19 @@ def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:
     driver.window_close.restype, driver.window_close.argtypes = None, [address]
     driver.at_points.restype = None
     driver.at_points.argtypes = [address] * 4 + [whole] * 2 + [address] * 2
-    driver.team_bytes.restype, driver.team_bytes.argtypes = whole, [whole]
-    driver.team_open.restype, driver.team_open.argtypes = whole, [address, whole]
-    driver.team_desk.restype, driver.team_desk.argtypes = address, [address, whole]
-    for end in (driver.team_close, driver.team_leave, driver.team_serve):
-        end.restype, end.argtypes = None, [address]
     return driver
+
+
+def team() -> ctypes.CDLL:
+    """What lets threads help each other: an object of its own, for few models have a use for it.
+
+    Raises `Refusal` if there is no compiler.
+    """
+    library = built("".join(map(header, _TEAM)), Compiler.brisk, _TEAM_NAMES)[0]
+    whole, address = ctypes.c_int64, ctypes.c_void_p
+    library.team_bytes.restype, library.team_bytes.argtypes = whole, [whole]
+    library.team_open.restype, library.team_open.argtypes = whole, [address, whole]
+    library.team_desk.restype, library.team_desk.argtypes = address, [address, whole]
+    for end in (library.team_close, library.team_leave, library.team_serve):
+        end.restype, end.argtypes = None, [address]
+    return library

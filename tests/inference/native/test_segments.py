@@ -16,7 +16,6 @@ from quivers_nb.inference.executors import spread
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.native import NativeChains, blocks, chain_settings, segments
 from quivers_nb.inference.native.chains import Team
-from quivers_nb.inference.native.toolchain import driver
 
 DOUBLE, SINGLE = torch.float64, torch.float32
 ROWS, GROUPS = 3000, 11
@@ -295,7 +294,7 @@ def _share(desk, run, count):
 
 def test_segments_are_run_at_the_same_time_and_once():
     """Two segments that wait for each other: one thread alone would never be through."""
-    team, meeting = Team.of(driver(), 1), threading.Barrier(2)
+    team, meeting = Team.of(1), threading.Barrier(2)
     met = []
 
     @SEGMENT_FN
@@ -318,7 +317,7 @@ def test_segments_are_run_at_the_same_time_and_once():
 
 @pytest.mark.parametrize("helpers", [0, 1, 3])
 def test_every_segment_is_run_once_however_many_there_are(helpers):
-    team = Team.of(driver(), 2)
+    team = Team.of(2)
     with ThreadPoolExecutor(helpers + 1) as pool:
         team.helped_by(pool, helpers)
         for chain in range(2):
