@@ -9,6 +9,7 @@ ones (measured on two busy cores: 35 times slower with two threads than with one
 """
 
 import math
+import multiprocessing
 import os
 import sys
 import threading
@@ -55,8 +56,11 @@ def one_of_many() -> Iterator[None]:
 
 
 def alone() -> bool:
-    """Whether the calling thread is to leave cores that it has no chain for to others."""
-    return _ALONE.get()
+    """Whether the calling thread is to leave cores that it has no chain for to others.
+
+    So it is in a process that another Python process started, of a pool of the user's own, say.
+    """
+    return _ALONE.get() or multiprocessing.parent_process() is not None
 
 
 def step_back() -> None:

@@ -96,9 +96,10 @@ def fit_nuts(
     effects of hierarchical models, by a pilot run. ``until`` is a stop rule, looked at between
     transitions. ``after``: the run begins when that one is over, and fails if it has no result.
     ``threads`` is torch's number of them while the chains move (native chains take every core, one
-    each, and let other work go first). ``checkpoint`` is a file that the run is kept in, every
-    ``checkpoint_every`` seconds and at its end; if it is there, the run goes on from it, bit for
-    bit. See `MCMC` and `NUTSKernel` for the other options.
+    each; cores that have none help where one gradient is long; all let other work go first).
+    ``checkpoint`` is a file that the run is kept in, every ``checkpoint_every`` seconds and at its
+    end; if it is there, the run goes on from it, bit for bit. See `MCMC` and `NUTSKernel` for the
+    other options.
 
     Raises `UserError` if an option is out of its range, or another run works on the model.
     """

@@ -173,6 +173,15 @@ def _pin_and_search(page: Any, embed: str) -> None:
     page.keyboard.press("Escape")
 
 
+def settled_places(page: Any) -> Any:
+    """Where boxes are once they have come to rest: a group that is clicked unfolds for a while."""
+    before, places = None, page.evaluate(PLACES)
+    while places != before:
+        page.wait_for_timeout(500)
+        before, places = places, page.evaluate(PLACES)
+    return places
+
+
 def test_badges_follow_a_fit_and_move_nothing(
     lab: tuple[str, Path], browser: object, shots: Path
 ) -> None:
@@ -185,7 +194,7 @@ def test_badges_follow_a_fit_and_move_nothing(
         node(page, "h/backbone").click()
         page.wait_for_selector('.quivers-live .f[data-id="h/backbone"]')
         page.wait_for_function(SPOKEN, arg=path, timeout=1000 * RUN)  # the first step is made
-        places = page.evaluate(PLACES)
+        places = settled_places(page)
         seen = []
         for _ in range(16):
             page.wait_for_timeout(250)

@@ -26,6 +26,8 @@ from quivers_nb.inference.native.loop import (
     Loop,
     count_uses,
     literal,
+    placed,
+    room,
     stored_type,
 )
 from quivers_nb.inference.native.program import START, Call, Kernel, Program
@@ -246,13 +248,8 @@ class _Printer:
                 ctype = "double" if buffer in self.wide else C_TYPE[buffer.kind]
                 lines.append((buffer, f"{ctype} {buffer.name};"))
             else:
-                ctype = stored_type(buffer)
-                cast = "" if ctype == "real" else f"({ctype} *)"
-                place = f"{ctype} *{alone} {buffer.name} = {cast}(w + {offset});"
-                lines.append((buffer, place))
-                width = 2 if ctype == "int64_t" else 1  # enough for a float32 workspace
-                size = self.block_rows.get(buffer, buffer.size)
-                offset += -(-size * width // ALIGN) * ALIGN
+                lines.append((buffer, placed(buffer, f"w + {offset}", alone)))
+                offset += room(buffer, self.block_rows.get(buffer, buffer.size))
         return lines, offset
 
 

@@ -33,6 +33,22 @@ def stored_type(buffer: Buffer) -> str:
     return (STORED_TYPE if buffer.role == "scratch" else DATA_TYPE)[buffer.kind]
 
 
+def room(buffer: Buffer, size: int) -> int:
+    """How much of a workspace of real numbers ``size`` elements of a buffer take, in such numbers.
+
+    Whole numbers are given twice their count, for they are as wide as two floats.
+    """
+    width = 2 if stored_type(buffer) == "int64_t" else 1
+    return -(-size * width // ALIGN) * ALIGN
+
+
+def placed(buffer: Buffer, place: str, qualifier: str) -> str:
+    """The declaration of a buffer that lies at ``place`` in a workspace."""
+    ctype = stored_type(buffer)
+    cast = "" if ctype == "real" else f"({ctype} *)"
+    return f"{ctype} *{qualifier} {buffer.name} = {cast}({place});"
+
+
 def literal(value: float, kind: str, real: str) -> str:
     """A number as C writes it."""
     if kind == "bool":

@@ -9,9 +9,10 @@ part of ``parts`` that is its own; the density adds these up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from quivers_nb.inference.native.expression import Buffer
-from quivers_nb.inference.native.loop import ALIGN, C_TYPE, folded, literal
+from quivers_nb.inference.native.loop import C_TYPE, folded, literal, placed, room
 from quivers_nb.inference.native.program import START
 from quivers_nb.inference.native.segments import Cut
 
@@ -29,19 +30,21 @@ class Segment:
     wide: frozenset[Buffer]
 
     @property
-    def _places(self) -> dict[Buffer, int]:
-        """Where what a segment has for itself begins in its part."""
+    def _rooms(self) -> dict[Buffer, int]:
+        """How much of its part each thing takes that a segment has for itself."""
         sizes = {buffer: buffer.size for buffer, _ in self.cut.own} | self.cut.local
-        places, end = {}, 0
-        for buffer, size in sizes.items():
-            places[buffer], end = end, end + -(-size // ALIGN) * ALIGN
-        return places
+        return {buffer: room(buffer, size) for buffer, size in sizes.items()}
+
+    @property
+    def _places(self) -> dict[Buffer, int]:
+        """Where it begins."""
+        rooms = self._rooms
+        return dict(zip(rooms, accumulate(rooms.values(), initial=0), strict=False))
 
     @property
     def _length(self) -> int:
         """Numbers in the part of one segment."""
-        sizes = (*(buffer.size for buffer, _ in self.cut.own), *self.cut.local.values())
-        return -(-sum(-(-size // ALIGN) * ALIGN for size in sizes) // LINE) * LINE
+        return -(-sum(self._rooms.values()) // LINE) * LINE
 
     @property
     def size(self) -> int:
@@ -108,7 +111,7 @@ class Segment:
         start = "" if fold is None else literal(START[fold], "real", self.real)
         if buffer.is_variable and fold is not None:
             return f"{self._type(buffer)} {buffer.name} = {start};"
-        text = f"real *restrict {buffer.name} = part + {self._places[buffer]};"
+        text = placed(buffer, f"part + {self._places[buffer]}", "restrict")
         if fold is None:
             return text
         return f"{text} for (int64_t i = 0; i < {buffer.size}; i++) {buffer.name}[i] = {start};"

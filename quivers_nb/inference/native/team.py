@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quivers_nb.inference.native.function import aligned
+from quivers_nb.inference.native.program import Refusal
 from quivers_nb.inference.native.toolchain import team
 
 
@@ -27,8 +28,12 @@ class Team:
 
     @classmethod
     def of(cls, chains: int) -> "Team | None":
-        """None if the system has no more locks to give: chains then move without help."""
-        library = team()
+        """None if it cannot be built here, or the system has no more locks to give: chains then
+        move without help, which changes no draw."""
+        try:
+            library = team()
+        except Refusal:
+            return None
         memory = aligned(library.team_bytes(chains), np.uint8)
         return cls(library, memory) if library.team_open(memory.ctypes.data, chains) == 0 else None
 

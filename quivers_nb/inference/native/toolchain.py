@@ -29,7 +29,7 @@ _TEAM_NAMES = (
     "team_bytes", "team_open", "team_close", "team_desk", "team_leave", "team_serve",
 )  # fmt: skip
 _Environment = tuple[str | None, ...]
-_COMPILER, _SAMPLER_BUILT = Lock(), Lock()
+_COMPILER, _SAMPLER_BUILT, _TEAM_BUILT = Lock(), Lock(), Lock()
 
 
 def environment() -> _Environment:
@@ -136,9 +136,21 @@ def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:
 def team() -> ctypes.CDLL:
     """What lets threads help each other: an object of its own, for few models have a use for it.
 
-    Raises `Refusal` if there is no compiler.
+    Raises `Refusal` if it cannot be built.
     """
-    library = built("".join(map(header, _TEAM)), Compiler.brisk, _TEAM_NAMES)[0]
+    with _TEAM_BUILT:
+        found = _team(environment())
+    if isinstance(found, Refusal):
+        raise Refusal(str(found))
+    return found
+
+
+@cache
+def _team(_environment: _Environment) -> ctypes.CDLL | Refusal:
+    try:
+        library = built("".join(map(header, _TEAM)), Compiler.brisk, _TEAM_NAMES)[0]
+    except Refusal as refusal:
+        return refusal
     whole, address = ctypes.c_int64, ctypes.c_void_p
     library.team_bytes.restype, library.team_bytes.argtypes = whole, [whole]
     library.team_open.restype, library.team_open.argtypes = whole, [address, whole]

@@ -50,29 +50,28 @@ class DistributedSVI(SVI):
 
     _parallel: DistributedDataParallel | None = None
 
-    def _target(self, x: Tensor | None, obs: Values | None) -> OpenTarget:
-        """The target at this shard. Whoever cannot have one tells the others, who would wait."""
+    def _step(self, x: Tensor | None, obs: Values | None) -> float:
+        """One step on this shard. Whoever has no target there tells the others, who would wait."""
         if not (dist.is_available() and dist.is_initialized()):
             raise UserError(
                 "there is no process group: call torch.distributed.init_process_group(...) first, "
                 "in a script started by torchrun, or use SVI in a single process"
             )
-        target: OpenTarget | None = None
         refused: Exception | None = None
         try:
-            target = super()._target(x, obs)
+            self._target(x, obs)
         except Exception as error:  # noqa: BLE001  (raised below, once the others know)
             refused = error
-        count = torch.tensor([float(target is None)], device=self._device)
+        count = torch.tensor([float(refused is not None)], device=self._device)
         dist.all_reduce(count)
-        if not count and target is not None:
-            return target
-        said: list[str] = [""] * dist.get_world_size()
-        dist.all_gather_object(said, "" if refused is None else str(refused))
+        if not count:
+            return super()._step(x, obs)
+        said: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(said, refused and (str(refused) or repr(refused)))
         if refused is not None:
             raise refused
-        rank = next(rank for rank, text in enumerate(said) if text)
-        raise UserError(f"no step was made, for rank {rank} refused its data: {said[rank]}")
+        rank, reason = next((rank, text) for rank, text in enumerate(said) if text)
+        raise UserError(f"no step was made, for rank {rank} refused its data: {reason}")
 
     @property
     def _device(self) -> torch.device:

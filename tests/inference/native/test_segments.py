@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from quivers_nb.inference.executors import spread
 from quivers_nb.inference.mcmc.nuts import NUTSKernel
 from quivers_nb.inference.native import NativeChains, blocks, chain_settings, segments
 from quivers_nb.inference.native.chains import Team
+from quivers_nb.inference.native.program import Refusal
 
 DOUBLE, SINGLE = torch.float64, torch.float32
 ROWS, GROUPS = 3000, 11
@@ -112,9 +114,27 @@ def scalar_functions(dtype):
     return density, 2
 
 
+def computed_places(dtype):
+    """Whole numbers and truth values pass between stages, in memory for some rows."""
+    x, y = _random(30, ROWS, dtype=dtype), _random(ROWS, seed=1, dtype=dtype)
+    table = _random(7, seed=2, dtype=dtype)
+
+    def density(q):
+        b, columns = q.unbind(), x.unbind()
+        mean = sum(weight * column for weight, column in zip(b, columns, strict=True))
+        place = (b[0] * columns[0] + b[1] * columns[1]).detach() * 2
+        other = (b[3] * columns[0] + b[4] * columns[1]).detach() * 2
+        at = (place.floor().long() + 2 * other.floor().long()).clamp(0, 6)
+        r = (y - torch.where(place > other, mean, mean.sin())) * table[at].exp()
+        s = (y - r.sin()) * (at.to(q.dtype) + q[5]) * table[(at + 1).clamp(0, 6)]
+        return -0.5 * (r * r).sum() - 0.5 * (s * s).sum() - 0.5 * (q * q).sum()
+
+    return density, 30
+
+
 MODELS = (
     logistic, columns_apart, scattered_groups, sorted_groups, rows_of_their_own, a_long_inner_axis,
-    extremes, scalar_functions,
+    extremes, scalar_functions, computed_places,
 )  # fmt: skip
 
 
@@ -147,14 +167,16 @@ def test_the_cuts_follow_from_the_shape(compiled):
 @pytest.mark.parametrize("model", MODELS)
 def test_short_loops_are_printed_whole(model, compiled, monkeypatch):
     monkeypatch.undo()
+    monkeypatch.setattr(sys.modules[__name__], "ROWS", 500)
     density, dim = model(DOUBLE)
     function = compiled(density, _random(dim))
     assert function.segments == 1
     assert "q_share" not in function.source
 
 
-def test_a_segment_can_be_in_stages(compiled):
-    density, dim = columns_apart(DOUBLE)
+@pytest.mark.parametrize("model", [columns_apart, computed_places])
+def test_a_segment_can_be_in_stages(model, compiled):
+    density, dim = model(DOUBLE)
     source = compiled(density, _random(dim)).source
     assert "stage0(" in source[source.index("static void segment_") :]
 
@@ -258,6 +280,18 @@ def test_chains_do_without_threads_that_cannot_be_had(function, monkeypatch):
     alone = _chains(function, threads=1)
     alone.advance(60)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    chains = _chains(function, threads=3)
+    assert chains.advance(60)
+    assert np.array_equal(_draws(chains), _draws(alone))
+
+
+def test_chains_do_without_a_team_that_cannot_be_built(function, monkeypatch):
+    def refuse():
+        raise Refusal("the cache folder cannot be written")
+
+    alone = _chains(function, threads=1)
+    alone.advance(60)
+    monkeypatch.setattr("quivers_nb.inference.native.team.team", refuse)
     chains = _chains(function, threads=3)
     assert chains.advance(60)
     assert np.array_equal(_draws(chains), _draws(alone))

@@ -31,8 +31,8 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     return x, 1.0 + torch.randn(ROWS, generator=generator)
 
 
-def fit(kind, x, y, **options):
-    """Losses, and the parameters of guide and model."""
+def made(kind, **options):
+    """A fit, and what it fits: the parameters of guide and model."""
     model = loads(SOURCE).morphism
     with torch.no_grad():
         for parameter in model.parameters():
@@ -41,11 +41,20 @@ def fit(kind, x, y, **options):
     fitted = {**dict(guide.named_parameters()), **model.storage()}
     optim = torch.optim.Adam(fitted.values(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
-    svi = kind(model, guide, optim, ELBO(num_particles=4), generator=generator, **options)
+    return kind(model, guide, optim, ELBO(num_particles=4), generator=generator, **options), fitted
+
+
+def fit(kind, x, y, **options):
+    """Losses, and the parameters."""
+    svi, fitted = made(kind, **options)
     obs = {"y": y, "w": -y[:, None]}
     losses = [svi.step(x, {"y": y, "w": -y[:, None]}) for _ in range(STEPS)]  # read anew
     losses += svi.run(x, obs, STEPS).losses.tolist()  # the same data
     return losses, {name: p.tolist() for name, p in fitted.items()}
+
+
+def refuse(*_, **__):
+    raise NotImplementedError  # without a word
 
 
 def work(rank: int, port: int, results) -> None:
@@ -65,6 +74,16 @@ def work(rank: int, port: int, results) -> None:
             fit(DistributedSVI, x[mine], broken)
         except UserError as error:
             messages.append(str(error))
+    svi, _ = made(DistributedSVI)
+    obs = {"y": y[mine], "w": -y[mine][:, None]}
+    if rank == 0:  # alone
+        messages.append(", ".join(svi.summarize(x[mine], obs)))
+    else:
+        svi.model.target = refuse
+    try:
+        svi.step(x[mine], obs)
+    except (UserError, NotImplementedError) as error:
+        messages.append(repr(error))
     results.put((rank, *found, messages))
     torch.distributed.destroy_process_group()
 
@@ -87,10 +106,12 @@ def test_two_processes_fit_the_union_of_their_rows():
             torch.testing.assert_close(found[rank][1][name], values, rtol=1e-4, atol=1e-5)
     assert found[0][1] == found[1][1]  # bit for bit
     for rank in range(2):  # raised in both, though only one has the fault
-        loss, refused = found[rank][2]
+        loss, refused, *_, unsaid = found[rank][2]
         assert "the loss is" in loss
         assert "`y` is infinite at [0]" in refused
+        assert "NotImplementedError()" in unsaid
     assert "rank 1 refused its data" in found[0][2][1]
+    assert found[0][2][2] == "a, s"
     assert losses[-1] < losses[0]
 
 
