@@ -5,7 +5,7 @@ as the annotation of the option has it: plain types, functions, generators, and 
 `quivers_nb.inference.ranges`. Options of other types look at their values themselves.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +14,8 @@ from operator import index
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
+import numpy as np
+import torch
 from torch import Generator
 
 from quivers_nb.diagnostics.errors import UserError
@@ -66,6 +68,18 @@ def names_in(option: str, given: Collection[str]) -> frozenset[str]:
     return frozenset(given)
 
 
+def whole_numbers(given: Any) -> tuple[int, ...] | None:
+    """Those of a sequence or an array of one axis; None for anything else, and for truth values."""
+    listed = isinstance(given, Sequence) or hasattr(given, "__array__")
+    if isinstance(given, str | bytes) or not listed:
+        return None
+    try:
+        numbers = list(given)
+    except TypeError:  # an array without axes
+        return None
+    return tuple(map(index, numbers)) if all(_is(each, int) for each in numbers) else None
+
+
 def known_options(target: Target) -> Target:
     """Have a function, or the constructor of a class, refuse unknown options by `UnknownOption`,
     numbers, texts, functions and so on that are none by `WrongOption`, and what is out of range by
@@ -110,6 +124,7 @@ def _given(declared: Signature, args: Any, options: Any) -> dict[str, Any]:
         raise _Misfit from error
 
 
+_TRUTHS = (np.dtype(bool), torch.bool)
 _WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "a text", bool: "True or False",
     Generator: "a torch.Generator", Callable: "a function",
@@ -143,7 +158,7 @@ def _is(value: Any, wanted: Any) -> bool:
         return callable(value)
     if wanted not in (int, float):
         return isinstance(value, wanted)
-    if isinstance(value, str | bool):
+    if isinstance(value, str | bool) or getattr(value, "dtype", None) in _TRUTHS:
         return False
     try:
         index(value) if wanted is int else float(value)  # numpy, and tensors of one number, too

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Any
 
-_LONGEST = 2**63  # what no length, and no seed of torch's, can be
+_LONGEST = 2**63  # what no length can be
 _MOST = 2**31  # of what lies in memory at once
+_SEEDS = 2**64  # of torch's generators, and of compiled chains
+_POWERS = {_LONGEST: "2^63", _MOST: "2^31", _SEEDS: "2^64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Range:
 
     def __repr__(self) -> str:
         """As a signature shows it; that no count is endless goes without saying."""
-        return self._said(None if self.below in (_LONGEST, _MOST) else self.below)
+        return self._said(None if self.below in _POWERS else self.below)
 
     def _said(self, below: float | None) -> str:
         limits = (
@@ -76,23 +78,26 @@ def _limit(word: str, limit: float) -> str:
     """In words; a limit at infinity is that of finite numbers."""
     if abs(limit) == inf:
         return "finite"
-    powers = {_LONGEST: "2^63", _MOST: "2^31"}
-    return f"{word} {powers.get(int(limit)) or f'{limit:g}'}"
+    return f"{word} {_POWERS.get(int(limit)) or f'{limit:g}'}"
 
 
 ANY = Range()
-TREE_DEPTH = Range(low=1, high=20, why="a trajectory has up to 2^depth leapfrogs")
+TREE_DEPTH = Range(
+    low=1, high=63, why="a trajectory has up to 2^depth - 1 leapfrogs, counted in 64 bits"
+)
 THREADS = Range(low=1, high=1024)
 COUNTED = Range(low=1, below=_LONGEST)
 WHOLE = Range(low=0, below=_LONGEST)
+PARTICLES = Range(low=1, below=_MOST, why="they are evaluated at once")
+SEEDS = Range(low=0, below=_SEEDS, why="a seed has 64 bits and no sign")
 POSITIVE = Range(above=0.0, below=inf)
 SHARE = Range(above=0.0, below=1.0)
 TIERS = Words(("auto", "eager", "traced", "native"))
 
 Count = Annotated[int, COUNTED]  # of things of which there is one at least
 Whole = Annotated[int, WHOLE]
-Particles = Annotated[int, Range(low=1, below=_MOST, why="they are evaluated at once")]
-Seed = Annotated[int, Range(low=0, below=_LONGEST, why="no generator takes another one")]
+Particles = Annotated[int, PARTICLES]
+Seed = Annotated[int, SEEDS]
 Threads = Annotated[int, THREADS]
 TreeDepth = Annotated[int, TREE_DEPTH]
 Positive = Annotated[float, POSITIVE]

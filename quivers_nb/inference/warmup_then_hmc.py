@@ -60,10 +60,14 @@ class WarmupThenHMC:
         guide = self._fitted(model, x, by_name(obs), seed)
         try:
             return self._from(guide, model, x, obs, seed, options)
+        except Interrupted as error:  # the run says where it was
+            if error.kept is not None:
+                raise
+            raise _kept(str(error), guide) from error
         except KeyboardInterrupt as error:
             raise _kept(
-                "interrupted when the guide was fitted and no chain had moved", guide
-            ) from (error)
+                "interrupted after the guide was fitted, and there are no draws", guide
+            ) from error
 
     def _from(
         self,

@@ -12,7 +12,9 @@ from quivers_nb.diagnostics.suggest import nearest
 from quivers_nb.inference.ranges import (
     ANY,
     COUNTED,
+    PARTICLES,
     POSITIVE,
+    SEEDS,
     SHARE,
     THREADS,
     TIERS,
@@ -95,7 +97,7 @@ class Setting:
 
 _SEED = Setting(
     "seed", "Seed", "", "empty: one is drawn, and shown in the code", whole=True, empty="random",
-    limits=WHOLE,
+    limits=SEEDS,
 )  # fmt: skip
 _THREADS = Setting(
     "threads", "Threads", "", "of torch; empty: one less than there are cores", whole=True,
@@ -111,7 +113,7 @@ SVI_SETTINGS = (
     Setting(
         "estimator", "Estimator", "Reparameterized", "how its gradient is found", ALL_ESTIMATORS
     ),
-    Setting("particles", "Particles", "1", "draws per step", whole=True, limits=COUNTED),
+    Setting("particles", "Particles", "1", "draws per step", whole=True, limits=PARTICLES),
     Setting("lr", "Learning rate", "0.01", "of the optimizer", limits=POSITIVE),
     Setting(
         "schedule", "Schedule", "constant", "of the learning rate, down to a hundredth of it",

@@ -9,7 +9,17 @@ import pytest
 from quivers_nb import inference
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.options import OptionOutOfRange, WrongOption, _Takes
-from quivers_nb.inference.ranges import ANY, COUNTED, POSITIVE, SHARE, WHOLE, Range, Words
+from quivers_nb.inference.ranges import (
+    ANY,
+    COUNTED,
+    POSITIVE,
+    SEEDS,
+    SHARE,
+    TREE_DEPTH,
+    WHOLE,
+    Range,
+    Words,
+)
 from quivers_nb.session import fits, rules, schedules
 
 TARGETS = {name: getattr(inference, name) for name in inference.__all__} | {
@@ -58,7 +68,7 @@ def outside(limits: Range | Words) -> list:
         limits.above,
         limits.below,
         None if limits.high is None else limits.high + 1,
-        2**63 if limits.below is not None and limits.below < inf else None,
+        2**64 if limits.below is not None and limits.below < inf else None,
     ]
     return [each for each in beyond if each is not None]
 
@@ -99,6 +109,8 @@ def test_limits_hold_what_they_say():
     for limits, inside, out in (
         (COUNTED, (1, 7, 2**63 - 1), (0, -1, nan, 2**63)),
         (WHOLE, (0, 1), (-1, nan)),
+        (SEEDS, (0, 2**63, 2**64 - 1), (-1, 2**64, nan)),
+        (TREE_DEPTH, (1, 21, 63), (0, 64, nan)),
         (POSITIVE, (1e-300, 3), (0, -1.0, inf, nan)),
         (SHARE, (0.5,), (0.0, 1.0, nan)),
         (ANY, (-inf, 0.0, inf), (nan,)),
@@ -108,6 +120,8 @@ def test_limits_hold_what_they_say():
         assert not any(limits.holds(value) for value in out)
     assert str(COUNTED) == "at least 1 and below 2^63"
     assert repr(COUNTED) == "at least 1"
+    assert str(SEEDS) == "at least 0 and below 2^64"
+    assert repr(SEEDS) == "at least 0"
     assert str(POSITIVE) == "above 0 and finite"
     assert str(Range(above=-inf, below=inf)) == "finite"
     assert str(ANY) == "any number"
@@ -123,9 +137,13 @@ def test_the_message_has_the_value_what_is_wanted_and_why():
             "'uniform'?",
         ),
         (
-            {"max_tree_depth": 40},
-            "is 40: a trajectory has up to 2^depth leapfrogs, so it must be at least 1 and at most "
-            "20, such as 10",
+            {"max_tree_depth": 64},
+            "is 64: a trajectory has up to 2^depth - 1 leapfrogs, counted in 64 bits, so it must "
+            "be at least 1 and at most 63, such as 10",
+        ),
+        (
+            {"seed": 2**64},
+            f"is {2**64}: a seed has 64 bits and no sign, so it must be at least 0 and below 2^64",
         ),
         ({"checkpoint_every": -1}, "is -1: it must be at least 0, such as 10.0"),
     ):

@@ -1,5 +1,8 @@
 """A guide first, then chains."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -121,16 +124,67 @@ def test_an_interrupt_of_the_fit_keeps_the_guide_and_chains_can_start_at_it():
     assert error._render_traceback_() == [f"KeyboardInterrupt: {error}"]
 
 
-def test_an_interrupt_before_the_chains_move_keeps_the_guide(monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Interrupted("while the density was compiled"), "while the density was compiled"),
+        (KeyboardInterrupt(), "interrupted after the guide was fitted, and there are no draws"),
+    ],
+)
+def test_an_interrupt_before_the_chains_move_keeps_the_guide(fault, said, monkeypatch):
     fitted = FitGuide(num_steps=3)(MODEL, None, DATA, 0)
 
     def interrupted(*_):
-        raise Interrupted("while the density was compiled")
+        raise fault
 
     monkeypatch.setattr(mcmc_run, "begin", interrupted)
-    with pytest.raises(Interrupted, match="no chain had moved") as caught:
+    with pytest.raises(Interrupted, match=f"^{said}.*guide as it was then") as caught:
         WarmupThenHMC(QUICK, lambda *_: fitted).run(MODEL, None, DATA)
     assert caught.value.kept is fitted
+
+
+def test_an_interrupt_of_the_run_that_keeps_something_is_raised_as_it_is(monkeypatch):
+    fault = Interrupted("with some draws", {"a": 1.0})
+
+    def interrupted(*_):
+        raise fault
+
+    monkeypatch.setattr(mcmc_run, "begin", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        WarmupThenHMC(QUICK, FitGuide(num_steps=3)).run(MODEL, None, DATA)
+    assert caught.value is fault
+
+
+def test_an_interrupt_of_chains_in_an_executor_says_so_and_keeps_the_guide(monkeypatch):
+    fitted = FitGuide(num_steps=3)(MODEL, None, DATA, 0)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mcmc_run, "spread", interrupted)
+    with ThreadPoolExecutor(1) as pool:
+        sampler = WarmupThenHMC(replace(QUICK, executor=pool), lambda *_: fitted)
+        with pytest.raises(Interrupted, match="before the first of 2 chains was fin") as caught:
+            sampler.run(MODEL, None, DATA)
+    assert "no chain had moved" not in str(caught.value)
+    assert caught.value.kept is fitted
+
+
+def test_an_interrupt_when_the_draws_are_made_returns_them(monkeypatch):
+    fitted = FitGuide(num_steps=3)(MODEL, None, DATA, 0)
+    whole, calls = mcmc_run._result, []
+
+    def cut(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    monkeypatch.setattr(mcmc_run, "_result", cut)
+    result = WarmupThenHMC(QUICK, lambda *_: fitted).run(MODEL, None, DATA)
+    assert len(calls) == 2
+    assert result.interrupted
+    assert result.num_samples == 200
 
 
 def test_an_interrupt_of_a_method_that_keeps_nothing_is_raised_as_it_is():

@@ -64,7 +64,7 @@ def mcmc(model, data=None, **options):
         ({"dtype": "float32"}, r"dtype='float32' is neither"),
         (
             {"seed": -1},
-            r"`seed` of `MCMC` is -1: no generator takes another one, so it must be at least 0",
+            r"`seed` of `MCMC` is -1: a seed has 64 bits and no sign, so it must be at least 0",
         ),
         ({"init_values": {"s": 1.0}}, r'does not use them: say init_strategy="value"'),
         ({"init_strategy": "value"}, r"needs init_values="),
@@ -174,6 +174,10 @@ def test_predictions_and_files(model, tmp_path):
             lambda m, r: fit_svi(m, None, DATA, guide=lambda x: None),
             r"guide=<function .* cannot make the guide: it is called with the model and the "
             r"observed names, and too many positional arguments\. .*guide=AutoNormalGuide",
+        ),
+        (
+            lambda m, r: fit_svi(m, None, DATA, guide=dict),
+            r"guide=<class 'dict'> cannot make the guide: .* no signature found.*AutoNormalGuide",
         ),
         (
             lambda m, r: fit_svi(m, None, DATA, guide=lambda m, names: None),

@@ -33,8 +33,10 @@ def test_a_fresh_form_is_right(method):
         ("svi", "estimator", "DoublyReparameterized", "ELBO takes"),
         ("svi", "estimator", "ScoreFunction", "take at least 2"),
         ("nuts", "target_accept", "1", "above 0 and below 1"),
-        ("nuts", "max_tree_depth", "21", "at least 1 and at most 20"),
+        ("nuts", "max_tree_depth", "64", "at least 1 and at most 63"),
         ("nuts", "seed", "-1", "at least 0"),
+        ("nuts", "seed", str(2**64), "at least 0 and below 2^64"),
+        ("svi", "particles", str(2**31), "at least 1 and below 2^31"),
         ("nuts", "recenter", "perhaps", "Recentre effects 'perhaps' is not one of no, yes"),
     ],
 )
@@ -42,6 +44,11 @@ def test_a_fault_is_named_with_what_would_be_right(method, field, text, words):
     reading = read(method, {field: text}, None)
     assert not reading.good
     assert words in "; ".join(reading.problems.values())
+
+
+def test_a_form_takes_what_the_options_take():
+    assert read("nuts", {"seed": str(2**64 - 1), "max_tree_depth": "63"}, None).good
+    assert read("svi", {"seed": str(2**64 - 1), "particles": str(2**31 - 1)}, None).good
 
 
 def test_a_minibatch_larger_than_the_data_is_refused():

@@ -191,13 +191,9 @@ class MCMC:
             part = job.run(range(self.num_chains), watch)
             try:
                 return _result(self, job.target, job.seed, [part])
-            except KeyboardInterrupt as error:  # it is a matter of milliseconds, of work of minutes
+            except KeyboardInterrupt:  # it is a matter of milliseconds, of work of minutes
                 whole = _result(self, job.target, job.seed, [part])
-                raise Interrupted(
-                    "interrupted when the draws were made: the result is `.kept` of this error (in "
-                    "a notebook, sys.last_value.kept)",
-                    whole,
-                ) from error
+                return replace(whole, interrupted=True)
         return self._apart(self.executor, job)
 
     def _piloting(self, watch: Watch | None) -> Draw:

@@ -17,7 +17,7 @@ def made_guide(make: MakeGuide, model: Model, names: Collection[str]) -> Any:
     wanted = "such as guide=AutoNormalGuide, or guide=lambda model, names: AutoNormalGuide(…)"
     try:
         signature(make).bind(model, names)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: of what has no signature, as `dict`
         raise UserError(
             f"guide={make!r:.60} cannot make the guide: it is called with the model and the "
             f"observed names, and {error}. Give what takes both and returns a guide, {wanted}"

@@ -14,14 +14,14 @@ from torch.nn import Parameter
 from torch.nn.functional import linear
 
 from quivers_nb.diagnostics.errors import UserError
+from quivers_nb.inference.options import whole_numbers
 
 
 def widths_of(hidden: Any) -> tuple[int, ...]:
     """The widths of hidden layers. Raises `UserError` for what are none."""
-    if isinstance(hidden, Sequence) and not isinstance(hidden, str):
-        widths = tuple(hidden)
-        if all(isinstance(width, int) and width >= 1 for width in widths):
-            return widths
+    widths = whole_numbers(hidden)
+    if widths is not None and min(widths, default=1) >= 1:
+        return widths
     raise UserError(
         f"hidden={hidden!r:.60}: the widths of hidden layers are wanted, each a whole number of at "
         "least 1, such as (32,)"

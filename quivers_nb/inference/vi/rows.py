@@ -7,6 +7,7 @@ from typing import Any
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference.layout import Layout
 from quivers_nb.inference.model import DeclaredLatent
+from quivers_nb.inference.options import whole_numbers
 
 Shape = tuple[int, ...]
 
@@ -31,7 +32,7 @@ def as_rows(rows: Any) -> Shape | None:
     """The option ``rows`` as a batch shape."""
     if rows is None:
         return None
-    shape = rows if isinstance(rows, tuple | list) else (rows,)
-    if not shape or not all(isinstance(size, int) and size >= 1 for size in shape):
+    shape = whole_numbers((rows,)) or whole_numbers(rows)
+    if not shape or min(shape) < 1:
         raise UserError(f"rows={rows!r:.60} must be a positive number of rows, or a batch shape")
-    return tuple(shape)
+    return shape

@@ -9,7 +9,6 @@ import torch
 
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import MCMC, HMCKernel, NUTSKernel
-from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc import run as mcmc_run
 from quivers_nb.inference.mcmc import store
 from quivers_nb.inference.mcmc.engine import TIERS
@@ -39,6 +38,15 @@ def same(a, b) -> bool:
 def test_a_seed_repeats_a_run_and_another_does_not(tier):
     assert same(run(tier=tier), run(tier=tier))
     assert not same(run(tier=tier), run(tier=tier, seed=1))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_largest_seed_and_depth_run(tier):
+    kernel = NUTSKernel(max_tree_depth=63)
+    largest = run(kernel=kernel, tier=tier, seed=2**64 - 1)
+    assert largest.seed == 2**64 - 1
+    assert same(largest, run(kernel=kernel, tier=tier, seed=2**64 - 1))
+    assert not same(largest, run(kernel=kernel, tier=tier, seed=2**63 - 1))
 
 
 def test_without_a_seed_torch_decides():
@@ -376,10 +384,10 @@ def test_an_interrupt_when_the_draws_are_made_keeps_them(monkeypatch):
         return whole(*given)
 
     monkeypatch.setattr(mcmc_run, "_result", cut)
-    with pytest.raises(Interrupted, match="when the draws were made") as caught:
-        run()
+    result = run()
     monkeypatch.undo()
-    assert same(caught.value.kept, run())
+    assert result.interrupted
+    assert same(result, run())
 
 
 @pytest.mark.parametrize(
