@@ -2,7 +2,7 @@
 
 A regression whose eighty coefficients are eighty sites is one loop over its rows with eighty
 columns, eighty coefficients and eighty sums. Processors have thirty-two vector registers and read
-ahead in some ten columns, so that loop waits for memory most of its time. Its rows are therefore
+ahead in some twelve columns, so that loop waits for memory most of its time. Its rows are therefore
 taken in blocks, and each block is walked through several times, a few columns at a time: what one
 stage makes and another reads is kept for the rows of a block, in the first cache.
 
@@ -19,7 +19,7 @@ from quivers_nb.inference.native.expression import Algebra, Buffer, Expression
 from quivers_nb.inference.native.fuse import Nest
 from quivers_nb.inference.native.program import Kernel, Store
 
-LANES = 21  # of a stage: ten columns with their coefficients or sums, and the rows they go to
+LANES = 25  # of a stage: twelve columns with their coefficients or sums, and the rows they go to
 LANES_AT_CALLS = 12  # calls clobber the vector registers: what is held is written out around them
 GREATEST_LOOP = 24  # lanes: loops with as many run as fast whole
 
