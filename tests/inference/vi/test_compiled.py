@@ -168,7 +168,7 @@ def test_without_a_compiler_steps_are_traced(monkeypatch, tmp_path):
 
 
 def test_an_unknown_tier_is_named():
-    with pytest.raises(UserError, match="tier='fast'"):
+    with pytest.raises(UserError, match="`tier` of `SVI` is 'fast': one of"):
         svi(tier="fast")
 
 

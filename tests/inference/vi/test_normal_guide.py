@@ -102,7 +102,7 @@ def test_observations_that_do_not_fit_the_guide_are_named():
 def test_nothing_to_guide_and_a_scale_of_zero_are_refused():
     with pytest.raises(UserError, match="nothing is left to guide: m, y, z observed"):
         AutoNormalGuide(HandModel(), {"m", "y", "z"})
-    with pytest.raises(UserError, match=r"init_scale=0\.0"):
+    with pytest.raises(UserError, match=r"`init_scale` of `AutoNormalGuide` is 0\.0"):
         AutoNormalGuide(HandModel(), {"y"}, init_scale=0.0)
     with pytest.raises(UserError, match="needs a value of `m`"):
         guide_of().log_prob(X, {"z": torch.zeros(6)})

@@ -179,9 +179,9 @@ def test_an_optimiser_that_chose_is_left_alone():
 
 
 def test_counts_below_one_are_refused():
-    with pytest.raises(UserError, match="num_particles=0"):
+    with pytest.raises(UserError, match="`num_particles` of `ELBO` is 0"):
         ELBO(num_particles=0)
     model = Double()
     guide = AutoNormalGuide(model, {"y"})
-    with pytest.raises(UserError, match="total_rows=0"):
+    with pytest.raises(UserError, match="`total_rows` of `SVI` is 0"):
         SVI(model, guide, torch.optim.SGD(guide.parameters(), lr=0.1), ELBO(), total_rows=0)
