@@ -92,7 +92,8 @@ PARTICLES = Range(low=1, below=_MOST, why="they are evaluated at once")
 SEEDS = Range(low=0, below=_SEEDS, why="a seed has 64 bits and no sign")
 POSITIVE = Range(above=0.0, below=inf)
 SHARE = Range(above=0.0, below=1.0)
-TIERS = Words(("auto", "eager", "traced", "native"))
+TIERS = ("eager", "traced", "native")  # that a run can be made in
+TIER = Words(("auto", *TIERS))
 
 Count = Annotated[int, COUNTED]  # of things of which there is one at least
 Whole = Annotated[int, WHOLE]
@@ -105,4 +106,4 @@ NotNegative = Annotated[float, Range(low=0.0, below=inf)]
 Share = Annotated[float, SHARE]  # of a whole, neither nothing nor all
 Seconds = Annotated[float, Range(above=0.0)]
 Interval = Annotated[float, Range(low=0.0)]  # in seconds; 0 is at every chance, infinity never
-Tier = Annotated[str, TIERS]
+Tier = Annotated[str, TIER]

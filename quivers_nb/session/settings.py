@@ -17,7 +17,7 @@ from quivers_nb.inference.ranges import (
     SEEDS,
     SHARE,
     THREADS,
-    TIERS,
+    TIER,
     TREE_DEPTH,
     WHOLE,
     Range,
@@ -145,7 +145,7 @@ NUTS_SETTINGS = (
     Setting("recenter", "Recentre effects", "no",
             "yes: a pilot run chooses coordinates for the effects of hierarchical models", NO_YES),
     Setting("tier", "Tier", "auto", "what computes the gradient",
-            TIERS.words),
+            TIER.words),
     _SEED,
     _THREADS,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from tests.browser.panel_page import (
 )
 from tests.support.contrast import readable
 from tests.support.jupyterlab_driver import execute, go, run_cell, saved_outputs
+from tests.support.targets import SCHOOLS
 
 pytestmark = pytest.mark.browser
 
@@ -62,18 +63,6 @@ def test_every_button_works_while_a_later_cell_awaits(empty, browser, front, sho
     quiet(watch)
 
 
-SCHOOLS = """%%qvr
-object School : FinSet 8
-data se : School -> Real 1
-program schools : School -> School
-    sample mu <- Normal(0.0, 5.0)
-    sample tau <- HalfCauchy(5.0)
-    sample theta : School <- Normal(mu, tau)
-    observe y : School <- Normal(theta, se)
-    return theta
-export schools"""
-
-
 PILOT = """after => {
     const clock = document.querySelector('.qvr-clock');
     const told = /^pilot run: (\\d+) of 400 in /.exec(clock.textContent);
@@ -83,7 +72,7 @@ PILOT = """after => {
 
 def test_a_run_that_recentres_shows_its_pilot(empty, browser, shots: Path) -> None:
     cells = [
-        SCHOOLS,
+        f"%%qvr\n{SCHOOLS.rstrip()}",
         "from quivers_nb import panel\n"
         "rated = {'y': [28., 8, -3, 7, -1, 1, 18, 12], 'se': [15., 10, 16, 11, 9, 11, 10, 18]}\n"
         "p = panel(schools, None, rated, method='nuts', tier='eager', warmup=50, draws=50, "

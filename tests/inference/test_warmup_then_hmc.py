@@ -19,6 +19,7 @@ from quivers_nb.inference import (
 )
 from quivers_nb.inference.interrupted import Interrupted
 from quivers_nb.inference.mcmc import run as mcmc_run
+from tests.support.interrupts import interrupted_once
 
 SOURCE = """object N : FinSet 50
 program line : N -> N
@@ -172,14 +173,7 @@ def test_an_interrupt_of_chains_in_an_executor_says_so_and_keeps_the_guide(monke
 
 def test_an_interrupt_when_the_draws_are_made_returns_them(monkeypatch):
     fitted = FitGuide(num_steps=3)(MODEL, None, DATA, 0)
-    whole, calls = mcmc_run._result, []
-
-    def cut(*given):
-        calls.append(given)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return whole(*given)
-
+    cut, calls = interrupted_once(mcmc_run._result)
     monkeypatch.setattr(mcmc_run, "_result", cut)
     result = WarmupThenHMC(QUICK, lambda *_: fitted).run(MODEL, None, DATA)
     assert len(calls) == 2

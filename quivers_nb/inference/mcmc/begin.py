@@ -4,7 +4,8 @@ Where an earlier run of this process compiled the very same density, the starts 
 and it is compared with the reference there; else the reference finds them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,38 +58,34 @@ def begin(
 
     Raises `UserError` where no start is found, and `Interrupted`.
     """
-    try:
-        begun = _begun(start, seed, numbers, kernel, num_warmup, tier)
+    with _nothing_drawn():
+        target, reference = start.target, eager(start.target)
+        known = None
+        if tier in ("auto", "native"):
+            begin_building()
+            known = prepared(target)
+        evaluate = reference if known is None else _either(known.evaluate, reference)
+        rngs, points = _starts(start, seed, numbers, evaluate)
+        if known is not None and difference_at(_stacked(points), known.evaluate, reference):
+            known = None
+            rngs, points = _starts(start, seed, numbers, reference)
+        engine = choose(target, _stacked(points), kernel, num_warmup, tier, known)
+        if engine.tier == "native":  # so that the first run and later ones report the same numbers
+            points = _evaluated(np.stack([point.q for point in points]), points, engine)
+        begun = Begun(rngs, points, engine)
         return begun.nearer() if nearer else begun
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """What an interrupt says within it."""
+    try:
+        yield
     except KeyboardInterrupt as error:
         raise Interrupted(
             "interrupted before the first transition, while the density was compiled and starts "
             "were looked for: there are no draws yet. Run it again; what was compiled is kept"
         ) from error
-
-
-def _begun(
-    start: Start,
-    seed: int,
-    numbers: Sequence[int],
-    kernel: Kernel,
-    num_warmup: int,
-    tier: str,
-) -> Begun:
-    target, reference = start.target, eager(start.target)
-    known = None
-    if tier in ("auto", "native"):
-        begin_building()
-        known = prepared(target)
-    evaluate = reference if known is None else _either(known.evaluate, reference)
-    rngs, points = _starts(start, seed, numbers, evaluate)
-    if known is not None and difference_at(_stacked(points), known.evaluate, reference):
-        known = None
-        rngs, points = _starts(start, seed, numbers, reference)
-    engine = choose(target, _stacked(points), kernel, num_warmup, tier, known)
-    if engine.tier == "native":  # so that the first run and later ones report the same numbers
-        points = _evaluated(np.stack([point.q for point in points]), points, engine)
-    return Begun(rngs, points, engine)
 
 
 def chain_generator(seed: int, number: int) -> np.random.Generator:

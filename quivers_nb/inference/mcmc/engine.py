@@ -36,7 +36,6 @@ from quivers_nb.inference.native import (
 )
 from quivers_nb.inference.target import Target
 
-TIERS = ("eager", "traced", "native")
 # Beyond this many coordinates the time goes into large matrix products, where torch's are best.
 NATIVE_DIM = 20_000
 _WATCHED_PIECE = 25  # transitions between two looks at native chains that are watched

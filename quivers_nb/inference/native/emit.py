@@ -21,7 +21,6 @@ from quivers_nb.inference.native.expression import Buffer
 from quivers_nb.inference.native.fuse import Nest, Step, stored
 from quivers_nb.inference.native.loop import (
     ALIGN,
-    C_TYPE,
     Calls,
     Loop,
     count_uses,
@@ -29,6 +28,7 @@ from quivers_nb.inference.native.loop import (
     placed,
     room,
     stored_type,
+    variable_type,
 )
 from quivers_nb.inference.native.program import START, Call, Kernel, Program
 from quivers_nb.inference.native.segments import Cut, segment
@@ -245,8 +245,7 @@ class _Printer:
         offset = 0
         for buffer in scratch:
             if buffer.is_variable:
-                ctype = "double" if buffer in self.wide else C_TYPE[buffer.kind]
-                lines.append((buffer, f"{ctype} {buffer.name};"))
+                lines.append((buffer, f"{variable_type(buffer, self.wide)} {buffer.name};"))
             else:
                 lines.append((buffer, placed(buffer, f"w + {offset}", alone)))
                 offset += room(buffer, self.block_rows.get(buffer, buffer.size))

@@ -33,6 +33,11 @@ def stored_type(buffer: Buffer) -> str:
     return (STORED_TYPE if buffer.role == "scratch" else DATA_TYPE)[buffer.kind]
 
 
+def variable_type(buffer: Buffer, wide: frozenset[Buffer]) -> str:
+    """The type of a variable. ``wide``: those that are doubles where numbers are floats."""
+    return "double" if buffer in wide else C_TYPE[buffer.kind]
+
+
 def room(buffer: Buffer, size: int) -> int:
     """How much of a workspace of real numbers ``size`` elements of a buffer take, in such numbers.
 

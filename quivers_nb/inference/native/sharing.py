@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from quivers_nb.inference.native.expression import Buffer
-from quivers_nb.inference.native.loop import C_TYPE, folded, literal, placed, room
+from quivers_nb.inference.native.loop import folded, literal, placed, room, variable_type
 from quivers_nb.inference.native.program import START
 from quivers_nb.inference.native.segments import Cut
 
@@ -52,7 +52,7 @@ class Segment:
         return self._length * self.cut.count
 
     def _type(self, buffer: Buffer) -> str:
-        return "double" if buffer in self.wide else C_TYPE[buffer.kind]
+        return variable_type(buffer, self.wide)
 
     def _sum(self, buffer: Buffer, part: str) -> str:
         """Where a part keeps a variable."""

@@ -11,8 +11,9 @@ import ctypes
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from threading import Lock, Thread
+from typing import TypeVar
 
 from quivers_nb.inference.native.build import Compiler, likeliest, load, open_cache, probe
 from quivers_nb.inference.native.emit import header
@@ -29,7 +30,7 @@ _TEAM_NAMES = (
     "team_bytes", "team_open", "team_close", "team_desk", "team_leave", "team_serve",
 )  # fmt: skip
 _Environment = tuple[str | None, ...]
-_COMPILER, _SAMPLER_BUILT, _TEAM_BUILT = Lock(), Lock(), Lock()
+Made = TypeVar("Made")
 
 
 def environment() -> _Environment:
@@ -38,24 +39,43 @@ def environment() -> _Environment:
     return tuple(map(os.environ.get, names))
 
 
+def _once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """``make``, called once in an environment, by one thread while others wait.
+
+    A refusal is kept and raised again: a compiler that hangs is asked only once. The folder is
+    looked at every time.
+    """
+    lock = Lock()
+
+    @cache
+    def kept(_environment: _Environment) -> Made | Refusal:
+        try:
+            return make()
+        except Refusal as refusal:
+            return refusal
+
+    @wraps(make)
+    def found() -> Made:
+        open_cache()
+        with lock:
+            it = kept(environment())
+        if isinstance(it, Refusal):
+            raise Refusal(str(it))
+        return it
+
+    return found
+
+
+@_once
 def compiler() -> Compiler:
     """The compiler that works here. Raises `Refusal` if there is none."""
-    open_cache()
-    with _COMPILER:
-        found = _compiler(environment())
-    if isinstance(found, Refusal):
-        raise Refusal(str(found))
-    return found
+    return probe("".join(map(header, _CHECK)))
 
 
+@_once
 def driver() -> ctypes.CDLL:
     """The compiled sampler. Raises `Refusal` if there is no compiler."""
-    open_cache()
-    with _SAMPLER_BUILT:
-        found = _driver(environment())
-    if isinstance(found, Refusal):
-        raise Refusal(str(found))
-    return found
+    return _declared(built("".join(map(header, _SAMPLER)), Compiler.brisk, _DRIVER)[0])
 
 
 def begin_building() -> None:
@@ -72,27 +92,6 @@ _BEGUN: set[_Environment] = set()
 def _unless_refused(build: object) -> None:
     with suppress(Refusal):  # kept, and raised again where the result is wanted
         build()  # type: ignore[operator]
-
-
-@cache
-def _compiler(_environment: _Environment) -> Compiler | Refusal:
-    """Looked for once, also when there is none: a compiler that hangs is asked only once."""
-    try:
-        return probe("".join(map(header, _CHECK)))
-    except Refusal as refusal:
-        return refusal
-
-
-@cache
-def _driver(_environment: _Environment) -> ctypes.CDLL | Refusal:
-    try:
-        return _declared(_sampler())
-    except Refusal as refusal:
-        return refusal
-
-
-def _sampler() -> ctypes.CDLL:
-    return built("".join(map(header, _SAMPLER)), Compiler.brisk, _DRIVER)[0]
 
 
 def built(
@@ -133,24 +132,13 @@ def _declared(driver: ctypes.CDLL) -> ctypes.CDLL:
     return driver
 
 
+@_once
 def team() -> ctypes.CDLL:
     """What lets threads help each other: an object of its own, for few models have a use for it.
 
     Raises `Refusal` if it cannot be built.
     """
-    with _TEAM_BUILT:
-        found = _team(environment())
-    if isinstance(found, Refusal):
-        raise Refusal(str(found))
-    return found
-
-
-@cache
-def _team(_environment: _Environment) -> ctypes.CDLL | Refusal:
-    try:
-        library = built("".join(map(header, _TEAM)), Compiler.brisk, _TEAM_NAMES)[0]
-    except Refusal as refusal:
-        return refusal
+    library = built("".join(map(header, _TEAM)), Compiler.brisk, _TEAM_NAMES)[0]
     whole, address = ctypes.c_int64, ctypes.c_void_p
     library.team_bytes.restype, library.team_bytes.argtypes = whole, [whole]
     library.team_open.restype, library.team_open.argtypes = whole, [address, whole]

@@ -9,7 +9,7 @@ import torch
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.dsl import loads
 from quivers_nb.inference import MCMC, HMCKernel, NUTSKernel, RunFailed
-from quivers_nb.inference.mcmc.engine import TIERS
+from quivers_nb.inference.ranges import TIERS
 from tests.support.arviz_versions import groups_of
 from tests.support.targets import HandTarget, eight_schools
 

@@ -7,8 +7,9 @@ import torch
 from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import MCMC, NUTSKernel
 from quivers_nb.inference.gradient import eager
-from quivers_nb.inference.mcmc.engine import TIERS, on_arrays
+from quivers_nb.inference.mcmc.engine import on_arrays
 from quivers_nb.inference.mcmc.pathfinder import HISTORY, Pairs, pathfinder
+from quivers_nb.inference.ranges import TIERS
 from quivers_nb.inference.target import flat
 from tests.support.targets import F64, HandTarget, eight_schools, gaussian
 

@@ -18,8 +18,8 @@ from quivers_nb.inference import MCMC, MCMCResult, NUTSKernel, bayesian_lift_par
 from quivers_nb.inference.centering import Centering, Located, Place, suited
 from quivers_nb.inference.gradient import difference_at, eager
 from quivers_nb.inference.mcmc import pilot
-from quivers_nb.inference.mcmc.engine import TIERS
 from quivers_nb.inference.native import Unavailable, prepare
+from quivers_nb.inference.ranges import TIERS
 from quivers_nb.inference.target import flat
 from tests.support.targets import F64, RATED, SCHOOLS, eight_schools
 

@@ -11,8 +11,9 @@ from quivers_nb.diagnostics.errors import UserError
 from quivers_nb.inference import MCMC, HMCKernel, NUTSKernel
 from quivers_nb.inference.mcmc import run as mcmc_run
 from quivers_nb.inference.mcmc import store
-from quivers_nb.inference.mcmc.engine import TIERS
 from quivers_nb.inference.mcmc.run import keep_most
+from quivers_nb.inference.ranges import TIERS
+from tests.support.interrupts import interrupted_once
 from tests.support.targets import F64, HandTarget, eight_schools, logistic
 
 PYTHON_TIERS = ("eager", "traced")
@@ -375,14 +376,7 @@ def test_arviz_gets_draws_and_statistics():
 
 
 def test_an_interrupt_when_the_draws_are_made_keeps_them(monkeypatch):
-    whole, calls = mcmc_run._result, []
-
-    def cut(*given):
-        calls.append(given)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return whole(*given)
-
+    cut, _ = interrupted_once(mcmc_run._result)
     monkeypatch.setattr(mcmc_run, "_result", cut)
     result = run()
     monkeypatch.undo()

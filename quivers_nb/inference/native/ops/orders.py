@@ -27,6 +27,13 @@ def _lasting(work: Lowering, value: Dense, axis: int) -> Strided:
     return work.rows(_counted(work, work.seen(value, v.permuted(value.shape, order))))
 
 
+def _rows_along(work: Lowering, node: Node, where: int) -> tuple[Strided, int]:
+    """The rows of a node along the axis that argument number ``where`` names, and that axis."""
+    value = work.value(node.args[0])
+    axis = argument(node, where, "dim", -1) % max(len(value.shape), 1)
+    return _lasting(work, value, axis), axis
+
+
 def _counted(work: Lowering, value: Dense) -> Dense:
     """Truth values as whole numbers."""
     if value.kind != "bool":
@@ -78,18 +85,14 @@ def _sorted(work: Lowering, rows: Strided, *, descending: bool) -> Dense:
 
 @rule("sort")
 def _sort(work: Lowering, node: Node) -> tuple[Value, ...]:
-    value = work.value(node.args[0])
-    axis = argument(node, 1, "dim", -1) % max(len(value.shape), 1)
-    rows = _lasting(work, value, axis)
+    rows, axis = _rows_along(work, node, 1)
     places = _sorted(work, rows, descending=argument(node, 2, "descending", False))
     return _both(work, node, rows, places, axis)
 
 
 @rule("topk")
 def _topk(work: Lowering, node: Node) -> tuple[Value, ...]:
-    value = work.value(node.args[0])
-    axis = argument(node, 2, "dim", -1) % max(len(value.shape), 1)
-    rows = _lasting(work, value, axis)
+    rows, axis = _rows_along(work, node, 2)
     places = _sorted(work, rows, descending=argument(node, 3, "largest", True))
     first = v.sliced(places.shape, len(places.shape) - 1, 0, node.args[1])
     return _both(work, node, rows, work.seen(places, first), axis)
@@ -118,9 +121,7 @@ def _middle(work: Lowering, node: Node, rows: Strided) -> Dense:
 
 @rule("kthvalue")
 def _kthvalue(work: Lowering, node: Node) -> tuple[Value, ...]:
-    value = work.value(node.args[0])
-    axis = argument(node, 2, "dim", -1) % max(len(value.shape), 1)
-    rows = _lasting(work, value, axis)
+    rows, axis = _rows_along(work, node, 2)
     return _both(
         work, node, rows, _single(work, _routine("kth", rows), rows, node.args[1] - 1), axis
     )
@@ -128,9 +129,7 @@ def _kthvalue(work: Lowering, node: Node) -> tuple[Value, ...]:
 
 @rule("median.dim", "nanmedian.dim")
 def _median_along(work: Lowering, node: Node) -> tuple[Value, ...]:
-    value = work.value(node.args[0])
-    axis = node.args[1] % max(len(value.shape), 1)
-    rows = _lasting(work, value, axis)
+    rows, axis = _rows_along(work, node, 1)
     return _both(work, node, rows, _middle(work, node, rows), axis)
 
 
